@@ -1,0 +1,36 @@
+# bert_options: the flags every target of this project shares.
+add_library(bert_options INTERFACE)
+target_compile_options(bert_options INTERFACE -Wall -Wextra -Wpedantic -Wshadow)
+if(BERT_WERROR)
+  target_compile_options(bert_options INTERFACE -Werror)
+endif()
+target_include_directories(bert_options INTERFACE ${CMAKE_SOURCE_DIR})
+if(BERT_SANITIZE)
+  target_compile_options(bert_options INTERFACE -fsanitize=${BERT_SANITIZE}
+                         -fno-sanitize-recover=all -fno-omit-frame-pointer -g)
+  target_link_options(bert_options INTERFACE -fsanitize=${BERT_SANITIZE})
+endif()
+
+# One static library per folder: bert_library(runtime SOURCES ... LINK ...) makes bert_runtime.
+# CONFIGURE_DEPENDS globbing is avoided: a new file is a line in its folder's CMakeLists.txt.
+function(bert_library name)
+  cmake_parse_arguments(ARG "" "" "SOURCES;LINK" ${ARGN})
+  add_library(bert_${name} STATIC ${ARG_SOURCES})
+  target_link_libraries(bert_${name} PUBLIC bert_options ${ARG_LINK})
+endfunction()
+
+function(bert_program name)
+  cmake_parse_arguments(ARG "" "" "SOURCES;LINK" ${ARGN})
+  add_executable(${name} ${ARG_SOURCES})
+  target_link_libraries(${name} PRIVATE ${ARG_LINK})
+endfunction()
+
+# bert_test(name SOURCES ... LINK ... [LABELS ...]): one gtest binary, one ctest test per gtest case.
+function(bert_test name)
+  cmake_parse_arguments(ARG "" "" "SOURCES;LINK;LABELS" ${ARGN})
+  add_executable(${name} ${ARG_SOURCES})
+  target_link_libraries(${name} PRIVATE ${ARG_LINK} GTest::gtest GTest::gtest_main)
+  set_target_properties(${name} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/tests)
+  add_test(NAME ${name} COMMAND ${name})
+  set_tests_properties(${name} PROPERTIES LABELS "${ARG_LABELS}" TIMEOUT 600)
+endfunction()

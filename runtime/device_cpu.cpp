@@ -1,0 +1,36 @@
+#include <cstdlib>
+#include <cstring>
+
+#include "runtime/device.h"
+#include "runtime/error.h"
+
+namespace bert {
+namespace {
+
+class CpuDevice final : public Device {
+ public:
+  std::string name() const override { return "CPU"; }
+  bool is_cpu() const override { return true; }
+
+  void* allocate(std::size_t bytes) override {
+    const std::size_t rounded = (bytes + 63) / 64 * 64;
+    void* pointer = std::aligned_alloc(64, rounded);
+    if (pointer == nullptr) throw_runtime_error("out of memory: {} bytes asked for", rounded);
+    return pointer;
+  }
+  void free(void* pointer) override { std::free(pointer); }
+  void fill_zero(void* pointer, std::size_t bytes) override { std::memset(pointer, 0, bytes); }
+  void copy_from_host(void* device, const void* host, std::size_t bytes) override {
+    if (bytes > 0) std::memcpy(device, host, bytes);
+  }
+  void copy_to_host(void* host, const void* device, std::size_t bytes) override {
+    if (bytes > 0) std::memcpy(host, device, bytes);
+  }
+  void synchronize() override {}
+};
+
+}  // namespace
+
+std::unique_ptr<Device> make_cpu_device() { return std::make_unique<CpuDevice>(); }
+
+}  // namespace bert

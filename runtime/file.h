@@ -1,0 +1,60 @@
+// Files: read whole, memory-mapped, and written so that no reader ever sees half of one.
+#pragma once
+
+#include <cstddef>
+#include <cstdio>
+#include <filesystem>
+#include <string>
+#include <string_view>
+
+namespace bert {
+
+// The whole file. InputError if it cannot be read.
+std::string read_file(const std::filesystem::path& path);
+
+// Writes `content` to a temporary file beside `path`, fsyncs it and renames it over `path`.
+// RuntimeError naming path and cause (disk full, no permission) if it fails; `path` is then as it
+// was before.
+void write_file_atomic(const std::filesystem::path& path, std::string_view content);
+
+// The same for content that is written piece by piece. Without commit() nothing is left behind.
+class AtomicFile {
+ public:
+  explicit AtomicFile(std::filesystem::path path);
+  ~AtomicFile();
+  AtomicFile(const AtomicFile&) = delete;
+  AtomicFile& operator=(const AtomicFile&) = delete;
+
+  void write(const void* data, std::size_t size);
+  void write(std::string_view text) { write(text.data(), text.size()); }
+  void commit();  // fsync, rename, fsync of the folder
+
+ private:
+  std::filesystem::path path_, temporary_;
+  std::FILE* file_ = nullptr;
+};
+
+// Makes a rename or a new entry in `folder` durable.
+void fsync_directory(const std::filesystem::path& folder);
+
+// mkdir -p; RuntimeError naming the folder and the cause.
+void make_directories(const std::filesystem::path& folder);
+
+// A read-only memory map of a whole file. InputError if it cannot be opened.
+class MappedFile {
+ public:
+  MappedFile() = default;
+  explicit MappedFile(const std::filesystem::path& path);
+  ~MappedFile();
+  MappedFile(MappedFile&& other) noexcept;
+  MappedFile& operator=(MappedFile&& other) noexcept;
+
+  const std::byte* data() const { return data_; }
+  std::size_t size() const { return size_; }
+
+ private:
+  const std::byte* data_ = nullptr;
+  std::size_t size_ = 0;
+};
+
+}  // namespace bert
