@@ -48,13 +48,12 @@ template <typename... Args>
 
 // A broken promise between two pieces of this program (a shape, a dtype): a bug, not bad input.
 // Prints the expression and where it stands; thrown so that a failing rank can end the others.
-#define BERT_CHECK(condition, ...)                                                             \
-  do {                                                                                         \
-    if (!(condition)) {                                                                        \
-      ::bert::throw_runtime_error("{}:{}: internal check failed: {}{}", __FILE__, __LINE__,    \
-                                  #condition,                                                  \
-                                  ::bert::detail::check_message(__VA_ARGS__));                 \
-    }                                                                                          \
+#define BERT_CHECK(condition, ...)                                                          \
+  do {                                                                                      \
+    if (!(condition)) {                                                                     \
+      ::bert::throw_runtime_error("{}:{}: internal check failed: {}{}", __FILE__, __LINE__, \
+                                  #condition, ::bert::detail::check_message(__VA_ARGS__));  \
+    }                                                                                       \
   } while (false)
 
 namespace bert::detail {

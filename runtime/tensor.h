@@ -46,11 +46,12 @@ class Tensor {
 
   // The elements [first, first + count) along dimension 0.
   Tensor slice(std::int64_t first, std::int64_t count) const {
-    BERT_CHECK(rank_ >= 1 && first >= 0 && first + count <= shape_[0],
-               "slice [{}, {}) of {}", first, first + count, shape_string());
+    BERT_CHECK(rank_ >= 1 && first >= 0 && first + count <= shape_[0], "slice [{}, {}) of {}",
+               first, first + count, shape_string());
     Tensor out = *this;
     const std::int64_t stride = shape_[0] == 0 ? 0 : numel() / shape_[0];
-    out.data_ = static_cast<char*>(data_) + first * stride * static_cast<std::int64_t>(dtype_size(dtype_));
+    out.data_ =
+        static_cast<char*>(data_) + first * stride * static_cast<std::int64_t>(dtype_size(dtype_));
     out.shape_[0] = count;
     return out;
   }
