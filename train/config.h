@@ -1,0 +1,175 @@
+// Config: everything a pre-training run is told, read from YAML with `key.path=value` overrides.
+//
+// Keys are strict. Each is declared once, in the table of train/config_keys.cpp, with its meaning
+// and range; its default is the initial value of the member here. An unknown key, a value of the
+// wrong type or out of range, and values that contradict one another are InputErrors naming file,
+// line, key and what was expected. What this build cannot do is refused, never ignored.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <map>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "model/bert_config.h"
+#include "train/lr_schedule.h"
+
+namespace bert {
+
+enum class Sampling { sentences, chunks };
+enum class Masking { whole_word, token };
+enum class DeviceChoice { automatic, cpu, cuda };
+enum class Precision { automatic, fp64, fp32, tf32, bf16, fp8 };
+
+// "auto" in the file: nullopt here.
+template <typename T>
+using OrAuto = std::optional<T>;
+
+struct ModelConfig {
+  std::string preset = "bert_base";
+  std::optional<std::string> init_from;  // a checkpoint or Hugging Face folder
+  // The preset with the file's keys over it. vocab_size is 0 for auto: the tokenizer's. Use
+  // resolve_model() for the configuration of the model itself.
+  BertConfig bert;
+};
+
+struct TokenizerConfig {
+  std::string path = "data/tokenizer";
+  bool cased = false;  // only for a bare vocab.txt
+};
+
+struct DataConfig {
+  std::string path = "data/corpus";
+  Sampling sampling = Sampling::sentences;
+  std::int64_t prefetch = 4;  // batches made ahead
+};
+
+struct ObjectiveConfig {
+  Masking masking = Masking::whole_word;
+  double mask_fraction = 0.15;
+  OrAuto<std::int64_t> max_predictions;  // auto: no limit but mask_fraction
+  bool next_sentence = false;
+};
+
+struct OptimizerConfig {
+  double learning_rate = 1e-4;
+  double beta1 = 0.9, beta2 = 0.999;
+  double epsilon = 1e-6;
+  double weight_decay = 0.01;
+  bool bias_correction = true;
+  double max_grad_norm = 1.0;  // 0: no clipping
+};
+
+struct ScheduleConfig {
+  std::int64_t warmup_steps = 10000;
+  Decay decay = Decay::linear;
+};
+
+// One entry of train.phases: from step floor(from * max_steps) on, what it names holds until a
+// later phase names it again; the rest stays as it was.
+struct PhaseConfig {
+  double from = 0.0;  // fraction of max_steps, [0, 1)
+  std::optional<std::int64_t> sequence_length, batch_size;
+  std::optional<OrAuto<std::int64_t>> micro_batch_tokens;
+};
+
+struct TrainConfig {
+  std::int64_t max_steps = 1000000;
+  std::int64_t batch_size = 256;  // sequences per optimizer step, over all ranks
+  std::int64_t sequence_length = 128;
+  OrAuto<std::int64_t> micro_batch_tokens;
+  std::vector<PhaseConfig> phases;
+  bool reproducible = false;
+};
+
+struct EvaluationConfig {
+  std::int64_t every_steps = 10000;  // 0: at the end only
+  std::int64_t max_batches = 200;    // of batch_size sequences; 0: the whole validation split
+  std::int64_t samples = 8;
+  std::int64_t patience = 0;  // evaluations without a better loss before stopping; 0: never
+};
+
+struct CheckpointConfig {
+  std::int64_t every_steps = 10000;  // 0: at the end only
+  std::int64_t keep = 3;
+};
+
+struct LoggingConfig {
+  std::int64_t every_steps = 10;
+  bool tensorboard = true;
+};
+
+struct RuntimeConfig {
+  DeviceChoice device = DeviceChoice::automatic;
+  Precision precision = Precision::automatic;
+  OrAuto<std::int64_t> threads;
+};
+
+// What holds during a part of the run: steps [first_step, end_step), counting steps done before.
+struct Phase {
+  std::int64_t first_step = 0, end_step = 0;
+  std::int64_t sequence_length = 0, batch_size = 0;
+  OrAuto<std::int64_t> micro_batch_tokens;
+};
+
+struct Config {
+  std::string run_dir = "runs/bert";
+  std::int64_t seed = 0;
+  ModelConfig model;
+  TokenizerConfig tokenizer;
+  DataConfig data;
+  ObjectiveConfig objective;
+  OptimizerConfig optimizer;
+  ScheduleConfig schedule;
+  TrainConfig train;
+  EvaluationConfig evaluation;
+  CheckpointConfig checkpoint;
+  LoggingConfig logging;
+  RuntimeConfig runtime;
+
+  // Where each key that was given stands: "optimizer.epsilon" -> "configs/a.yaml:12".
+  std::map<std::string, std::string, std::less<>> given;
+
+  bool is_given(std::string_view key) const { return given.find(key) != given.end(); }
+  // "configs/a.yaml:12: train.batch_size", or "train.batch_size (its default)".
+  std::string where(std::string_view key) const;
+
+  // The parts of the run, in order, covering [0, max_steps) without gaps; at least one.
+  std::vector<Phase> phases() const;
+  // The part that the next step belongs to; `step` as for LrSchedule::at, in [0, max_steps).
+  Phase phase_at(std::int64_t step) const;
+
+  LrSchedule lr_schedule() const;
+};
+
+// Reads `path`, then applies `overrides` ("key.path=value", the value being YAML) in order, and
+// checks everything that can be known without opening other files.
+Config load_config(const std::filesystem::path& path,
+                   const std::vector<std::string>& overrides = {});
+// The same for a text; `source` is named in errors.
+Config parse_config(const std::string& yaml, const std::string& source,
+                    const std::vector<std::string>& overrides = {});
+
+// The model of a run, validated, its vocab_size filled in. `init_from`: the configuration found in
+// model.init_from's folder, which then replaces the preset: keys given in the file may change
+// dropout and initialisation only, and must agree with it elsewhere. InputError when the tokenizer
+// has more entries than the model, or a sequence would not fit max_position_embeddings.
+BertConfig resolve_model(const Config& config, std::int64_t tokenizer_vocab_size,
+                         const std::optional<BertConfig>& init_from = std::nullopt);
+
+// All keys as YAML that load_config reads back to the same Config: a run's config.yaml.
+std::string config_to_yaml(const Config& config);
+// The same with every key's meaning, range and default as comments: --print-config.
+std::string explain_config(const Config& config);
+
+// "cpu", "fp32", "whole_word", ...: as they are written in a configuration.
+std::string_view config_name(Sampling value);
+std::string_view config_name(Masking value);
+std::string_view config_name(DeviceChoice value);
+std::string_view config_name(Precision value);
+std::string_view config_name(Decay value);
+
+}  // namespace bert
