@@ -1,0 +1,345 @@
+#include "kernels/op_checks.h"
+
+#include <initializer_list>
+#include <string>
+
+#include "runtime/error.h"
+
+namespace bert {
+namespace {
+
+// The checks of one op; remembers the op's name for the messages.
+class Checker {
+ public:
+  Checker(const char* op, DType dtype)
+      : op_(op), real_(dtype), statistics_(statistics_dtype_of(dtype)) {}
+
+  // A tensor whose shape the others are derived from: only its rank is known.
+  void rank(const Tensor& tensor, const char* name, int rank) const {
+    present(tensor, name);
+    if (tensor.rank() != rank) {
+      throw_runtime_error("{}: {} is {}, a tensor of rank {} was expected", op_, name,
+                          tensor.shape_string(), rank);
+    }
+  }
+  void tensor(const Tensor& t, const char* name, DType dtype,
+              std::initializer_list<std::int64_t> shape) const {
+    present(t, name);
+    const Tensor expected(nullptr, dtype, shape);
+    if (t.shape_string() != expected.shape_string()) {
+      throw_runtime_error("{}: {} is {}, {} was expected", op_, name, t.shape_string(),
+                          expected.shape_string());
+    }
+  }
+  void real(const Tensor& t, const char* name, std::initializer_list<std::int64_t> shape) const {
+    tensor(t, name, real_, shape);
+  }
+  void statistics(const Tensor& t, const char* name,
+                  std::initializer_list<std::int64_t> shape) const {
+    tensor(t, name, statistics_, shape);
+  }
+  void absent(const Tensor& t, const char* name, const char* why) const {
+    if (t) throw_runtime_error("{}: {} was given {}", op_, name, why);
+  }
+  void given(const void* pointer, const char* name) const {
+    if (pointer == nullptr) throw_runtime_error("{}: {} is missing", op_, name);
+  }
+  void not_same(const Tensor& a, const char* a_name, const Tensor& b, const char* b_name) const {
+    if (a && a.raw() == b.raw()) {
+      throw_runtime_error("{}: {} and {} may not be the same memory", op_, a_name, b_name);
+    }
+  }
+  void that(bool condition, const char* expected) const {
+    if (!condition) throw_runtime_error("{}: {} was expected", op_, expected);
+  }
+
+  void tokens(const PackedTokens& tokens, std::int64_t t) const {
+    rank(tokens.cu_seqlens, "tokens.cu_seqlens", 1);
+    const std::int64_t b = tokens.cu_seqlens.rows() - 1;
+    that(b >= 1, "a capacity of at least one sequence");
+    tensor(tokens.cu_seqlens, "tokens.cu_seqlens", DType::i32, {b + 1});
+    tensor(tokens.position_ids, "tokens.position_ids", DType::i32, {t});
+    tensor(tokens.token_sequence, "tokens.token_sequence", DType::i32, {t});
+    tensor(tokens.sequence_index, "tokens.sequence_index", DType::u32, {b});
+    given(tokens.num_tokens, "tokens.num_tokens");
+    given(tokens.num_sequences, "tokens.num_sequences");
+    that(tokens.max_seqlen >= 1, "tokens.max_seqlen of at least 1");
+  }
+  void dropout(const Dropout& dropout) const {
+    that(dropout.probability >= 0.0f && dropout_threshold(dropout.probability) < 65536,
+         "a dropout probability in [0, 1)");
+    if (dropout.probability > 0.0f) given(dropout.key, "dropout.key");
+  }
+
+ private:
+  void present(const Tensor& tensor, const char* name) const {
+    if (!tensor) throw_runtime_error("{}: {} is missing", op_, name);
+  }
+
+  const char* op_;
+  DType real_, statistics_;
+};
+
+}  // namespace
+
+void check(const EmbeddingsForward& op, DType dtype) {
+  const Checker c("embeddings_forward", dtype);
+  c.rank(op.y, "y", 2);
+  c.rank(op.word, "word", 2);
+  c.rank(op.position, "position", 2);
+  c.rank(op.type, "type", 2);
+  const std::int64_t t = op.y.dim(0), n = op.y.dim(1);
+  c.real(op.y, "y", {t, n});
+  c.tensor(op.input_ids, "input_ids", DType::i32, {t});
+  c.tensor(op.token_type_ids, "token_type_ids", DType::i32, {t});
+  c.tokens(op.tokens, t);
+  c.real(op.word, "word", {op.word.rows(), n});
+  c.real(op.position, "position", {op.position.rows(), n});
+  c.real(op.type, "type", {op.type.rows(), n});
+  c.dropout(op.dropout);
+  if (op.gamma) {
+    c.statistics(op.gamma, "gamma", {n});
+    c.statistics(op.beta, "beta", {n});
+    c.statistics(op.mean, "mean", {t});
+    c.statistics(op.rstd, "rstd", {t});
+  } else {
+    c.absent(op.beta, "beta", "without gamma");
+    c.absent(op.mean, "mean", "without gamma");
+    c.absent(op.rstd, "rstd", "without gamma");
+  }
+}
+
+void check(const EmbeddingsBackward& op, DType dtype) {
+  const Checker c("embeddings_backward", dtype);
+  c.rank(op.dy, "dy", 2);
+  c.rank(op.word, "word", 2);
+  c.rank(op.position, "position", 2);
+  c.rank(op.type, "type", 2);
+  const std::int64_t t = op.dy.dim(0), n = op.dy.dim(1);
+  c.real(op.dy, "dy", {t, n});
+  c.tensor(op.input_ids, "input_ids", DType::i32, {t});
+  c.tensor(op.token_type_ids, "token_type_ids", DType::i32, {t});
+  c.tokens(op.tokens, t);
+  c.real(op.word, "word", {op.word.rows(), n});
+  c.real(op.position, "position", {op.position.rows(), n});
+  c.real(op.type, "type", {op.type.rows(), n});
+  c.dropout(op.dropout);
+  c.statistics(op.dword, "dword", {op.word.rows(), n});
+  c.statistics(op.dposition, "dposition", {op.position.rows(), n});
+  c.statistics(op.dtype, "dtype", {op.type.rows(), n});
+  if (op.gamma) {
+    c.statistics(op.gamma, "gamma", {n});
+    c.statistics(op.mean, "mean", {t});
+    c.statistics(op.rstd, "rstd", {t});
+    c.statistics(op.dgamma, "dgamma", {n});
+    c.statistics(op.dbeta, "dbeta", {n});
+  } else {
+    c.absent(op.mean, "mean", "without gamma");
+    c.absent(op.rstd, "rstd", "without gamma");
+    c.absent(op.dgamma, "dgamma", "without gamma");
+    c.absent(op.dbeta, "dbeta", "without gamma");
+  }
+}
+
+void check(const LayerNormForward& op, DType dtype) {
+  const Checker c("layer_norm_forward", dtype);
+  c.rank(op.x, "x", 2);
+  const std::int64_t r = op.x.dim(0), n = op.x.dim(1);
+  c.real(op.x, "x", {r, n});
+  c.statistics(op.gamma, "gamma", {n});
+  c.statistics(op.beta, "beta", {n});
+  c.given(op.rows, "rows");
+  c.real(op.y, "y", {r, n});
+  c.statistics(op.mean, "mean", {r});
+  c.statistics(op.rstd, "rstd", {r});
+}
+
+void check(const LayerNormBackward& op, DType dtype) {
+  const Checker c("layer_norm_backward", dtype);
+  c.rank(op.x, "x", 2);
+  const std::int64_t r = op.x.dim(0), n = op.x.dim(1);
+  c.real(op.dy, "dy", {r, n});
+  c.real(op.x, "x", {r, n});
+  c.statistics(op.gamma, "gamma", {n});
+  c.statistics(op.mean, "mean", {r});
+  c.statistics(op.rstd, "rstd", {r});
+  c.given(op.rows, "rows");
+  c.real(op.dx, "dx", {r, n});
+  if (op.accumulate_dx) c.not_same(op.dx, "dx (accumulated)", op.dy, "dy");
+  c.statistics(op.dgamma, "dgamma", {n});
+  c.statistics(op.dbeta, "dbeta", {n});
+}
+
+void check(const BiasDropoutResidualLayerNormForward& op, DType dtype) {
+  const Checker c("bias_dropout_residual_layer_norm_forward", dtype);
+  c.rank(op.x, "x", 2);
+  const std::int64_t t = op.x.dim(0), n = op.x.dim(1);
+  c.real(op.x, "x", {t, n});
+  c.statistics(op.bias, "bias", {n});
+  c.real(op.residual, "residual", {t, n});
+  c.statistics(op.gamma, "gamma", {n});
+  c.statistics(op.beta, "beta", {n});
+  c.dropout(op.dropout);
+  c.tokens(op.tokens, t);
+  c.real(op.z, "z", {t, n});
+  c.real(op.y, "y", {t, n});
+  c.not_same(op.y, "y", op.z, "z");
+  c.statistics(op.mean, "mean", {t});
+  c.statistics(op.rstd, "rstd", {t});
+}
+
+void check(const BiasDropoutResidualLayerNormBackward& op, DType dtype) {
+  const Checker c("bias_dropout_residual_layer_norm_backward", dtype);
+  c.rank(op.dy, "dy", 2);
+  const std::int64_t t = op.dy.dim(0), n = op.dy.dim(1);
+  c.real(op.dy, "dy", {t, n});
+  if (op.dz) c.real(op.dz, "dz", {t, n});
+  c.real(op.z, "z", {t, n});
+  c.statistics(op.gamma, "gamma", {n});
+  c.statistics(op.mean, "mean", {t});
+  c.statistics(op.rstd, "rstd", {t});
+  c.dropout(op.dropout);
+  c.tokens(op.tokens, t);
+  c.real(op.dresidual, "dresidual", {t, n});
+  c.real(op.dx, "dx", {t, n});
+  c.not_same(op.dx, "dx", op.dresidual, "dresidual");
+  c.statistics(op.dgamma, "dgamma", {n});
+  c.statistics(op.dbeta, "dbeta", {n});
+  c.statistics(op.dbias, "dbias", {n});
+}
+
+void check(const LinearForward& op, DType dtype) {
+  const Checker c("linear_forward", dtype);
+  c.rank(op.x, "x", 2);
+  c.rank(op.y, "y", 2);
+  const std::int64_t r = op.x.dim(0), k = op.x.dim(1), n = op.y.dim(1);
+  c.real(op.x, "x", {r, k});
+  c.real(op.weight.compute, "weight.compute", {n, k});
+  if (op.bias) c.statistics(op.bias, "bias", {n});
+  c.given(op.rows, "rows");
+  if (op.pre_activation) {
+    c.that(op.activation != Activation::none, "no pre_activation without an activation");
+    c.real(op.pre_activation, "pre_activation", {r, n});
+    c.not_same(op.y, "y", op.pre_activation, "pre_activation");
+  }
+  c.real(op.y, "y", {r, n});
+  c.not_same(op.y, "y", op.x, "x");
+}
+
+void check(const LinearBackward& op, DType dtype) {
+  const Checker c("linear_backward", dtype);
+  c.rank(op.dy, "dy", 2);
+  c.rank(op.weight.compute, "weight.compute", 2);
+  const std::int64_t r = op.dy.dim(0), n = op.dy.dim(1), k = op.weight.compute.dim(1);
+  c.real(op.dy, "dy", {r, n});
+  c.real(op.weight.compute, "weight.compute", {n, k});
+  c.given(op.rows, "rows");
+  if (op.dweight) {
+    c.real(op.x, "x", {r, k});
+    c.statistics(op.dweight, "dweight", {n, k});
+  }
+  if (op.dbias) c.statistics(op.dbias, "dbias", {n});
+  if (op.dx) {
+    c.real(op.dx, "dx", {r, k});
+    c.not_same(op.dx, "dx", op.dy, "dy");
+  }
+  if (op.input_activation != Activation::none) {
+    c.that(bool(op.dx), "dx together with input_activation");
+    c.that(!op.accumulate_dx, "input_activation or accumulate_dx, not both,");
+    c.real(op.input_pre_activation, "input_pre_activation", {r, k});
+  }
+}
+
+void check(const ActivationBackward& op, DType dtype) {
+  const Checker c("activation_backward", dtype);
+  c.rank(op.dy, "dy", 2);
+  const std::int64_t r = op.dy.dim(0), n = op.dy.dim(1);
+  c.real(op.dy, "dy", {r, n});
+  c.real(op.pre_activation, "pre_activation", {r, n});
+  c.given(op.rows, "rows");
+  c.real(op.dx, "dx", {r, n});
+}
+
+void check(const AttentionForward& op, DType dtype) {
+  const Checker c("attention_forward", dtype);
+  c.rank(op.y, "y", 2);
+  const std::int64_t t = op.y.dim(0), n = op.y.dim(1);
+  c.that(op.num_heads >= 1 && n % op.num_heads == 0, "a hidden size divisible by num_heads");
+  c.real(op.qkv, "qkv", {t, 3 * n});
+  c.tokens(op.tokens, t);
+  c.dropout(op.dropout);
+  c.real(op.y, "y", {t, n});
+  c.statistics(op.lse, "lse", {op.num_heads, t});
+}
+
+void check(const AttentionBackward& op, DType dtype) {
+  const Checker c("attention_backward", dtype);
+  c.rank(op.dy, "dy", 2);
+  const std::int64_t t = op.dy.dim(0), n = op.dy.dim(1);
+  c.that(op.num_heads >= 1 && n % op.num_heads == 0, "a hidden size divisible by num_heads");
+  c.real(op.dy, "dy", {t, n});
+  c.real(op.y, "y", {t, n});
+  c.real(op.qkv, "qkv", {t, 3 * n});
+  c.statistics(op.lse, "lse", {op.num_heads, t});
+  c.tokens(op.tokens, t);
+  c.dropout(op.dropout);
+  c.real(op.dqkv, "dqkv", {t, 3 * n});
+  c.not_same(op.dqkv, "dqkv", op.qkv, "qkv");
+}
+
+void check(const GatherRows& op, DType dtype) {
+  const Checker c("gather_rows", dtype);
+  c.rank(op.x, "x", 2);
+  c.rank(op.y, "y", 2);
+  c.real(op.x, "x", {op.x.dim(0), op.x.dim(1)});
+  c.real(op.y, "y", {op.y.dim(0), op.x.dim(1)});
+  c.tensor(op.rows, "rows", DType::i32, {op.y.dim(0)});
+  c.given(op.count, "count");
+  c.not_same(op.y, "y", op.x, "x");
+}
+
+void check(const ScatterAddRows& op, DType dtype) {
+  const Checker c("scatter_add_rows", dtype);
+  c.rank(op.x, "x", 2);
+  c.rank(op.y, "y", 2);
+  c.real(op.x, "x", {op.x.dim(0), op.x.dim(1)});
+  c.real(op.y, "y", {op.y.dim(0), op.x.dim(1)});
+  c.tensor(op.rows, "rows", DType::i32, {op.y.dim(0)});
+  c.given(op.count, "count");
+  c.not_same(op.y, "y", op.x, "x");
+}
+
+void check(const CrossEntropy& op, DType dtype) {
+  const Checker c("cross_entropy", dtype);
+  c.rank(op.logits, "logits", 2);
+  const std::int64_t r = op.logits.dim(0);
+  c.real(op.logits, "logits", {r, op.logits.dim(1)});
+  c.tensor(op.targets, "targets", DType::i32, {r});
+  c.given(op.rows, "rows");
+  c.given(op.sums, "sums");
+  if (op.row_loss) c.statistics(op.row_loss, "row_loss", {r});
+}
+
+void check(const ComputeGradientNorm& op, DType dtype) {
+  const Checker c("gradient_norm", dtype);
+  c.rank(op.gradients, "gradients", 1);
+  c.statistics(op.gradients, "gradients", {op.gradients.dim(0)});
+  c.that(op.max_norm >= 0.0, "max_norm of at least 0");
+  c.given(op.result, "result");
+}
+
+void check(const AdamW& op, DType dtype) {
+  const Checker c("adamw", dtype);
+  c.rank(op.parameters, "parameters", 1);
+  const std::int64_t p = op.parameters.dim(0);
+  c.that(p % AdamW::kBlock == 0, "a number of parameters that is a multiple of AdamW::kBlock");
+  c.statistics(op.parameters, "parameters", {p});
+  c.statistics(op.gradients, "gradients", {p});
+  c.statistics(op.m, "m", {p});
+  c.statistics(op.v, "v", {p});
+  c.tensor(op.decays, "decays", DType::u8, {p / AdamW::kBlock});
+  c.given(op.step, "step");
+  c.given(op.norm, "norm");
+}
+
+}  // namespace bert
