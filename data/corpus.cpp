@@ -1,0 +1,231 @@
+#include "data/corpus.h"
+
+#include <nlohmann/json.hpp>
+
+#include "runtime/error.h"
+#include "runtime/file.h"
+
+namespace bert {
+namespace fs = std::filesystem;
+using nlohmann::json;
+
+namespace {
+
+constexpr std::string_view kFormatName = "bert.cu corpus";
+
+json counts_to_json(const CorpusCounts& counts) {
+  return {{"documents", counts.documents},
+          {"sentences", counts.sentences},
+          {"words", counts.words},
+          {"tokens", counts.tokens},
+          {"unknown", counts.unknown}};
+}
+
+CorpusCounts counts_from_json(const json& object) {
+  CorpusCounts counts;
+  object.at("documents").get_to(counts.documents);
+  object.at("sentences").get_to(counts.sentences);
+  object.at("words").get_to(counts.words);
+  object.at("tokens").get_to(counts.tokens);
+  object.at("unknown").get_to(counts.unknown);
+  return counts;
+}
+
+std::string json_checksum(const json& body) {
+  const std::string text = body.dump();
+  return hex64(hash_bytes(text.data(), text.size()));
+}
+
+CorpusManifest manifest_from_json(const json& body) {
+  CorpusManifest manifest;
+  const json& tokenizer = body.at("tokenizer");
+  tokenizer.at("fingerprint").get_to(manifest.tokenizer_fingerprint);
+  tokenizer.at("vocab_size").get_to(manifest.vocab_size);
+  tokenizer.at("pad").get_to(manifest.special.pad);
+  tokenizer.at("unk").get_to(manifest.special.unk);
+  tokenizer.at("cls").get_to(manifest.special.cls);
+  tokenizer.at("sep").get_to(manifest.special.sep);
+  tokenizer.at("mask").get_to(manifest.special.mask);
+  body.at("seed").get_to(manifest.seed);
+  body.at("validation_fraction").get_to(manifest.validation_fraction);
+  body.at("sequence_lengths").get_to(manifest.sequence_lengths);
+  for (const json& source : body.at("sources")) {
+    manifest.sources.push_back({source.at("name"), counts_from_json(source.at("counts"))});
+  }
+  for (const Part part : {Part::train, Part::validation}) {
+    manifest.parts[static_cast<std::size_t>(part)] =
+        counts_from_json(body.at("parts").at(std::string(part_name(part))));
+  }
+  for (const auto& [path, digest] : body.at("files").items()) {
+    manifest.files[path] = std::stoull(digest.get<std::string>(), nullptr, 16);
+  }
+  return manifest;
+}
+
+}  // namespace
+
+std::string_view part_name(Part part) { return part == Part::train ? "train" : "validation"; }
+
+CorpusCounts& CorpusCounts::operator+=(const CorpusCounts& other) {
+  documents += other.documents;
+  sentences += other.sentences;
+  words += other.words;
+  tokens += other.tokens;
+  unknown += other.unknown;
+  return *this;
+}
+
+std::string CorpusManifest::to_json() const {
+  json body;
+  body["tokenizer"] = {{"fingerprint", tokenizer_fingerprint},
+                       {"vocab_size", vocab_size},
+                       {"pad", special.pad},
+                       {"unk", special.unk},
+                       {"cls", special.cls},
+                       {"sep", special.sep},
+                       {"mask", special.mask}};
+  body["seed"] = seed;
+  body["validation_fraction"] = validation_fraction;
+  body["sequence_lengths"] = sequence_lengths;
+  body["sources"] = json::array();
+  for (const CorpusSource& source : sources) {
+    body["sources"].push_back({{"name", source.name}, {"counts", counts_to_json(source.counts)}});
+  }
+  for (const Part part : {Part::train, Part::validation}) {
+    body["parts"][std::string(part_name(part))] =
+        counts_to_json(parts[static_cast<std::size_t>(part)]);
+  }
+  body["files"] = json::object();
+  for (const auto& [path, digest] : files) body["files"][path] = hex64(digest);
+  const json manifest = {{"format", kFormatName},
+                         {"format_version", kFormat},
+                         {"corpus", body},
+                         {"checksum", json_checksum(body)}};
+  return manifest.dump(2) + "\n";
+}
+
+CorpusManifest CorpusManifest::parse(const std::string& text, const fs::path& path) {
+  try {
+    const json manifest = json::parse(text);
+    if (manifest.at("format") != kFormatName) {
+      throw_input_error("{}: is not the manifest of a corpus", path.string());
+    }
+    if (const int version = manifest.at("format_version"); version != kFormat) {
+      throw_input_error(
+          "{}: corpus format {}, this program reads format {}; rebuild it with "
+          "prepare_corpus",
+          path.string(), version, kFormat);
+    }
+    const json& body = manifest.at("corpus");
+    if (manifest.at("checksum") != json_checksum(body)) {
+      throw_input_error(
+          "{}: wrong checksum: the file was damaged or edited; rebuild the corpus "
+          "with prepare_corpus",
+          path.string());
+    }
+    return manifest_from_json(body);
+  } catch (const std::exception& error) {
+    if (dynamic_cast<const Error*>(&error) != nullptr) throw;
+    throw_input_error("{}: is damaged ({}); rebuild the corpus with prepare_corpus", path.string(),
+                      error.what());
+  }
+}
+
+bool is_corpus(const fs::path& folder) {
+  const fs::path path = folder / "manifest.json";
+  return fs::is_regular_file(path) && read_file(path).find(kFormatName) != std::string::npos;
+}
+
+Corpus::Corpus(const fs::path& folder) : folder_(folder) {
+  if (!fs::is_directory(folder)) {
+    throw_input_error("{}: {}; expected a corpus folder written by prepare_corpus", folder.string(),
+                      fs::exists(folder) ? "is not a folder" : "does not exist");
+  }
+  const fs::path path = folder / "manifest.json";
+  if (!fs::exists(path)) {
+    throw_input_error(
+        "{}: has no manifest.json, so it is not a complete corpus; write one with "
+        "prepare_corpus",
+        folder.string());
+  }
+  manifest_ = CorpusManifest::parse(read_file(path), path);
+  for (const Part part : {Part::train, Part::validation}) {
+    const std::string name(part_name(part));
+    auto shard = std::make_unique<TokenShard>(folder / name, manifest_.vocab_size);
+    for (const auto& [file, digest] : shard->digests()) {
+      const auto known = manifest_.files.find(name + "/" + file);
+      if (known == manifest_.files.end() || known->second != digest) {
+        throw_input_error(
+            "{}: is not the file that the manifest describes; rebuild the corpus "
+            "with prepare_corpus",
+            (folder / name / file).string());
+      }
+    }
+    shards_[static_cast<std::size_t>(part)] = std::move(shard);
+  }
+}
+
+CutTable Corpus::cuts(Part part, Sampling sampling, std::int64_t content) const {
+  const std::string name(part_name(part));
+  CutTable table(folder_ / name, shard(part), sampling, content);
+  const std::string file = name + "/" + cuts_file_name(sampling, content);
+  const auto known = manifest_.files.find(file);
+  if (known != manifest_.files.end() && !(table.mapped() && table.digest() == known->second)) {
+    throw_input_error(
+        "{}: is missing or is not the file that the manifest describes; rebuild the "
+        "corpus with prepare_corpus",
+        (folder_ / file).string());
+  }
+  return table;
+}
+
+void Corpus::check_tokenizer(const Tokenizer& tokenizer) const {
+  if (tokenizer.fingerprint() != manifest_.tokenizer_fingerprint) {
+    throw_input_error(
+        "{}: was made by another tokenizer (fingerprint {}, {} entries) than the one given "
+        "(fingerprint {}, {} entries); use {} or prepare the corpus again",
+        folder_.string(), manifest_.tokenizer_fingerprint, manifest_.vocab_size,
+        tokenizer.fingerprint(), tokenizer.vocab_size(), tokenizer_folder().string());
+  }
+}
+
+std::unique_ptr<Tokenizer> Corpus::tokenizer() const {
+  auto tokenizer = load_tokenizer(tokenizer_folder());
+  if (tokenizer->fingerprint() != manifest_.tokenizer_fingerprint) {
+    throw_input_error(
+        "{}: is not the tokenizer that made the corpus (fingerprint {}, the manifest "
+        "says {}): its files were changed or damaged",
+        tokenizer_folder().string(), tokenizer->fingerprint(), manifest_.tokenizer_fingerprint);
+  }
+  return tokenizer;
+}
+
+void Corpus::verify(const std::function<void(const std::string&)>& on_file) const {
+  const auto announce = [&](const std::string& file) {
+    if (on_file) on_file(file);
+  };
+  for (const Part part : {Part::train, Part::validation}) {
+    announce(std::string(part_name(part)) + "/ (tokens, words, sentences, documents)");
+    shard(part).verify();
+  }
+  for (const auto& [file, digest] : manifest_.files) {
+    const fs::path path = folder_ / file;
+    if (file.find("/cuts_") != std::string::npos) {
+      announce(file);
+      const CorpusArray<Cut> table(path, "cuts");
+      if (table.file().digest() != digest) {
+        throw_input_error("{}: is not the file that the manifest describes", path.string());
+      }
+      table.file().verify();
+    } else if (file.starts_with("tokenizer/")) {
+      announce(file);
+      const std::string content = read_file(path);
+      if (hash_bytes(content.data(), content.size()) != digest) {
+        throw_input_error("{}: wrong checksum: the file was damaged or edited", path.string());
+      }
+    }
+  }
+  tokenizer();
+}
+
+}  // namespace bert

@@ -1,0 +1,112 @@
+#include "data/corpus_cuts.h"
+
+#include <algorithm>
+#include <limits>
+
+#include "runtime/error.h"
+
+namespace bert {
+namespace fs = std::filesystem;
+
+namespace {
+
+constexpr std::string_view kKind = "cuts";
+
+// The last place in (begin, limit] where a word starts, or `limit` if the word is longer than that.
+std::uint64_t word_boundary(const TokenShard& shard, std::uint64_t begin, std::uint64_t limit) {
+  for (std::uint64_t place = limit; place > begin; --place) {
+    if (shard.starts_word(place)) return place;
+  }
+  return limit;
+}
+
+}  // namespace
+
+std::string_view sampling_name(Sampling sampling) {
+  return sampling == Sampling::sentences ? "sentences" : "chunks";
+}
+
+Sampling parse_sampling(std::string_view name) {
+  if (name == "sentences") return Sampling::sentences;
+  if (name == "chunks") return Sampling::chunks;
+  throw_input_error("unknown sampling '{}': expected sentences or chunks", name);
+}
+
+void find_cuts(const TokenShard& shard, Sampling sampling, std::int64_t content,
+               const std::function<void(const Cut&)>& emit) {
+  BERT_CHECK(content > 0);
+  if (shard.num_sentences() > std::numeric_limits<std::uint32_t>::max()) {
+    throw_input_error(
+        "a part of a corpus can hold at most 2^32 - 1 sentences, this one has {}; "
+        "split the input into several corpora",
+        shard.num_sentences());
+  }
+  const auto budget = static_cast<std::uint64_t>(content);
+  for (std::uint64_t document = 0; document < shard.num_documents(); ++document) {
+    const std::uint64_t last_sentence = shard.document_begin(document + 1);
+    std::uint64_t sentence = shard.document_begin(document);
+    const std::uint64_t document_end = shard.sentence_begin(last_sentence);
+    std::uint64_t begin = shard.sentence_begin(sentence);
+    while (begin < document_end) {
+      emit({begin, static_cast<std::uint32_t>(sentence), static_cast<std::uint32_t>(document)});
+      std::uint64_t end = std::min(begin + budget, document_end);
+      if (sampling == Sampling::sentences && end < document_end) {
+        // Back to the last sentence that begins within reach; else this one is cut at a word.
+        std::uint64_t next = sentence;
+        while (shard.sentence_begin(next + 1) <= end) ++next;
+        end = next > sentence ? shard.sentence_begin(next) : word_boundary(shard, begin, end);
+      }
+      begin = end;
+      while (sentence < last_sentence && shard.sentence_begin(sentence + 1) <= begin) ++sentence;
+    }
+  }
+  emit({shard.num_tokens(), static_cast<std::uint32_t>(shard.num_sentences()),
+        static_cast<std::uint32_t>(shard.num_documents())});
+}
+
+std::string cuts_file_name(Sampling sampling, std::int64_t content) {
+  return fmt::format("cuts_{}_{}.bin", sampling_name(sampling), content);
+}
+
+std::uint64_t write_cuts(const fs::path& folder, const TokenShard& shard, Sampling sampling,
+                         std::int64_t content) {
+  CorpusFileWriter writer(folder / cuts_file_name(sampling, content), kKind, sizeof(Cut));
+  find_cuts(shard, sampling, content, [&](const Cut& cut) { writer.append_value(cut); });
+  return writer.commit();
+}
+
+CutTable::CutTable(const fs::path& folder, const TokenShard& shard, Sampling sampling,
+                   std::int64_t content) {
+  const fs::path path = folder / cuts_file_name(sampling, content);
+  if (fs::exists(path)) {
+    mapped_ = true;
+    file_ = {path, kKind};
+    if (file_.size() == 0 || file_[file_.size() - 1].token != shard.num_tokens()) {
+      throw_input_error(
+          "{}: does not fit the tokens beside it; rebuild the corpus with "
+          "prepare_corpus",
+          path.string());
+    }
+  } else {
+    find_cuts(shard, sampling, content, [&](const Cut& cut) { cuts_.push_back(cut); });
+  }
+}
+
+std::pair<std::uint64_t, std::uint64_t> CutTable::samples_of_document(std::uint64_t i) const {
+  const std::uint32_t document = (*this)[i].document;
+  // The first sample in [low, high) whose document is at least `wanted`.
+  const auto first_of = [&](std::uint32_t wanted, std::uint64_t low, std::uint64_t high) {
+    while (low < high) {
+      const std::uint64_t middle = low + (high - low) / 2;
+      if ((*this)[middle].document < wanted) {
+        low = middle + 1;
+      } else {
+        high = middle;
+      }
+    }
+    return low;
+  };
+  return {first_of(document, 0, i), first_of(document + 1, i, num_samples())};
+}
+
+}  // namespace bert

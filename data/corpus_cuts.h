@@ -1,0 +1,69 @@
+// Cut tables: where each sample of a part of a corpus begins and ends, for one kind of sampling and
+// one length. Cuts partition the tokens: sample i is tokens [cuts[i].token, cuts[i + 1].token), so
+// every token belongs to exactly one sample and any sample is found in O(1). They are the same in
+// every epoch. prepare_corpus stores them for the sequence lengths it is given; for any other
+// length they are computed in memory.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "data/corpus_file.h"
+#include "data/token_shard.h"
+
+namespace bert {
+
+enum class Sampling {
+  // Sentences of one document are packed while they fit. One that is too long for any sample is cut
+  // into pieces, at a word where possible; the last piece is packed with what follows.
+  sentences,
+  // Equal pieces of one document, wherever they begin and end; the last is shorter.
+  chunks,
+};
+
+std::string_view sampling_name(Sampling sampling);
+Sampling parse_sampling(std::string_view name);  // InputError naming the possible values
+
+struct Cut {
+  std::uint64_t token = 0;
+  std::uint32_t sentence = 0;  // the sentence of that token
+  std::uint32_t document = 0;  // the document of that token
+};
+static_assert(sizeof(Cut) == 16);
+
+// Calls `emit` for each cut in order, then for the final one {num_tokens, num_sentences,
+// num_documents}. No sample is longer than `content` tokens (content > 0).
+void find_cuts(const TokenShard& shard, Sampling sampling, std::int64_t content,
+               const std::function<void(const Cut&)>& emit);
+
+// "cuts_sentences_126.bin": named by the content tokens, special tokens not counted.
+std::string cuts_file_name(Sampling sampling, std::int64_t content);
+// Writes that file into `folder` and returns its digest.
+std::uint64_t write_cuts(const std::filesystem::path& folder, const TokenShard& shard,
+                         Sampling sampling, std::int64_t content);
+
+class CutTable {
+ public:
+  // Maps the file in `folder` if there is one, and computes the table otherwise.
+  CutTable(const std::filesystem::path& folder, const TokenShard& shard, Sampling sampling,
+           std::int64_t content);
+
+  std::uint64_t num_samples() const { return (mapped_ ? file_.size() : cuts_.size()) - 1; }
+  // 0 <= i <= num_samples().
+  const Cut& operator[](std::uint64_t i) const { return mapped_ ? file_[i] : cuts_[i]; }
+  bool mapped() const { return mapped_; }
+  std::uint64_t digest() const { return file_.file().digest(); }  // 0 if computed
+  // The samples [first, last) of the document that sample i is from: O(log n).
+  std::pair<std::uint64_t, std::uint64_t> samples_of_document(std::uint64_t i) const;
+
+ private:
+  bool mapped_ = false;
+  CorpusArray<Cut> file_;
+  std::vector<Cut> cuts_;
+};
+
+}  // namespace bert

@@ -1,0 +1,205 @@
+#include "data/corpus_writer.h"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <utility>
+
+#include <unistd.h>
+
+#include "runtime/error.h"
+#include "runtime/file.h"
+
+namespace bert {
+namespace fs = std::filesystem;
+
+namespace {
+
+// Uniform over 64 bits; below fraction * 2^64 means validation.
+std::uint64_t document_hash(std::uint64_t seed, std::uint64_t document) {
+  return hash_bytes(&document, sizeof document, seed);
+}
+
+// An output that may be written: absent, an empty folder, or a corpus.
+void check_output(const fs::path& output) {
+  if (!fs::exists(output)) return;
+  if (!fs::is_directory(output)) {
+    throw_input_error("{}: exists and is not a folder", output.string());
+  }
+  if (!fs::is_empty(output) && !is_corpus(output)) {
+    throw_input_error(
+        "{}: is not empty and not a corpus; it is left as it is, choose another "
+        "folder",
+        output.string());
+  }
+}
+
+}  // namespace
+
+CorpusWriter::CorpusWriter(fs::path output, const Tokenizer& tokenizer, CorpusWriterOptions options)
+    : output_(fs::absolute(std::move(output)).lexically_normal()),
+      tokenizer_(tokenizer),
+      options_(std::move(options)) {
+  if (!(options_.validation_fraction >= 0 && options_.validation_fraction < 1)) {
+    throw_input_error("the validation fraction is {}, expected a number in [0, 1)",
+                      options_.validation_fraction);
+  }
+  for (const std::int64_t length : options_.sequence_lengths) {
+    if (length < 8 || length > 1 << 20) {
+      throw_input_error("the sequence length is {}, expected 8 to {}", length, 1 << 20);
+    }
+  }
+  if (!output_.has_filename()) output_ = output_.parent_path();
+  check_output(output_);
+  make_directories(output_.parent_path());
+  temporary_ = output_.string() + ".tmp." + std::to_string(::getpid());
+  fs::remove_all(temporary_);
+  for (const Part part : {Part::train, Part::validation}) {
+    make_directories(temporary_ / part_name(part));
+    parts_[static_cast<std::size_t>(part)].shard =
+        std::make_unique<TokenShardWriter>(temporary_ / part_name(part), tokenizer.vocab_size());
+  }
+}
+
+CorpusWriter::~CorpusWriter() {
+  for (PartWriter& part : parts_) part.shard.reset();
+  std::error_code ignored;
+  fs::remove_all(temporary_, ignored);
+}
+
+void CorpusWriter::begin_source(const std::string& name) {
+  manifest_.sources.push_back({name, {}});
+}
+
+void CorpusWriter::add(const TokenizedDocument& document, std::uint64_t unknown) {
+  if (document.ids.empty()) return;
+  BERT_CHECK(!manifest_.sources.empty());
+  const std::uint64_t hash = document_hash(options_.seed, num_documents_);
+  if (num_documents_ == 0 || hash < lowest_hash_) {
+    lowest_hash_ = hash;
+    lowest_document_ = num_documents_;
+  }
+  if (num_documents_ == 0 || hash > highest_hash_) {
+    highest_hash_ = hash;
+    highest_document_ = num_documents_;
+  }
+  ++num_documents_;
+  const Part part = std::ldexp(static_cast<double>(hash), -64) < options_.validation_fraction
+                        ? Part::validation
+                        : Part::train;
+  PartWriter& writer = parts_[static_cast<std::size_t>(part)];
+  const std::uint64_t words_before = writer.shard->num_words();
+  writer.shard->append(document);
+  writer.unknown += unknown;
+  manifest_.sources.back().counts +=
+      {1, document.sentence_ends.size(), writer.shard->num_words() - words_before,
+       document.ids.size(), unknown};
+}
+
+// Chance may leave one side of a small corpus empty: its document then moves from the other.
+void CorpusWriter::ensure_both_parts() {
+  if (num_documents_ == 0) throw_input_error("the input has no text in it");
+  if (options_.validation_fraction == 0) return;
+  const bool train_empty = parts_[0].shard->num_documents() == 0;
+  const bool validation_empty = parts_[1].shard->num_documents() == 0;
+  if (!train_empty && !validation_empty) return;
+  if (num_documents_ < 2) {
+    throw_input_error(
+        "the input is a single document, which cannot be split into training and "
+        "validation: separate documents by blank lines, or give "
+        "--validation-fraction 0 and validate on another corpus");
+  }
+  const std::size_t full = train_empty ? 1 : 0;
+  const std::uint64_t moved = train_empty ? highest_document_ : lowest_document_;
+  const fs::path old_folder = temporary_ / "split_again";
+  for (PartWriter& part : parts_) part.shard->commit();
+  fs::rename(temporary_ / part_name(static_cast<Part>(full)), old_folder);
+  fs::remove_all(temporary_ / part_name(static_cast<Part>(1 - full)));
+  for (const Part part : {Part::train, Part::validation}) {
+    make_directories(temporary_ / part_name(part));
+    parts_[static_cast<std::size_t>(part)].shard =
+        std::make_unique<TokenShardWriter>(temporary_ / part_name(part), tokenizer_.vocab_size());
+  }
+  const std::uint64_t unknown = parts_[full].unknown;
+  {
+    const TokenShard shard(old_folder, tokenizer_.vocab_size());
+    for (std::uint64_t i = 0; i < shard.num_documents(); ++i) {
+      const TokenizedDocument document = shard.document(i);
+      const std::size_t side = i == moved ? 1 - full : full;
+      parts_[side].shard->append(document);
+      if (i == moved) {
+        parts_[side].unknown = static_cast<std::uint64_t>(
+            std::count(document.ids.begin(), document.ids.end(), tokenizer_.special().unk));
+      }
+    }
+  }
+  parts_[full].unknown = unknown - parts_[1 - full].unknown;
+  fs::remove_all(old_folder);
+}
+
+void CorpusWriter::close_part(Part part, PartWriter& writer) {
+  const TokenShardWriter& shard = *writer.shard;
+  manifest_.parts[static_cast<std::size_t>(part)] = {shard.num_documents(), shard.num_sentences(),
+                                                     shard.num_words(), shard.num_tokens(),
+                                                     writer.unknown};
+  const std::string prefix = std::string(part_name(part)) + "/";
+  for (const auto& [name, digest] : writer.shard->commit()) manifest_.files[prefix + name] = digest;
+  writer.shard.reset();
+}
+
+void CorpusWriter::write_cut_tables(Part part) {
+  const std::string name(part_name(part));
+  const TokenShard shard(temporary_ / name, tokenizer_.vocab_size());
+  const auto write = [&](Sampling sampling, std::int64_t content) {
+    manifest_.files[name + "/" + cuts_file_name(sampling, content)] =
+        write_cuts(temporary_ / name, shard, sampling, content);
+  };
+  for (const std::int64_t length : options_.sequence_lengths) {
+    write(Sampling::sentences, length - 2);  // [CLS] ... [SEP]
+    write(Sampling::sentences, length - 3);  // [CLS] A [SEP] B [SEP]
+    write(Sampling::chunks, length - 2);
+  }
+}
+
+CorpusManifest CorpusWriter::commit() {
+  ensure_both_parts();
+  for (const Part part : {Part::train, Part::validation}) {
+    close_part(part, parts_[static_cast<std::size_t>(part)]);
+    write_cut_tables(part);
+  }
+  const fs::path tokenizer_folder = temporary_ / "tokenizer";
+  make_directories(tokenizer_folder);
+  tokenizer_.save(tokenizer_folder);
+  for (const auto& entry : fs::directory_iterator(tokenizer_folder)) {
+    const std::string content = read_file(entry.path());
+    manifest_.files["tokenizer/" + entry.path().filename().string()] =
+        hash_bytes(content.data(), content.size());
+  }
+  manifest_.tokenizer_fingerprint = tokenizer_.fingerprint();
+  manifest_.vocab_size = tokenizer_.vocab_size();
+  manifest_.special = tokenizer_.special();
+  manifest_.seed = options_.seed;
+  manifest_.validation_fraction = options_.validation_fraction;
+  manifest_.sequence_lengths = options_.sequence_lengths;
+  write_file_atomic(temporary_ / "manifest.json", manifest_.to_json());
+  put_in_place();
+  return manifest_;
+}
+
+void CorpusWriter::put_in_place() {
+  check_output(output_);  // once more: preparing may have taken hours
+  std::error_code error;
+  const fs::path old = output_.string() + ".old." + std::to_string(::getpid());
+  const bool replaces = fs::exists(output_);
+  if (replaces) fs::rename(output_, old, error);
+  if (!error) fs::rename(temporary_, output_, error);
+  if (error) {
+    std::error_code ignored;
+    if (replaces && !fs::exists(output_)) fs::rename(old, output_, ignored);
+    throw_runtime_error("cannot put the corpus at {}: {}", output_.string(), error.message());
+  }
+  if (replaces) fs::remove_all(old);
+  fsync_directory(output_.parent_path());
+}
+
+}  // namespace bert

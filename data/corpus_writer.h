@@ -1,0 +1,66 @@
+// CorpusWriter: writes a corpus folder (corpus.h) document by document, in bounded memory.
+//
+// Everything is built in a temporary folder beside the output and renamed at the end: no reader
+// ever sees half a corpus, and a failure leaves nothing behind.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "data/corpus.h"
+#include "data/token_shard.h"
+#include "data/tokenizer.h"
+
+namespace bert {
+
+struct CorpusWriterOptions {
+  // The share of documents that goes to validation: in [0, 1). Which ones is a pure function of
+  // (seed, number of the document). Above 0, both parts get at least one document: if chance gives
+  // none to one of them, it gets the one that was closest.
+  double validation_fraction = 0.05;
+  std::uint64_t seed = 0;
+  std::vector<std::int64_t> sequence_lengths = {128, 512};  // that get cut tables on disk
+};
+
+class CorpusWriter {
+ public:
+  // InputError: `output` exists and is neither an empty folder nor a corpus (which is replaced), or
+  // an option is out of range. `tokenizer` must outlive the writer.
+  CorpusWriter(std::filesystem::path output, const Tokenizer& tokenizer,
+               CorpusWriterOptions options);
+  ~CorpusWriter();
+  CorpusWriter(const CorpusWriter&) = delete;
+  CorpusWriter& operator=(const CorpusWriter&) = delete;
+
+  // The documents that follow come from the source of this name.
+  void begin_source(const std::string& name);
+  // `unknown`: how many of its ids are [UNK]. A document without tokens is left out.
+  void add(const TokenizedDocument& document, std::uint64_t unknown);
+  // Writes what is missing, the manifest last, and puts the folder in its place. InputError if
+  // there are too few documents to split.
+  CorpusManifest commit();
+
+ private:
+  struct PartWriter {
+    std::unique_ptr<TokenShardWriter> shard;
+    std::uint64_t unknown = 0;
+  };
+  void ensure_both_parts();
+  void close_part(Part part, PartWriter& writer);
+  void write_cut_tables(Part part);
+  void put_in_place();
+
+  std::filesystem::path output_, temporary_;
+  const Tokenizer& tokenizer_;
+  CorpusWriterOptions options_;
+  CorpusManifest manifest_;
+  PartWriter parts_[2];
+  std::uint64_t num_documents_ = 0;
+  // The documents with the lowest and the highest hash: first to change sides.
+  std::uint64_t lowest_hash_ = 0, lowest_document_ = 0, highest_hash_ = 0, highest_document_ = 0;
+};
+
+}  // namespace bert

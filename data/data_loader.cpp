@@ -1,0 +1,188 @@
+#include "data/data_loader.h"
+
+#include <algorithm>
+#include <condition_variable>
+#include <exception>
+#include <map>
+#include <mutex>
+#include <thread>
+#include <utility>
+
+#include "runtime/error.h"
+
+namespace bert {
+
+namespace {
+
+// Options as they are used: limits of 0 replaced by "any number", end_step bounded by the data.
+LoaderOptions checked(const PretrainingDataset& dataset, LoaderOptions options) {
+  if (options.world_size < 1 || options.rank < 0 || options.rank >= options.world_size) {
+    throw_input_error("rank {} of {} does not exist", options.rank, options.world_size);
+  }
+  if (options.batch_size < options.world_size ||
+      options.batch_size > std::numeric_limits<std::int32_t>::max()) {
+    throw_input_error("train.batch_size is {}, expected at least one sequence for each of {} ranks",
+                      options.batch_size, options.world_size);
+  }
+  if (options.threads < 1 || options.prefetch_steps < 1) {
+    throw_input_error("the data loader needs at least one thread and one step ahead, not {} and {}",
+                      options.threads, options.prefetch_steps);
+  }
+  const std::int64_t longest = dataset.options().sequence_length;
+  const auto limit = [&](std::int64_t& value, std::int64_t needed, const char* what) {
+    if (value == 0) value = std::numeric_limits<std::int32_t>::max();
+    if (value < needed) {
+      throw_input_error(
+          "a micro-batch of at most {} {} has no room for a sequence of {} tokens, "
+          "which needs {}",
+          value, what, longest, needed);
+    }
+  };
+  limit(options.limits.tokens, longest, "tokens");
+  limit(options.limits.sequences, 1, "sequences");
+  limit(options.limits.masked, dataset.masker().num_predictions(longest), "masked tokens");
+  if (options.in_order) {
+    const auto batch = static_cast<std::uint64_t>(options.batch_size);
+    options.end_step = std::min(options.end_step, (dataset.num_samples() + batch - 1) / batch);
+  }
+  return options;
+}
+
+StepBatches make_checked_step(const PretrainingDataset& dataset, const LoaderOptions& options,
+                              std::uint64_t step) {
+  const auto batch_size = static_cast<std::uint64_t>(options.batch_size);
+  const std::uint64_t first = step * batch_size;
+  const std::uint64_t count =
+      options.in_order ? std::min(batch_size, dataset.num_samples() - first) : batch_size;
+  const auto rank = static_cast<std::uint64_t>(options.rank);
+  const auto world = static_cast<std::uint64_t>(options.world_size);
+
+  StepBatches result;
+  result.step = step;
+  result.global_sequences = static_cast<std::int64_t>(count);
+  PretrainingDataset::Scratch scratch;
+  std::int64_t most_masked = 0;  // in the last micro-batch
+  for (std::uint64_t i = count * rank / world; i < count * (rank + 1) / world; ++i) {
+    const SamplePlan plan =
+        dataset.plan(options.in_order ? dataset.in_order(first + i) : dataset.shuffled(first + i));
+    const std::int64_t masked = dataset.masker().num_predictions(plan.length);
+    const bool fits =
+        !result.micro_batches.empty() &&
+        result.micro_batches.back().num_tokens() + plan.length <= options.limits.tokens &&
+        result.micro_batches.back().num_sequences() < options.limits.sequences &&
+        most_masked + masked <= options.limits.masked;
+    if (!fits) {
+      result.micro_batches.emplace_back();
+      most_masked = 0;
+    }
+    dataset.append(plan, static_cast<std::uint32_t>(i), result.micro_batches.back(), scratch);
+    most_masked += masked;
+  }
+  for (const Batch& batch : result.micro_batches) {
+    result.sequences += batch.num_sequences();
+    result.tokens += batch.num_tokens();
+    result.masked += batch.num_masked();
+  }
+  return result;
+}
+
+}  // namespace
+
+StepBatches make_step(const PretrainingDataset& dataset, const LoaderOptions& options,
+                      std::uint64_t step) {
+  const LoaderOptions used = checked(dataset, options);
+  BERT_CHECK(step < used.end_step);
+  return make_checked_step(dataset, used, step);
+}
+
+// Threads take steps in turn and put results where next() finds them by number.
+struct DataLoader::Queue {
+  struct Result {
+    StepBatches batches;
+    std::exception_ptr error;
+  };
+
+  Queue(std::shared_ptr<const PretrainingDataset> data, const LoaderOptions& wanted)
+      : dataset(std::move(data)),
+        options(checked(*dataset, wanted)),
+        next_made(options.first_step),
+        next_given(options.first_step) {
+    try {
+      for (int i = 0; i < options.threads; ++i) {
+        threads.emplace_back([this] { run(); });
+      }
+    } catch (...) {
+      stop_threads();
+      throw;
+    }
+  }
+  ~Queue() { stop_threads(); }
+
+  void stop_threads() {
+    {
+      const std::lock_guard lock(mutex);
+      stop = true;
+    }
+    changed.notify_all();
+    for (std::thread& thread : threads) thread.join();
+    threads.clear();
+  }
+
+  bool may_make() const {
+    return next_made < options.end_step &&
+           next_made - next_given < static_cast<std::uint64_t>(options.prefetch_steps);
+  }
+
+  void run() {
+    std::unique_lock lock(mutex);
+    while (true) {
+      changed.wait(lock, [this] { return stop || may_make(); });
+      if (stop) return;
+      const std::uint64_t step = next_made++;
+      lock.unlock();
+      Result result;
+      try {
+        result.batches = make_checked_step(*dataset, options, step);
+      } catch (...) {
+        result.error = std::current_exception();
+      }
+      lock.lock();
+      ready.emplace(step, std::move(result));
+      changed.notify_all();
+    }
+  }
+
+  std::optional<StepBatches> next() {
+    std::unique_lock lock(mutex);
+    if (next_given >= options.end_step) return std::nullopt;
+    changed.wait(lock, [this] { return ready.contains(next_given); });
+    const auto found = ready.find(next_given);
+    // A step that failed stays: asking again fails again.
+    if (found->second.error) std::rethrow_exception(found->second.error);
+    StepBatches batches = std::move(found->second.batches);
+    ready.erase(found);
+    ++next_given;
+    lock.unlock();
+    changed.notify_all();
+    return batches;
+  }
+
+  const std::shared_ptr<const PretrainingDataset> dataset;
+  const LoaderOptions options;
+  std::mutex mutex;
+  std::condition_variable changed;
+  std::uint64_t next_made, next_given;
+  std::map<std::uint64_t, Result> ready;
+  bool stop = false;
+  std::vector<std::thread> threads;
+};
+
+DataLoader::DataLoader(std::shared_ptr<const PretrainingDataset> dataset,
+                       const LoaderOptions& options)
+    : queue_(std::make_unique<Queue>(std::move(dataset), options)) {}
+
+DataLoader::~DataLoader() = default;
+
+std::optional<StepBatches> DataLoader::next() { return queue_->next(); }
+
+}  // namespace bert
