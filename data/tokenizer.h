@@ -37,7 +37,8 @@ class Tokenizer {
 
   virtual std::int32_t vocab_size() const = 0;
   virtual std::string_view piece(std::int32_t id) const = 0;  // "##ing", "[MASK]", "\u2581the"
-  // Whether `id` begins a word when found in running text; false for special tokens.
+  // Whether `id` begins a word when found in running text; false for special tokens, except that
+  // WordPiece's [UNK] is a word.
   virtual bool starts_word(std::int32_t id) const = 0;
   virtual const SpecialTokens& special() const = 0;
 
@@ -47,9 +48,13 @@ class Tokenizer {
   virtual std::string fingerprint() const = 0;
 };
 
+// Whose rules split text into words, see data/word_splitter.h. They differ in rare characters.
+enum class CompatMode { kHuggingFace, kGoogle };
+
 struct TokenizerOptions {
   // Only for a bare vocab.txt; a folder says it itself.
   bool cased = false;
+  CompatMode mode = CompatMode::kHuggingFace;
 };
 
 // `path`: a folder written by save() or by Hugging Face, a vocab.txt, or a SentencePiece .model.

@@ -1,0 +1,177 @@
+#include "data/wordpiece_tokenizer.h"
+
+#include <unordered_map>
+#include <utility>
+
+#include <xxhash.h>
+
+#include "data/unicode.h"
+#include "data/wordpiece_files.h"
+#include "runtime/error.h"
+
+namespace bert {
+namespace {
+
+constexpr std::string_view kContinuation = "##";
+
+}  // namespace
+
+WordpieceOptions wordpiece_options(bool cased, CompatMode mode) {
+  WordpieceOptions options;
+  options.splitter.mode = mode;
+  options.splitter.lowercase = options.splitter.strip_accents = !cased;
+  options.max_word_chars = mode == CompatMode::kGoogle ? 200 : 100;
+  return options;
+}
+
+WordpieceTokenizer::WordpieceTokenizer(std::vector<std::string> pieces, WordpieceOptions options,
+                                       std::string_view source)
+    : pieces_(std::move(pieces)), options_(std::move(options)), splitter_(options_.splitter) {
+  if (pieces_.empty()) throw_input_error("{} holds no entries", source);
+  std::unordered_map<std::string_view, std::int32_t> ids;
+  std::vector<std::pair<std::string_view, std::int32_t>> initial, continuing, special;
+  for (std::size_t i = 0; i < pieces_.size(); ++i) {
+    const std::string_view text = pieces_[i];
+    const auto id = static_cast<std::int32_t>(i);
+    if (text.empty()) {
+      throw_input_error("{}: entry {} (line {}) is empty; a vocabulary has one piece a line",
+                        source, i, i + 1);
+    }
+    if (!is_valid_utf8(text)) {
+      throw_input_error("{}: entry {} (line {}) is not valid UTF-8", source, i, i + 1);
+    }
+    const auto [first, inserted] = ids.emplace(text, id);
+    if (!inserted) {
+      throw_input_error("{}: '{}' is there twice, as entries {} and {} (lines {} and {})", source,
+                        text, first->second, i, first->second + 1, i + 1);
+    }
+    initial.emplace_back(text, id);
+    if (text.starts_with(kContinuation) && text.size() > kContinuation.size()) {
+      continuing.emplace_back(text.substr(kContinuation.size()), id);
+    }
+  }
+  is_special_.assign(pieces_.size(), false);
+  const auto find_special = [&](const std::string& name) {
+    const auto found = ids.find(name);
+    if (found == ids.end()) {
+      throw_input_error(
+          "{} has no special token {}; a BERT vocabulary has [PAD], [UNK], [CLS], "
+          "[SEP] and [MASK] (or what tokenizer_config.json calls them)",
+          source, name);
+    }
+    if (!is_special_[static_cast<std::size_t>(found->second)]) {
+      special.emplace_back(found->first, found->second);
+    }
+    is_special_[static_cast<std::size_t>(found->second)] = true;
+    return found->second;
+  };
+  special_.pad = find_special(options_.special.pad);
+  special_.unk = find_special(options_.special.unk);
+  special_.cls = find_special(options_.special.cls);
+  special_.sep = find_special(options_.special.sep);
+  special_.mask = find_special(options_.special.mask);
+  for (const std::string& name : options_.extra_special) find_special(name);
+  initial_ = PieceTrie(std::move(initial));
+  continuing_ = PieceTrie(std::move(continuing));
+  special_pieces_ = PieceTrie(std::move(special));
+}
+
+void WordpieceTokenizer::encode(std::string_view text, std::vector<Token>& out,
+                                bool parse_special_tokens) const {
+  if (!parse_special_tokens) return encode_plain(text, 0, out);
+  // Special tokens are found in the text as it is written, leftmost and longest first.
+  std::size_t plain_begin = 0;
+  for (std::size_t i = 0; i < text.size();) {
+    const PieceTrie::Match match = special_pieces_.longest(text.substr(i));
+    if (match.id < 0) {
+      ++i;
+      continue;
+    }
+    encode_plain(text.substr(plain_begin, i - plain_begin), static_cast<std::uint32_t>(plain_begin),
+                 out);
+    out.push_back({match.id, static_cast<std::uint32_t>(i),
+                   static_cast<std::uint32_t>(i + match.length), false});
+    i += match.length;
+    plain_begin = i;
+  }
+  encode_plain(text.substr(plain_begin), static_cast<std::uint32_t>(plain_begin), out);
+}
+
+void WordpieceTokenizer::encode_plain(std::string_view text, std::uint32_t offset,
+                                      std::vector<Token>& out) const {
+  WordSplitter::Scanner scanner(splitter_, text);
+  SplitWord word;
+  while (scanner.next(word)) encode_word(word, offset, out);
+}
+
+void WordpieceTokenizer::encode_word(const SplitWord& word, std::uint32_t offset,
+                                     std::vector<Token>& out) const {
+  const std::size_t tokens_before = out.size();
+  const std::string_view text = word.text;
+  bool known =
+      text.size() <= options_.max_word_chars || count_utf8(text) <= options_.max_word_chars;
+  for (std::size_t i = 0; known && i < text.size();) {
+    const PieceTrie::Match match = (i == 0 ? initial_ : continuing_).longest(text.substr(i));
+    if (match.id < 0) {
+      known = false;
+      break;
+    }
+    const std::size_t end = i + match.length;
+    Token token;
+    token.id = match.id;
+    token.begin = offset + (word.bytes == nullptr ? word.begin + static_cast<std::uint32_t>(i)
+                                                  : word.bytes[i].begin);
+    token.end = offset + (word.bytes == nullptr ? word.begin + static_cast<std::uint32_t>(end)
+                                                : word.bytes[end - 1].end);
+    token.starts_word = i == 0;
+    out.push_back(token);
+    i = end;
+  }
+  if (known) return;
+  out.resize(tokens_before);
+  out.push_back({special_.unk, offset + word.begin, offset + word.end, true});
+}
+
+std::string WordpieceTokenizer::decode(const std::vector<std::int32_t>& ids) const {
+  std::string text;
+  for (const std::int32_t id : ids) {
+    const std::string_view part = piece(id);
+    if (text.empty()) {
+      text += part;
+    } else if (part.starts_with(kContinuation) && part.size() > kContinuation.size()) {
+      text += part.substr(kContinuation.size());
+    } else {
+      // As Hugging Face does: no space before these.
+      constexpr std::string_view kClosing = ".?!,";
+      if (part.size() != 1 || kClosing.find(part[0]) == kClosing.npos) text += ' ';
+      text += part;
+    }
+  }
+  return text;
+}
+
+std::string_view WordpieceTokenizer::piece(std::int32_t id) const {
+  BERT_CHECK(id >= 0 && id < vocab_size(), "id {} in a vocabulary of {}", id, vocab_size());
+  return pieces_[static_cast<std::size_t>(id)];
+}
+
+bool WordpieceTokenizer::starts_word(std::int32_t id) const {
+  return id == special_.unk || (!piece(id).starts_with(kContinuation) && !is_special(id));
+}
+
+void WordpieceTokenizer::save(const std::filesystem::path& folder) const {
+  save_wordpiece(*this, folder);
+}
+
+std::string WordpieceTokenizer::fingerprint() const {
+  std::string all;
+  for (const std::string& text : pieces_) (all += text) += '\n';
+  const WordSplitterOptions& s = options_.splitter;
+  all += fmt::format("wordpiece {} {} {} {} {} {} {} {} {} {} {}", compat_mode_name(s.mode),
+                     s.lowercase, s.strip_accents, s.split_ideographs, s.clean_text,
+                     options_.max_word_chars, special_.pad, special_.unk, special_.cls,
+                     special_.sep, special_.mask);
+  return fmt::format("{:016x}", XXH64(all.data(), all.size(), 0));
+}
+
+}  // namespace bert
