@@ -10,7 +10,9 @@
 //   count in this micro-batch is a number in device memory (`DeviceCount`). Rows at and beyond the
 //   count ("tail rows") own no loss. An op never lets a tail row reach a valid row or a parameter
 //   gradient. Tail rows of activations are finite and otherwise unspecified; tail rows of gradients
-//   are zero: an op that is given zero tails in `dy` leaves zero tails in `dx`.
+//   are zero: an op that is given zero tails in `dy` leaves zero tails in `dx`. Tail entries of index
+//   tensors (ids, rows, targets, token_sequence) are unspecified, and so never used.
+// - Every DeviceCount is given, never null.
 // - Gradients of parameters accumulate (+=). Gradients of activations are overwritten, except
 //   where a flag `accumulate_dx` says otherwise.
 // - An absent Tensor (default constructed) means "without", where the contract allows it.
@@ -228,7 +230,8 @@ struct GradientNorm {
   double scale = 1.0;          // min(1, max_norm / norm); 1 without clipping
   std::int64_t nonfinite = 0;  // how many elements are NaN or infinite
 };
-// norm = sqrt(sum g^2), summed in f64 over fixed blocks.
+// norm = sqrt(sum g^2), summed in f64 over fixed blocks. With nonfinite elements, norm and scale are
+// unspecified.
 struct ComputeGradientNorm {
   Tensor gradients{};     // [P]
   double max_norm = 0.0;  // 0: no clipping
