@@ -1,0 +1,93 @@
+// tokenize: standard input to pieces or ids, one JSON line per line.
+#include <iostream>
+#include <string>
+#include <vector>
+
+#include <CLI/CLI.hpp>
+#include <nlohmann/json.hpp>
+
+#include "data/tokenizer.h"
+#include "data/unicode.h"
+#include "runtime/error.h"
+#include "runtime/program.h"
+
+namespace {
+
+using bert::Token;
+using Json = nlohmann::ordered_json;
+
+struct Arguments {
+  std::string tokenizer, mode = "huggingface";
+  bool ids = false, offsets = false, cased = false, special = false, plain_text = false;
+};
+
+Json describe(const bert::Tokenizer& tokenizer, const std::vector<Token>& tokens,
+              const Arguments& arguments) {
+  Json answer = Json::array();
+  for (const Token& token : tokens) {
+    const Json name = arguments.ids ? Json(token.id) : Json(tokenizer.piece(token.id));
+    answer.push_back(arguments.offsets ? Json{name, token.begin, token.end} : name);
+  }
+  return answer;
+}
+
+int run(const Arguments& arguments) {
+  bert::TokenizerOptions options;
+  options.cased = arguments.cased;
+  if (arguments.mode == "google") options.mode = bert::CompatMode::kGoogle;
+  const auto tokenizer = bert::load_tokenizer(arguments.tokenizer, options);
+  std::ios::sync_with_stdio(false);
+  std::string line;
+  std::vector<Token> tokens;
+  std::uint64_t number = 0, invalid = 0;
+  while (std::getline(std::cin, line)) {
+    ++number;
+    if (line.ends_with('\r')) line.pop_back();
+    tokens.clear();
+    tokenizer->encode(line, tokens, !arguments.plain_text);
+    if (arguments.special) {
+      const auto end = static_cast<std::uint32_t>(line.size());
+      tokens.insert(tokens.begin(), Token{tokenizer->special().cls, 0, 0, false});
+      tokens.push_back(Token{tokenizer->special().sep, end, end, false});
+    }
+    if (!bert::is_valid_utf8(line) && ++invalid == 1) {
+      std::cerr << "warning: line " << number
+                << " is not valid UTF-8: what is invalid is dropped\n";
+    }
+    std::cout << describe(*tokenizer, tokens, arguments).dump() << '\n';
+    if (std::cin.rdbuf()->in_avail() <= 0) std::cout.flush();  // answer a person at once
+  }
+  if (!std::cout.flush()) bert::throw_runtime_error("cannot write to standard output");
+  return 0;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  CLI::App app{
+      "Reads text from standard input and prints one JSON array per line: its pieces, or "
+      "their ids."};
+  Arguments arguments;
+  app.set_version_flag("--version", bert::version_string());
+  app.add_option("--tokenizer", arguments.tokenizer,
+                 "a tokenizer folder, a vocab.txt or a SentencePiece .model")
+      ->required();
+  app.add_flag("--ids", arguments.ids, "print ids instead of pieces");
+  app.add_flag("--offsets", arguments.offsets,
+               "print [piece, begin, end], the byte range of the line that it came from");
+  app.add_flag("--special", arguments.special, "put [CLS] and [SEP] around each line");
+  app.add_flag("--plain-text", arguments.plain_text,
+               "take [MASK] and the like as text, not as special tokens");
+  app.add_flag("--cased", arguments.cased, "a bare vocab.txt is cased");
+  app.add_option("--mode", arguments.mode, "whose rules a bare vocab.txt follows")
+      ->check(CLI::IsMember({"huggingface", "google"}))
+      ->capture_default_str();
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    if (error.get_exit_code() == 0) return app.exit(error);
+    std::cerr << "error: " << error.what() << "\n";
+    return 2;
+  }
+  return bert::run_program([&] { return run(arguments); });
+}
