@@ -14,13 +14,13 @@
 #include <string_view>
 #include <vector>
 
+#include "data/corpus_cuts.h"
+#include "data/mlm_masking.h"
 #include "model/bert_config.h"
 #include "train/lr_schedule.h"
 
 namespace bert {
 
-enum class Sampling { sentences, chunks };
-enum class Masking { whole_word, token };
 enum class DeviceChoice { automatic, cpu, cuda };
 enum class Precision { automatic, fp64, fp32, tf32, bf16, fp8 };
 
@@ -33,7 +33,7 @@ struct ModelConfig {
   std::optional<std::string> init_from;  // a checkpoint or Hugging Face folder
   // The preset with the file's keys over it. vocab_size is 0 for auto: the tokenizer's. Use
   // resolve_model() for the configuration of the model itself.
-  BertConfig bert;
+  BertConfig bert{.vocab_size = 0};
 };
 
 struct TokenizerConfig {
@@ -44,7 +44,8 @@ struct TokenizerConfig {
 struct DataConfig {
   std::string path = "data/corpus";
   Sampling sampling = Sampling::sentences;
-  std::int64_t prefetch = 4;  // batches made ahead
+  std::int64_t prefetch = 4;  // steps made ahead
+  std::int64_t threads = 1;   // that make them
 };
 
 struct ObjectiveConfig {
@@ -117,7 +118,7 @@ struct Phase {
 
 struct Config {
   std::string run_dir = "runs/bert";
-  std::int64_t seed = 0;
+  std::uint64_t seed = 0;
   ModelConfig model;
   TokenizerConfig tokenizer;
   DataConfig data;
@@ -160,16 +161,15 @@ Config parse_config(const std::string& yaml, const std::string& source,
 BertConfig resolve_model(const Config& config, std::int64_t tokenizer_vocab_size,
                          const std::optional<BertConfig>& init_from = std::nullopt);
 
-// All keys as YAML that load_config reads back to the same Config: a run's config.yaml.
+// All keys as YAML that load_config reads back to the same Config: a run's config.yaml. With
+// model.init_from, the model's keys that were not given are left out: they are found there.
 std::string config_to_yaml(const Config& config);
 // The same with every key's meaning, range and default as comments: --print-config.
 std::string explain_config(const Config& config);
 
-// "cpu", "fp32", "whole_word", ...: as they are written in a configuration.
-std::string_view config_name(Sampling value);
-std::string_view config_name(Masking value);
-std::string_view config_name(DeviceChoice value);
-std::string_view config_name(Precision value);
-std::string_view config_name(Decay value);
+// "auto", "cpu", "fp32", "linear", ...: as they are written in a configuration.
+std::string_view device_choice_name(DeviceChoice device);
+std::string_view precision_name(Precision precision);
+std::string_view decay_name(Decay decay);
 
 }  // namespace bert

@@ -1,0 +1,583 @@
+#include "train/config_keys.h"
+
+#include <algorithm>
+#include <cctype>
+#include <limits>
+#include <utility>
+
+#include "runtime/error.h"
+
+namespace bert {
+namespace {
+
+constexpr std::int64_t kNoLimit = std::numeric_limits<std::int64_t>::max();
+constexpr std::int64_t kMostSteps = 1'000'000'000'000;
+constexpr std::int64_t kMostLength = 1 << 20;
+constexpr std::int64_t kLeastLength = 8;  // of a sample, as PretrainingDataset has it
+const IntegerRange kLengths{kLeastLength, kMostLength};
+const IntegerRange kBatches{1, std::numeric_limits<std::int32_t>::max()};
+const IntegerRange kMicroBatches{kLeastLength, std::numeric_limits<std::int32_t>::max()};
+const NumberRange kProbability{0.0, 1.0, true, false};
+
+// --- Values as YAML -----------------------------------------------------------------------------
+std::string to_yaml(bool value) { return value ? "true" : "false"; }
+std::string to_yaml(std::int64_t value) { return fmt::format("{}", value); }
+std::string to_yaml(std::uint64_t value) { return fmt::format("{}", value); }
+std::string to_yaml(double value) {
+  std::string text = fmt::format("{}", value);
+  // YAML 1.1 wants a point before an exponent; without one, other readers see a string.
+  const auto exponent = text.find('e');
+  if (exponent != std::string::npos && text.find('.') == std::string::npos) {
+    text.insert(exponent, ".0");
+  }
+  return text;
+}
+std::string to_yaml(const std::string& value) {
+  const auto plain = [](char c) {
+    return std::isalnum(static_cast<unsigned char>(c)) || c == '_' || c == '-' || c == '.' ||
+           c == '/';
+  };
+  static const std::vector<std::string> kWords{"null", "true", "false", "yes", "no", "on", "off"};
+  const bool starts_well =
+      !value.empty() && (std::isalpha(static_cast<unsigned char>(value[0])) || value[0] == '/');
+  if (starts_well && std::all_of(value.begin(), value.end(), plain) &&
+      std::find(kWords.begin(), kWords.end(), value) == kWords.end()) {
+    return value;
+  }
+  YAML::Emitter emitter;
+  emitter << YAML::DoubleQuoted << value;
+  return emitter.c_str();
+}
+template <typename T>
+std::string to_yaml(const OrAuto<T>& value, const char* without = "auto") {
+  return value ? to_yaml(*value) : without;
+}
+
+// --- Kinds of keys ------------------------------------------------------------------------------
+// `access` gives the member of a Config: [](auto& c) -> auto& { return c.seed; }.
+template <typename Access>
+ConfigKey integer(std::string name, Access access, IntegerRange range, std::string meaning) {
+  return {std::move(name),
+          std::move(meaning),
+          range.text(),
+          [=](Config& c, const ConfigValue& value) { access(c) = value.integer(range); },
+          [=](const Config& c) { return to_yaml(access(c)); },
+          {}};
+}
+
+template <typename Access>
+ConfigKey integer_or_auto(std::string name, Access access, IntegerRange range,
+                          std::string meaning) {
+  const auto set = [=](Config& c, const ConfigValue& value) {
+    access(c).reset();
+    if (!value.is_auto()) access(c) = value.integer(range, "auto or ");
+  };
+  return {std::move(name),
+          std::move(meaning),
+          "auto or " + range.text(),
+          set,
+          [=](const Config& c) { return to_yaml(access(c)); },
+          {}};
+}
+
+template <typename Access>
+ConfigKey number(std::string name, Access access, NumberRange range, std::string meaning) {
+  return {std::move(name),
+          std::move(meaning),
+          range.text(),
+          [=](Config& c, const ConfigValue& value) { access(c) = value.number(range); },
+          [=](const Config& c) { return to_yaml(access(c)); },
+          {}};
+}
+
+template <typename Access>
+ConfigKey boolean(std::string name, Access access, std::string meaning) {
+  return {std::move(name),
+          std::move(meaning),
+          "true or false",
+          [=](Config& c, const ConfigValue& value) { access(c) = value.boolean(); },
+          [=](const Config& c) { return to_yaml(access(c)); },
+          {}};
+}
+
+template <typename Access>
+ConfigKey path(std::string name, Access access, std::string expected, std::string meaning) {
+  return {std::move(name),
+          std::move(meaning),
+          expected,
+          [=](Config& c, const ConfigValue& value) { access(c) = value.text(expected); },
+          [=](const Config& c) { return to_yaml(access(c)); },
+          {}};
+}
+
+// A name out of a list. `unavailable`: names that are understood, but that this build has not got.
+template <typename Enum>
+struct Choices {
+  std::vector<Enum> values;
+  std::string_view (*name)(Enum);
+  std::vector<Enum> unavailable = {};
+  std::string reason = {};
+};
+
+template <typename Enum, typename Access>
+ConfigKey choice(std::string name, Access access, Choices<Enum> choices, std::string meaning) {
+  const auto is_available = [choices](Enum value) {
+    const auto& list = choices.unavailable;
+    return std::find(list.begin(), list.end(), value) == list.end();
+  };
+  std::vector<std::string_view> names;
+  for (const Enum value : choices.values) {
+    if (is_available(value)) names.push_back(choices.name(value));
+  }
+  const std::string expected =
+      names.size() == 2
+          ? fmt::format("{} or {}", names[0], names[1])
+          : fmt::format("{} {}", names.size() == 1 ? "only" : "one of", fmt::join(names, ", "));
+  const auto set = [=](Config& c, const ConfigValue& given) {
+    const std::string text = given.text(expected);
+    for (const Enum value : choices.values) {
+      if (text != choices.name(value)) continue;
+      if (!is_available(value)) given.fail(choices.reason + "; expected " + expected);
+      access(c) = value;
+      return;
+    }
+    given.refuse(expected);
+  };
+  return {std::move(name),
+          std::move(meaning),
+          expected,
+          set,
+          [=](const Config& c) { return to_yaml(std::string(choices.name(access(c)))); },
+          {}};
+}
+
+// --- Keys of their own kind ---------------------------------------------------------------------
+ConfigKey preset_key() {
+  const std::string expected = fmt::format("one of {}", fmt::join(bert_preset_names(), ", "));
+  const auto set = [=](Config& c, const ConfigValue& value) {
+    const auto& names = bert_preset_names();
+    const std::string name = value.text(expected);
+    if (std::find(names.begin(), names.end(), name) == names.end()) value.refuse(expected);
+    c.model.preset = name;
+    c.model.bert = bert_preset(name);
+    c.model.bert.vocab_size = 0;
+  };
+  return {"model.preset",
+          "A size of BERT, which sets every model key that is not given.",
+          expected,
+          set,
+          [](const Config& c) { return c.model.preset; },
+          {}};
+}
+
+ConfigKey init_from_key() {
+  const std::string expected = "null or a folder with config.json and model.safetensors";
+  const auto set = [=](Config& c, const ConfigValue& value) {
+    c.model.init_from.reset();
+    if (!value.is_null()) c.model.init_from = value.text(expected);
+  };
+  return {"model.init_from",
+          "A checkpoint or Hugging Face folder whose model training starts from; null starts from "
+          "random weights.",
+          expected,
+          set,
+          [](const Config& c) { return to_yaml(c.model.init_from, "null"); },
+          {}};
+}
+
+ConfigKey vocab_size_key() {
+  const IntegerRange range{1, std::numeric_limits<std::int32_t>::max()};
+  const auto set = [=](Config& c, const ConfigValue& value) {
+    c.model.bert.vocab_size = value.is_auto() ? 0 : value.integer(range, "auto or ");
+  };
+  const auto get = [](const Config& c) {
+    return c.model.bert.vocab_size == 0 ? "auto" : to_yaml(c.model.bert.vocab_size);
+  };
+  return {"model.vocab_size",
+          "Rows of the word embedding; auto: as many as the tokenizer has entries.",
+          "auto or " + range.text(),
+          set,
+          get,
+          {}};
+}
+
+ConfigKey data_path_key() {
+  ConfigKey key = path(
+      "data.path", [](auto& c) -> auto& { return c.data.path; },
+      "a folder written by prepare_corpus", "The prepared corpus to train on.");
+  key.set = [plain = key.set](Config& c, const ConfigValue& value) {
+    if (value.node().IsSequence()) {
+      value.fail(
+          "mixing several corpora is not available in this build; give all texts to one "
+          "run of prepare_corpus");
+    }
+    plain(c, value);
+  };
+  return key;
+}
+
+ConfigKey reproducible_key() {
+  ConfigKey key = boolean(
+      "train.reproducible", [](auto& c) -> auto& { return c.train.reproducible; },
+      "The same bits whatever the number of ranks and threads. Not available in this build, which "
+      "promises the same bits for the same ranks and threads.");
+  key.expected = "false";
+  key.set = [](Config& c, const ConfigValue& value) {
+    if (value.boolean()) {
+      value.fail(
+          "not available in this build; the same ranks and threads give the same bits "
+          "without it");
+    }
+    c.train.reproducible = false;
+  };
+  return key;
+}
+
+ConfigKey betas_key() {
+  const std::string expected = "a list of two numbers, each 0 <= x < 1";
+  const auto set = [=](Config& c, const ConfigValue& value) {
+    const auto list = value.elements();
+    if (list.size() != 2) value.refuse(expected);
+    c.optimizer.beta1 = list[0].number(kProbability);
+    c.optimizer.beta2 = list[1].number(kProbability);
+  };
+  const auto get = [](const Config& c) {
+    return fmt::format("[{}, {}]", to_yaml(c.optimizer.beta1), to_yaml(c.optimizer.beta2));
+  };
+  return {"optimizer.betas",
+          "How fast AdamW forgets: the decay of its means of gradients and of squared gradients.",
+          expected,
+          set,
+          get,
+          {}};
+}
+
+PhaseConfig parse_phase(const ConfigValue& value) {
+  const std::string keys = "from, sequence_length, batch_size, micro_batch_tokens";
+  if (!value.node().IsMap()) value.refuse("a map of " + keys);
+  PhaseConfig phase;
+  bool has_from = false;
+  for (const auto& entry : value.node()) {
+    const std::string name = entry.first.IsScalar() ? entry.first.Scalar() : "?";
+    const ConfigValue item = value.child(name, entry.second);
+    if (name == "from") {
+      if (has_from) item.fail("the key is given twice");
+      phase.from = item.number(kProbability);
+      has_from = true;
+    } else if (name == "sequence_length") {
+      phase.sequence_length = item.integer(kLengths);
+    } else if (name == "batch_size") {
+      phase.batch_size = item.integer(kBatches);
+    } else if (name == "micro_batch_tokens") {
+      phase.micro_batch_tokens.emplace();
+      if (!item.is_auto()) *phase.micro_batch_tokens = item.integer(kMicroBatches, "auto or ");
+    } else {
+      throw_input_error("{}: unknown key {}: expected some of {}", item.where(), item.key(), keys);
+    }
+  }
+  if (!has_from) {
+    throw_input_error("{}: {} has no `from`: expected the fraction of max_steps where it begins",
+                      value.where(), value.key());
+  }
+  return phase;
+}
+
+ConfigKey phases_key() {
+  const std::string expected = "a list of {from, sequence_length, batch_size, micro_batch_tokens}";
+  const auto set = [=](Config& c, const ConfigValue& value) {
+    c.train.phases.clear();
+    if (value.is_null()) return;
+    if (!value.node().IsSequence()) value.refuse(expected);
+    for (const ConfigValue& element : value.elements()) {
+      const PhaseConfig phase = parse_phase(element);
+      if (!c.train.phases.empty() && phase.from <= c.train.phases.back().from) {
+        throw_input_error("{}: {}.from is {}, not after the phase before it, which begins at {}",
+                          element.where(), element.key(), phase.from, c.train.phases.back().from);
+      }
+      c.train.phases.push_back(phase);
+    }
+  };
+  const auto get = [](const Config& c) {
+    std::vector<std::string> list;
+    for (const PhaseConfig& phase : c.train.phases) {
+      std::string text = "{from: " + to_yaml(phase.from);
+      if (phase.sequence_length) text += ", sequence_length: " + to_yaml(*phase.sequence_length);
+      if (phase.batch_size) text += ", batch_size: " + to_yaml(*phase.batch_size);
+      if (phase.micro_batch_tokens) {
+        text += ", micro_batch_tokens: " + to_yaml(*phase.micro_batch_tokens);
+      }
+      list.push_back(text + "}");
+    }
+    return fmt::format("[{}]", fmt::join(list, ", "));
+  };
+  return {"train.phases",
+          "Later parts of the run that change what they name, from the fraction `from` of "
+          "max_steps on.",
+          expected,
+          set,
+          get,
+          {}};
+}
+
+// --- The table ----------------------------------------------------------------------------------
+void add_model_keys(std::vector<ConfigKey>& keys) {
+  const IntegerRange sizes{1, 1 << 20};
+  const std::vector<ConfigKey> list{
+      preset_key(),
+      choice<LayerNormPlacement>(
+          "model.layer_norm", [](auto& c) -> auto& { return c.model.bert.layer_norm; },
+          {{LayerNormPlacement::post, LayerNormPlacement::pre}, layer_norm_name},
+          "Where LayerNorm stands: after each residual sum (post, the original BERT) or inside "
+          "each "
+          "branch (pre, easier to train when deep)."),
+      choice<Activation>(
+          "model.hidden_act", [](auto& c) -> auto& { return c.model.bert.hidden_act; },
+          {{Activation::gelu_new, Activation::gelu}, activation_name},
+          "The activation: gelu_new (tanh, google's) or gelu (erf, Hugging Face's)."),
+      vocab_size_key(),
+      integer(
+          "model.hidden_size", [](auto& c) -> auto& { return c.model.bert.hidden_size; },
+          {1, 1 << 16}, "Numbers per token; a multiple of num_attention_heads."),
+      integer(
+          "model.num_hidden_layers",
+          [](auto& c) -> auto& { return c.model.bert.num_hidden_layers; }, {1, 1024},
+          "Encoder layers."),
+      integer(
+          "model.num_attention_heads",
+          [](auto& c) -> auto& { return c.model.bert.num_attention_heads; }, {1, 1 << 16},
+          "Heads of each attention."),
+      integer(
+          "model.intermediate_size",
+          [](auto& c) -> auto& { return c.model.bert.intermediate_size; }, sizes,
+          "Width of the feed-forward layer, usually 4 * hidden_size."),
+      number(
+          "model.hidden_dropout_prob",
+          [](auto& c) -> auto& { return c.model.bert.hidden_dropout_prob; }, kProbability,
+          "Dropout of embeddings and of each branch; small corpora want 0.1, very large ones 0."),
+      number(
+          "model.attention_probs_dropout_prob",
+          [](auto& c) -> auto& { return c.model.bert.attention_probs_dropout_prob; }, kProbability,
+          "Dropout of attention probabilities."),
+      integer(
+          "model.max_position_embeddings",
+          [](auto& c) -> auto& { return c.model.bert.max_position_embeddings; }, sizes,
+          "The longest sequence the model can ever read."),
+      integer(
+          "model.type_vocab_size", [](auto& c) -> auto& { return c.model.bert.type_vocab_size; },
+          {1, 1 << 16}, "Kinds of segments; 2 for pairs of sentences."),
+      number(
+          "model.initializer_range",
+          [](auto& c) -> auto& { return c.model.bert.initializer_range; }, {0.0, 1.0, false, true},
+          "Standard deviation of the random weights at the start."),
+      number(
+          "model.layer_norm_eps", [](auto& c) -> auto& { return c.model.bert.layer_norm_eps; },
+          {0.0, 1.0, false, true}, "Added to the variance in LayerNorm."),
+      choice<WeightInit>(
+          "model.init", [](auto& c) -> auto& { return c.model.bert.init; },
+          {{WeightInit::truncated_normal, WeightInit::normal}, weight_init_name},
+          "How weights are drawn: truncated_normal (google's: nothing beyond two standard "
+          "deviations) or normal (Hugging Face's)."),
+      init_from_key(),
+  };
+  keys.insert(keys.end(), list.begin(), list.end());
+}
+
+void add_data_keys(std::vector<ConfigKey>& keys) {
+  const std::vector<ConfigKey> list{
+      path(
+          "tokenizer.path", [](auto& c) -> auto& { return c.tokenizer.path; },
+          "a folder written by train_tokenizer, a vocab.txt or a .model",
+          "The tokenizer; it must be the one that the corpus was prepared with."),
+      boolean(
+          "tokenizer.cased", [](auto& c) -> auto& { return c.tokenizer.cased; },
+          "Only for a bare vocab.txt: whether upper and lower case differ. A folder says it "
+          "itself."),
+      data_path_key(),
+      choice<Sampling>(
+          "data.sampling", [](auto& c) -> auto& { return c.data.sampling; },
+          {{Sampling::sentences, Sampling::chunks}, sampling_name},
+          "What a sample is: whole sentences while they fit, or equal chunks of a document."),
+      integer(
+          "data.prefetch", [](auto& c) -> auto& { return c.data.prefetch; }, {1, 1024},
+          "Optimizer steps whose batches are made ahead of time."),
+      integer(
+          "data.threads", [](auto& c) -> auto& { return c.data.threads; }, {1, 256},
+          "Background threads that make batches."),
+      choice<Masking>(
+          "objective.masking", [](auto& c) -> auto& { return c.objective.masking; },
+          {{Masking::whole_word, Masking::token}, masking_name},
+          "Whether all pieces of a word are masked together, or each by itself."),
+      number(
+          "objective.mask_fraction", [](auto& c) -> auto& { return c.objective.mask_fraction; },
+          {0.0, 1.0, false, false}, "Share of the tokens that is to be predicted."),
+      integer_or_auto(
+          "objective.max_predictions", [](auto& c) -> auto& { return c.objective.max_predictions; },
+          {1, kMostLength}, "The most tokens predicted per sequence; auto: as mask_fraction says."),
+      boolean(
+          "objective.next_sentence", [](auto& c) -> auto& { return c.objective.next_sentence; },
+          "Whether to train next sentence prediction too, on pairs of segments."),
+  };
+  keys.insert(keys.end(), list.begin(), list.end());
+}
+
+void add_training_keys(std::vector<ConfigKey>& keys) {
+  const std::vector<ConfigKey> list{
+      number(
+          "optimizer.learning_rate", [](auto& c) -> auto& { return c.optimizer.learning_rate; },
+          {0.0, 10.0, false, true}, "The highest learning rate, where warm-up ends."),
+      betas_key(),
+      number(
+          "optimizer.epsilon", [](auto& c) -> auto& { return c.optimizer.epsilon; },
+          {0.0, 1.0, false, true}, "Added to the denominator of AdamW."),
+      number(
+          "optimizer.weight_decay", [](auto& c) -> auto& { return c.optimizer.weight_decay; },
+          {0.0, 10.0, true, true},
+          "Pull of weights towards zero; biases and LayerNorms have none."),
+      boolean(
+          "optimizer.bias_correction", [](auto& c) -> auto& { return c.optimizer.bias_correction; },
+          "AdamW as published (true) or as in google's BERT (false)."),
+      number(
+          "optimizer.max_grad_norm", [](auto& c) -> auto& { return c.optimizer.max_grad_norm; },
+          {0.0}, "Longer gradients are cut to this norm; 0 leaves them alone."),
+      integer(
+          "schedule.warmup_steps", [](auto& c) -> auto& { return c.schedule.warmup_steps; },
+          {0, kMostSteps}, "Steps in which the learning rate rises from 0."),
+      choice<Decay>(
+          "schedule.decay", [](auto& c) -> auto& { return c.schedule.decay; },
+          {{Decay::linear, Decay::google, Decay::constant}, decay_name},
+          "After warm-up: linear to 0 at max_steps, google's (counted from step 0 on), or "
+          "constant."),
+      integer(
+          "train.max_steps", [](auto& c) -> auto& { return c.train.max_steps; }, {1, kMostSteps},
+          "Optimizer steps of the whole run."),
+      integer(
+          "train.batch_size", [](auto& c) -> auto& { return c.train.batch_size; }, kBatches,
+          "Sequences per optimizer step, over all ranks."),
+      integer(
+          "train.sequence_length", [](auto& c) -> auto& { return c.train.sequence_length; },
+          kLengths, "The longest sequence in tokens, special ones included."),
+      integer_or_auto(
+          "train.micro_batch_tokens", [](auto& c) -> auto& { return c.train.micro_batch_tokens; },
+          kMicroBatches,
+          "Tokens computed at once; less needs less memory and changes no result. auto chooses."),
+      phases_key(),
+      reproducible_key(),
+  };
+  keys.insert(keys.end(), list.begin(), list.end());
+}
+
+void add_running_keys(std::vector<ConfigKey>& keys) {
+  const std::string needs_gpu = "this build runs on the CPU only";
+  const std::vector<ConfigKey> list{
+      integer(
+          "evaluation.every_steps", [](auto& c) -> auto& { return c.evaluation.every_steps; },
+          {0, kMostSteps}, "Steps between evaluations; 0: only one, at the end."),
+      integer(
+          "evaluation.max_batches", [](auto& c) -> auto& { return c.evaluation.max_batches; },
+          {0, kMostSteps},
+          "Batches of validation text per evaluation, of batch_size sequences; 0: all of it."),
+      integer(
+          "evaluation.samples", [](auto& c) -> auto& { return c.evaluation.samples; }, {0, 10000},
+          "Example predictions shown at each evaluation."),
+      integer(
+          "evaluation.patience", [](auto& c) -> auto& { return c.evaluation.patience; },
+          {0, kMostSteps},
+          "Evaluations without a better loss before training stops early; 0: it does not."),
+      integer(
+          "checkpoint.every_steps", [](auto& c) -> auto& { return c.checkpoint.every_steps; },
+          {0, kMostSteps}, "Steps between checkpoints; 0: only one, at the end."),
+      integer(
+          "checkpoint.keep", [](auto& c) -> auto& { return c.checkpoint.keep; }, {1, kNoLimit},
+          "How many of the newest checkpoints are kept."),
+      integer(
+          "logging.every_steps", [](auto& c) -> auto& { return c.logging.every_steps; },
+          {1, kMostSteps}, "Steps between lines of metrics.jsonl."),
+      boolean(
+          "logging.tensorboard", [](auto& c) -> auto& { return c.logging.tensorboard; },
+          "Whether to write TensorBoard files as well."),
+      choice<DeviceChoice>(
+          "runtime.device", [](auto& c) -> auto& { return c.runtime.device; },
+          {{DeviceChoice::automatic, DeviceChoice::cpu, DeviceChoice::cuda},
+           device_choice_name,
+           {DeviceChoice::cuda},
+           needs_gpu},
+          "What to compute on; auto: the best there is."),
+      choice<Precision>(
+          "runtime.precision", [](auto& c) -> auto& { return c.runtime.precision; },
+          {{Precision::automatic, Precision::fp64, Precision::fp32, Precision::tf32,
+            Precision::bf16, Precision::fp8},
+           precision_name,
+           {Precision::tf32, Precision::bf16, Precision::fp8},
+           needs_gpu + ", which computes in fp32 or fp64"},
+          "Of the numbers; auto: fp32 on a CPU. fp64 is the slow reference."),
+      integer_or_auto(
+          "runtime.threads", [](auto& c) -> auto& { return c.runtime.threads; }, {1, 4096},
+          "Threads per process; auto: one per core of this process. Exact resume needs the same "
+          "number."),
+  };
+  keys.insert(keys.end(), list.begin(), list.end());
+}
+
+std::vector<ConfigKey> make_table() {
+  std::vector<ConfigKey> keys{
+      path(
+          "run_dir", [](auto& c) -> auto& { return c.run_dir; }, "a folder",
+          "Where everything about this run goes: metrics, checkpoints, TensorBoard files."),
+      ConfigKey{"seed",
+                "Decides all that is random: weights, order, masks, dropout.",
+                "an integer from 0 to 2^64 - 1",
+                [](Config& c, const ConfigValue& value) { c.seed = value.unsigned_integer(); },
+                [](const Config& c) { return to_yaml(c.seed); },
+                {}},
+  };
+  add_model_keys(keys);
+  add_data_keys(keys);
+  add_training_keys(keys);
+  add_running_keys(keys);
+  const Config defaults;
+  for (ConfigKey& key : keys) key.default_value = key.get(defaults);
+  return keys;
+}
+
+}  // namespace
+
+std::string_view ConfigKey::section() const {
+  const auto dot = name.find('.');
+  return dot == std::string::npos ? std::string_view() : std::string_view(name).substr(0, dot);
+}
+
+std::string_view ConfigKey::leaf() const {
+  const auto dot = name.find('.');
+  return dot == std::string::npos ? std::string_view(name) : std::string_view(name).substr(dot + 1);
+}
+
+const std::vector<ConfigKey>& config_keys() {
+  static const std::vector<ConfigKey> table = make_table();
+  return table;
+}
+
+const ConfigKey* find_config_key(std::string_view name) {
+  for (const ConfigKey& key : config_keys()) {
+    if (key.name == name) return &key;
+  }
+  return nullptr;
+}
+
+std::string_view nearest_config_key(std::string_view name) {
+  const auto dot = name.rfind('.');
+  const std::string_view leaf = dot == std::string_view::npos ? name : name.substr(dot + 1);
+  const ConfigKey* nearest = nullptr;
+  std::size_t least = 0;
+  for (const ConfigKey& key : config_keys()) {
+    // A right name in a wrong section is nearer than a similar name in the right one.
+    const std::size_t distance =
+        std::min(2 * edit_distance(name, key.name), 2 * edit_distance(leaf, key.leaf()) + 1);
+    if (nearest == nullptr || distance < least) {
+      nearest = &key;
+      least = distance;
+    }
+  }
+  return nearest->name;
+}
+
+}  // namespace bert

@@ -1,0 +1,66 @@
+// ConfigValue: one value of a configuration, read strictly. Whatever it is not becomes an
+// InputError naming file, line, key, value and what was expected.
+#pragma once
+
+#include <cstdint>
+#include <limits>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include <yaml-cpp/yaml.h>
+
+namespace bert {
+
+struct IntegerRange {
+  std::int64_t least = 0;
+  std::int64_t most = std::numeric_limits<std::int64_t>::max();
+  std::string text() const;  // "an integer from 1 to 8", "an integer, at least 1"
+};
+
+struct NumberRange {
+  double least = 0.0, most = std::numeric_limits<double>::infinity();
+  bool with_least = true, with_most = true;  // whether the ends belong to it
+  bool contains(double value) const;
+  std::string text() const;  // "a number x with 0 <= x < 1"
+};
+
+class ConfigValue {
+ public:
+  // `source`: the file, whose lines are then named, or "argument key=value".
+  ConfigValue(std::string key, YAML::Node node, std::string source, bool has_lines)
+      : key_(std::move(key)), node_(node), source_(std::move(source)), has_lines_(has_lines) {}
+
+  const std::string& key() const { return key_; }
+  const YAML::Node& node() const { return node_; }
+  std::string where() const;  // "configs/a.yaml:12" or "argument key=value"
+
+  bool is_null() const { return node_.IsNull(); }
+  bool is_auto() const { return node_.IsScalar() && node_.Scalar() == "auto"; }
+
+  std::int64_t integer(const IntegerRange& range, std::string_view prefix = "") const;
+  std::uint64_t unsigned_integer() const;
+  double number(const NumberRange& range) const;
+  bool boolean() const;
+  std::string text(std::string_view expected) const;  // not empty
+
+  std::vector<ConfigValue> elements() const;  // of a sequence
+  // A value that belongs to this one: an element, or a key of a map inside it.
+  ConfigValue child(std::string_view name, const YAML::Node& node) const;
+
+  // "<where>: <key> is <value>: expected <expected>"
+  [[noreturn]] void refuse(std::string_view expected) const;
+  // "<where>: <key> is <value>: <reason>"
+  [[noreturn]] void fail(std::string_view reason) const;
+
+ private:
+  std::string key_;
+  YAML::Node node_;
+  std::string source_;
+  bool has_lines_;
+};
+
+// How many single-character changes lead from `a` to `b` (Levenshtein 1966).
+std::size_t edit_distance(std::string_view a, std::string_view b);
+
+}  // namespace bert
