@@ -1,0 +1,81 @@
+// The class behind make_cpu_ops; each op is defined in the .cpp named after it.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <cstdlib>
+#include <memory>
+
+#include "kernels/cpu/simd.h"
+#include "kernels/ops.h"
+
+namespace bert::cpu {
+
+// 64-byte aligned memory that grows and is kept: what it held is lost when it grows.
+class Scratch {
+ public:
+  void* reserve(std::size_t bytes);
+  template <typename T>
+  T* reserve_as(std::int64_t count) {
+    return static_cast<T*>(reserve(static_cast<std::size_t>(count) * sizeof(T)));
+  }
+
+ private:
+  struct Free {
+    void operator()(void* p) const { std::free(p); }
+  };
+  std::unique_ptr<void, Free> data_;
+  std::size_t bytes_ = 0;
+};
+
+// How many of a tensor's rows count.
+inline std::int64_t row_count(DeviceCount count, std::int64_t capacity) {
+  return count == nullptr || *count > capacity ? capacity : *count;
+}
+
+class CpuOps final : public Ops {
+ public:
+  explicit CpuOps(int threads);
+  std::string name() const override { return "cpu f32"; }
+  DType dtype() const override { return DType::f32; }
+  DType statistics_dtype() const override { return DType::f32; }
+
+  void zero(const Tensor& x) override;
+  void embeddings_forward(const EmbeddingsForward& op) override;
+  void embeddings_backward(const EmbeddingsBackward& op) override;
+  void layer_norm_forward(const LayerNormForward& op) override;
+  void layer_norm_backward(const LayerNormBackward& op) override;
+  void bias_dropout_residual_layer_norm_forward(
+      const BiasDropoutResidualLayerNormForward& op) override;
+  void bias_dropout_residual_layer_norm_backward(
+      const BiasDropoutResidualLayerNormBackward& op) override;
+  void linear_forward(const LinearForward& op) override;
+  void linear_backward(const LinearBackward& op) override;
+  void activation_backward(const ActivationBackward& op) override;
+  void attention_forward(const AttentionForward& op) override;
+  void attention_backward(const AttentionBackward& op) override;
+  void gather_rows(const GatherRows& op) override;
+  void scatter_add_rows(const ScatterAddRows& op) override;
+  void cross_entropy(const CrossEntropy& op) override;
+  void gradient_norm(const ComputeGradientNorm& op) override;
+  void adamw(const AdamW& op) override;
+
+ private:
+  // Zeroes rows [count, capacity) of x [capacity, ...]; absent tensors are skipped.
+  void zero_tail(const Tensor& x, std::int64_t count);
+  // Zeroes n floats on all threads.
+  void zero_floats(float* x, std::int64_t n);
+  // `count` floats for each thread, each thread's on cache lines of its own: thread t's are at
+  // result + t * stride, stride = round_up(count, 16).
+  float* per_thread(std::int64_t count);
+  // into[c] += partials[0][c] + partials[1][c] + ..., in thread order.
+  void add_partials(const float* partials, std::int64_t stride, std::int64_t n, float* into);
+  // dbias += column sums of the first `rows` rows of dy [rows, n].
+  void add_column_sums(const float* dy, std::int64_t rows, std::int64_t n, float* into);
+
+  int threads_;
+  Scratch thread_scratch_;  // per_thread
+  Scratch scratch_;         // one op's own
+};
+
+}  // namespace bert::cpu

@@ -1,0 +1,165 @@
+// Embeddings: a gather of three rows, LayerNorm and dropout in one pass (12 bytes read, 4 written
+// an element forward). Backward first turns dy into the gradient of e in place, then scatters it:
+// each thread owns some of the channels of every table, so no two threads add to the same place and
+// the order of addition is the order of the tokens.
+#include "kernels/cpu/cpu_backend.h"
+#include "kernels/cpu/layer_norm_row.h"
+#include "kernels/cpu/parallel.h"
+#include "kernels/cpu/random_bits.h"
+#include "kernels/op_checks.h"
+
+namespace bert::cpu {
+namespace {
+
+// The three table rows of a token.
+struct TokenRows {
+  const float *word, *position, *type;
+};
+template <typename Op>
+TokenRows token_rows(const Op& op, std::int64_t t, std::int64_t channels) {
+  return {op.word.template data<float>() + op.input_ids.template data<std::int32_t>()[t] * channels,
+          op.position.template data<float>() +
+              op.tokens.position_ids.template data<std::int32_t>()[t] * channels,
+          op.type.template data<float>() +
+              op.token_type_ids.template data<std::int32_t>()[t] * channels};
+}
+template <typename Lanes>
+F32 embedding(const TokenRows& rows, std::int64_t c, Lanes lanes) {
+  return load(rows.word + c, lanes) + load(rows.position + c, lanes) + load(rows.type + c, lanes);
+}
+
+template <bool kDropout>
+void forward_rows(const EmbeddingsForward& op, Range range, std::uint16_t* values) {
+  const std::int64_t channels = op.y.dim(1);
+  const auto *position = op.tokens.position_ids.data<std::int32_t>(),
+             *sequence = op.tokens.token_sequence.data<std::int32_t>();
+  const auto* sequence_index = op.tokens.sequence_index.data<std::uint32_t>();
+  const float *gamma = op.gamma.data<float>(), *beta = op.beta.data<float>();
+  const DropoutScale keep(op.dropout);
+  for (std::int64_t t = range.begin; t < range.end; ++t) {
+    const TokenRows rows = token_rows(op, t, channels);
+    float* y = op.y.data<float>() + t * channels;
+    if constexpr (kDropout) {
+      hidden_dropout_row(*op.dropout.key, op.dropout.site, sequence_index[sequence[t]], position[t],
+                         channels, values);
+    }
+    F32 total{};
+    for_lanes(0, channels, [&](std::int64_t c, auto lanes) {
+      const F32 e = embedding(rows, c, lanes);
+      total += e;
+      store(y + c, e, lanes);
+    });
+    RowStatistics row{0.0f, 1.0f};
+    if (gamma != nullptr) {
+      row = row_statistics(y, channels, total, op.epsilon);
+      op.mean.data<float>()[t] = row.mean;
+      op.rstd.data<float>()[t] = row.rstd;
+    }
+    for_lanes(0, channels, [&](std::int64_t c, auto lanes) {
+      F32 v = gamma != nullptr ? normalized(y, gamma, beta, c, row, lanes) : load(y + c, lanes);
+      if constexpr (kDropout) v *= keep(values + c);
+      store(y + c, v, lanes);
+    });
+  }
+}
+
+// dy becomes the gradient of e = word + position + type.
+template <bool kDropout>
+void backward_rows(const EmbeddingsBackward& op, Range range, std::uint16_t* values, float* e,
+                   float* dgamma, float* dbeta) {
+  const std::int64_t channels = op.dy.dim(1);
+  const auto *position = op.tokens.position_ids.data<std::int32_t>(),
+             *sequence = op.tokens.token_sequence.data<std::int32_t>();
+  const auto* sequence_index = op.tokens.sequence_index.data<std::uint32_t>();
+  const float* gamma = op.gamma.data<float>();
+  const DropoutScale keep(op.dropout);
+  for (std::int64_t t = range.begin; t < range.end; ++t) {
+    float* dy = op.dy.data<float>() + t * channels;
+    if constexpr (kDropout) {
+      hidden_dropout_row(*op.dropout.key, op.dropout.site, sequence_index[sequence[t]], position[t],
+                         channels, values);
+      for_lanes(0, channels, [&](std::int64_t c, auto lanes) {
+        store(dy + c, load(dy + c, lanes) * keep(values + c), lanes);
+      });
+    }
+    if (gamma == nullptr) continue;
+    const TokenRows rows = token_rows(op, t, channels);
+    for_lanes(0, channels,
+              [&](std::int64_t c, auto lanes) { store(e + c, embedding(rows, c, lanes), lanes); });
+    const RowStatistics row{op.mean.data<float>()[t], op.rstd.data<float>()[t]};
+    const RowGradientMeans means =
+        row_gradient_means([&](std::int64_t c, auto lanes) { return load(dy + c, lanes); }, e,
+                           gamma, channels, row, dgamma, dbeta);
+    for_lanes(0, channels, [&](std::int64_t c, auto lanes) {
+      store(dy + c, row_gradient(load(dy + c, lanes), e, gamma, c, row, means, lanes), lanes);
+    });
+  }
+}
+
+// table[ids[t]][c] += de[t][c] for the channels c of `range`, in token order.
+void scatter_add(const float* de, const std::int32_t* ids, std::int64_t tokens,
+                 std::int64_t channels, Range range, float* table) {
+  for (std::int64_t t = 0; t < tokens; ++t) {
+    const float* from = de + t * channels;
+    float* to = table + ids[t] * channels;
+    for_lanes(range.begin, range.end, [&](std::int64_t c, auto lanes) {
+      store(to + c, load(to + c, lanes) + load(from + c, lanes), lanes);
+    });
+  }
+}
+
+}  // namespace
+
+void CpuOps::embeddings_forward(const EmbeddingsForward& op) {
+  check(op, dtype());
+  const std::int64_t tokens = row_count(op.tokens.num_tokens, op.y.rows());
+  const std::int64_t stride = round_up(dropout_row_capacity(op.y.dim(1)) / 2, 16);
+  float* scratch = per_thread(stride);
+  on_threads(threads_, [&](int thread) {
+    auto* values = reinterpret_cast<std::uint16_t*>(scratch + stride * thread);
+    const Range range = share(tokens, thread, threads_);
+    if (op.dropout.probability > 0.0f) {
+      forward_rows<true>(op, range, values);
+    } else {
+      forward_rows<false>(op, range, values);
+    }
+  });
+  zero_tail(op.y, tokens);
+  zero_tail(op.mean, tokens);
+  zero_tail(op.rstd, tokens);
+}
+
+void CpuOps::embeddings_backward(const EmbeddingsBackward& op) {
+  check(op, dtype());
+  const std::int64_t tokens = row_count(op.tokens.num_tokens, op.dy.rows());
+  const std::int64_t channels = op.dy.dim(1), stride = round_up(channels, 16);
+  const std::int64_t thread_stride = 3 * stride + round_up(dropout_row_capacity(channels) / 2, 16);
+  float* scratch = per_thread(thread_stride);
+  on_threads(threads_, [&](int thread) {
+    float* own = scratch + thread_stride * thread;
+    std::memset(own, 0, static_cast<std::size_t>(2 * stride) * sizeof(float));
+    auto* values = reinterpret_cast<std::uint16_t*>(own + 3 * stride);
+    const Range range = share(tokens, thread, threads_);
+    if (op.dropout.probability > 0.0f) {
+      backward_rows<true>(op, range, values, own + 2 * stride, own, own + stride);
+    } else {
+      backward_rows<false>(op, range, values, own + 2 * stride, own, own + stride);
+    }
+  });
+  if (op.gamma) {
+    add_partials(scratch, thread_stride, channels, op.dgamma.data<float>());
+    add_partials(scratch + stride, thread_stride, channels, op.dbeta.data<float>());
+  }
+  on_threads(threads_, [&](int thread) {
+    const Range range = share(channels, thread, threads_, 16);
+    const float* de = op.dy.data<float>();
+    scatter_add(de, op.input_ids.data<std::int32_t>(), tokens, channels, range,
+                op.dword.data<float>());
+    scatter_add(de, op.tokens.position_ids.data<std::int32_t>(), tokens, channels, range,
+                op.dposition.data<float>());
+    scatter_add(de, op.token_type_ids.data<std::int32_t>(), tokens, channels, range,
+                op.dtype.data<float>());
+  });
+}
+
+}  // namespace bert::cpu
