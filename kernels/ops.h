@@ -11,7 +11,7 @@
 //   count ("tail rows") own no loss. An op never lets a tail row reach a valid row or a parameter
 //   gradient. Tail rows of activations are finite and otherwise unspecified; tail rows of gradients
 //   are zero: an op that is given zero tails in `dy` leaves zero tails in `dx`. Tail entries of index
-//   tensors (ids, rows, targets, token_sequence) are unspecified, and so never used.
+//   tensors (ids, rows, targets, token_sequence) and of statistics are unspecified, and never used.
 // - Every DeviceCount is given, never null.
 // - Gradients of parameters accumulate (+=). Gradients of activations are overwritten, except
 //   where a flag `accumulate_dx` says otherwise.

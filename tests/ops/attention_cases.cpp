@@ -1,0 +1,110 @@
+#include <algorithm>
+
+#include "tests/ops/op_cases.h"
+
+namespace bert::test {
+namespace {
+
+constexpr std::uint32_t kSite = dropout_site(DropoutSite::attention, 1);
+
+struct Shape {
+  std::string name{};
+  Packing packing{};
+  std::int64_t heads, head_size;
+  double dropout = 0.1;
+  double scale = 1.0;  // of q, k and v
+  bool differences = true;
+};
+
+OpCase make(const Shape& s) {
+  OpCase c{.op = "attention", .name = s.name};
+  const Rows rows = s.packing.rows();
+  const std::int64_t t = s.packing.token_capacity(), n = s.heads * s.head_size;
+  std::int64_t longest = 0;
+  for (const std::int64_t length : s.packing.lengths) longest = std::max(longest, length);
+  // A score's error is in proportion to the score, and exp turns it into one relative to P.
+  const auto scores = static_cast<std::int64_t>(s.scale * s.scale * s.scale * s.scale);
+  const std::int64_t terms = (s.head_size + longest) * std::max<std::int64_t>(1, scores);
+  c.dropout = s.dropout;
+  c.differences = s.differences;
+  add_tokens(c, s.packing);
+  c.input("qkv", {t, 3 * n}, rows, s.scale);
+  c.output("y", {t, n}, rows, terms);
+  c.statistics("lse", {s.heads, t}, {1, rows.count}, terms);
+  c.upstream("dy", "y");
+  c.gradient("dqkv", "qkv", terms);
+  c.forward = [heads = s.heads](Ops& ops, const BoundCase& b) {
+    ops.attention_forward({.qkv = b("qkv"),
+                           .num_heads = heads,
+                           .tokens = b.tokens(),
+                           .dropout = b.dropout(kSite),
+                           .y = b("y"),
+                           .lse = b("lse")});
+  };
+  c.backward = [heads = s.heads](Ops& ops, const BoundCase& b) {
+    ops.attention_backward({.dy = b("dy"),
+                            .y = b("y"),
+                            .qkv = b("qkv"),
+                            .lse = b("lse"),
+                            .num_heads = heads,
+                            .tokens = b.tokens(),
+                            .dropout = b.dropout(kSite),
+                            .dqkv = b("dqkv")});
+  };
+  return c;
+}
+
+}  // namespace
+
+std::vector<OpCase> attention_cases() {
+  std::vector<OpCase> cases = {
+      make({.name = "one_token", .packing = {.lengths = {1}}, .heads = 1, .head_size = 8}),
+      make({.name = "one_token_no_dropout",
+            .packing = {.lengths = {1}},
+            .heads = 2,
+            .head_size = 4,
+            .dropout = 0.0}),
+      make({.name = "one_sequence", .packing = {.lengths = {9}}, .heads = 2, .head_size = 5}),
+      make({.name = "unequal",
+            .packing = {.lengths = {5, 1, 17, 2}, .capacity = 32, .sequence_capacity = 6},
+            .heads = 2,
+            .head_size = 3}),
+      make({.name = "no_dropout",
+            .packing = {.lengths = {6, 3}, .capacity = 12},
+            .heads = 3,
+            .head_size = 8,
+            .dropout = 0.0}),
+      make({.name = "much_dropout",
+            .packing = {.lengths = {20, 3}, .capacity = 24},
+            .heads = 1,
+            .head_size = 16,
+            .dropout = 0.5}),
+      make({.name = "sharp",
+            .packing = {.lengths = {12, 30}, .capacity = 48},
+            .heads = 2,
+            .head_size = 16,
+            .scale = 4.0,
+            .differences = false}),
+      make({.name = "long",
+            .packing = {.lengths = {200, 129}, .capacity = 336},
+            .heads = 2,
+            .head_size = 64,
+            .differences = false}),
+      make({.name = "tiles_of_sixteen",
+            .packing = {.lengths = {16, 32, 48, 64}},
+            .heads = 2,
+            .head_size = 64,
+            .differences = false}),
+  };
+  for (const std::int64_t head_size : {8, 16, 32, 64, 7, 33, 80}) {
+    cases.push_back(
+        make({.name = "head_size_" + std::to_string(head_size),
+              .packing = {.lengths = {33, 16, 1, 47, 2}, .capacity = 112, .sequence_capacity = 7},
+              .heads = 3,
+              .head_size = head_size,
+              .differences = false}));
+  }
+  return cases;
+}
+
+}  // namespace bert::test

@@ -1,0 +1,41 @@
+// The implementations of kernels/ops.h that this build can test, all in one process.
+//
+// A new backend (CUDA, the SIMT harness) is one entry in backends.cpp; every op test then runs on
+// it.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "kernels/ops.h"
+#include "runtime/device.h"
+
+namespace bert::test {
+
+struct Backend {
+  std::unique_ptr<Device> device;
+  std::unique_ptr<Ops> ops;
+};
+
+struct BackendEntry {
+  std::string name;  // letters, digits and underscores: part of a test's name
+  std::function<Backend()> make;
+};
+
+// f64, single-threaded, the oracle.
+Backend reference_backend();
+
+// All backends that can run here and now, the oracle first.
+const std::vector<BackendEntry>& available_backends();
+
+// Kinds of backends that exist but cannot run here, with the reason ("no CUDA device").
+struct MissingBackend {
+  std::string name;
+  std::string reason;
+  std::string require_variable;  // set in the environment: missing is a failure, not a SKIP
+};
+const std::vector<MissingBackend>& missing_backends();
+
+}  // namespace bert::test

@@ -1,0 +1,40 @@
+#include "tests/support/tolerance.h"
+
+#include <cmath>
+
+#include "runtime/error.h"
+
+namespace bert::test {
+namespace {
+
+struct Precision {
+  double roundoff;  // half a unit in the last place, relative
+  double fixed;     // roundoffs allowed to any element
+  double per_root;  // roundoffs allowed per sqrt(terms)
+};
+
+Precision precision_of(DType dtype) {
+  switch (dtype) {
+    // Other orders of the same sums. 2: four times the random walk of a sum, for the worst of ten
+    // thousand elements. 4: erf, exp and tanh of two libraries differ by 1 unit, which the formulas
+    // of GELU and softmax amplify by 2 to 4.
+    case DType::f64:
+      return {0x1p-53, 4.0, 2.0};
+    // 2: as above. 8: vectorised exp, erf and tanh within 2 units; the saved statistics (mean,
+    // rstd, lse) that backward reads are rounded to f32 too. Seen so far: at most 0.4 of what is
+    // allowed.
+    case DType::f32:
+      return {0x1p-24, 8.0, 2.0};
+    default:
+      throw_runtime_error("no tolerance for dtype {}", dtype_name(dtype));
+  }
+}
+
+}  // namespace
+
+double tolerance(DType dtype, std::int64_t terms) {
+  const Precision p = precision_of(dtype);
+  return p.roundoff * (p.fixed + p.per_root * std::sqrt(static_cast<double>(terms)));
+}
+
+}  // namespace bert::test
