@@ -262,13 +262,14 @@ struct TextReader::Impl {
     std::size_t searched = 0;
     cut = false;
     while (true) {
-      const std::string_view have(buffer.data() + begin, end - begin);
+      std::string_view have(buffer.data() + begin, end - begin);
       const std::size_t newline = have.find('\n', searched);
       std::size_t length = newline, consumed = newline + 1;
       if (newline == std::string_view::npos) {
         searched = have.size();
         if (have.size() <= options.max_line_bytes) {
           if (read_more()) continue;
+          have = {buffer.data() + begin, end - begin};  // the buffer may have moved
           if (have.empty()) return false;
           length = consumed = have.size();
         }
