@@ -1,0 +1,387 @@
+#include "data/corpus.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include <gtest/gtest.h>
+
+#include "data/corpus_preparation.h"
+#include "data/pretraining_dataset.h"
+#include "runtime/error.h"
+#include "tests/data/corpus_fixture.h"
+
+namespace bert {
+namespace {
+
+namespace fs = std::filesystem;
+
+// Every file under `folder`, by its path there.
+std::map<std::string, std::string> contents(const fs::path& folder) {
+  std::map<std::string, std::string> files;
+  for (const auto& entry : fs::recursive_directory_iterator(folder)) {
+    if (entry.is_regular_file()) {
+      files[fs::relative(entry.path(), folder).string()] = read_file(entry.path());
+    }
+  }
+  return files;
+}
+
+// What `action` says when it refuses; fails if it does not.
+template <typename Action>
+std::string refusal(Action action) {
+  try {
+    action();
+  } catch (const InputError& error) {
+    return error.what();
+  }
+  ADD_FAILURE() << "not refused";
+  return "";
+}
+
+bool contains(const std::string& text, const std::string& part) {
+  return text.find(part) != std::string::npos;
+}
+
+// A vocabulary of letters, and text of which it knows all but "?".
+WordpieceTokenizer letter_tokenizer() {
+  std::vector<std::string> pieces = {"[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"};
+  for (char c = 'a'; c <= 'z'; ++c) {
+    pieces.push_back(std::string(1, c));
+    pieces.push_back("##" + std::string(1, c));
+  }
+  return WordpieceTokenizer(std::move(pieces), wordpiece_options(false));
+}
+
+std::string random_text(std::uint64_t seed, int documents) {
+  PhiloxStream random(seed, 3, 0);
+  std::string text;
+  for (int document = 0; document < documents; ++document) {
+    for (std::uint32_t line = 0; line <= random.next_below(8); ++line) {
+      for (std::uint32_t word = 0; word <= random.next_below(15); ++word) {
+        for (std::uint32_t letter = 0; letter <= random.next_below(6); ++letter) {
+          text += static_cast<char>('a' + random.next_below(26));
+        }
+        text += random.next_below(50) == 0 ? " ? " : " ";
+      }
+      text += '\n';
+    }
+    text += '\n';
+  }
+  return text;
+}
+
+class CorpusTest : public testing::Test {
+ protected:
+  std::shared_ptr<const Corpus> counting_corpus(const CorpusWriterOptions& options = {}) {
+    const auto documents = counting_documents(varied_lengths(100));
+    return write_corpus(folder_ / "corpus", number_tokenizer(vocabulary_for(documents)), documents,
+                        options);
+  }
+  TemporaryFolder folder_;
+};
+
+TEST_F(CorpusTest, RoundTrip) {
+  CorpusWriterOptions options;
+  options.sequence_lengths = {64};
+  options.validation_fraction = 0.2;
+  options.seed = 5;
+  const auto documents = counting_documents(varied_lengths(100));
+  const auto corpus = counting_corpus(options);
+  corpus->verify();
+  const CorpusManifest& manifest = corpus->manifest();
+  EXPECT_EQ(manifest.validation_fraction, 0.2);
+  EXPECT_EQ(manifest.seed, 5u);
+  EXPECT_EQ(manifest.vocab_size, vocabulary_for(documents));
+  EXPECT_EQ(manifest.special.mask, 4);
+  EXPECT_EQ(corpus->tokenizer()->fingerprint(), manifest.tokenizer_fingerprint);
+  EXPECT_TRUE(corpus->cuts(Part::train, Sampling::sentences, 62).mapped());
+  EXPECT_TRUE(corpus->cuts(Part::train, Sampling::sentences, 61).mapped());
+  EXPECT_TRUE(corpus->cuts(Part::validation, Sampling::chunks, 62).mapped());
+  EXPECT_FALSE(corpus->cuts(Part::train, Sampling::sentences, 63).mapped());
+
+  CorpusCounts total;
+  std::vector<TokenizedDocument> read;
+  for (const Part part : {Part::train, Part::validation}) {
+    const CorpusCounts& counts = manifest.parts[static_cast<std::size_t>(part)];
+    const TokenShard& shard = corpus->shard(part);
+    EXPECT_EQ(counts.documents, shard.num_documents());
+    EXPECT_EQ(counts.sentences, shard.num_sentences());
+    EXPECT_EQ(counts.tokens, shard.num_tokens());
+    total += counts;
+    for (std::uint64_t i = 0; i < shard.num_documents(); ++i) read.push_back(shard.document(i));
+  }
+  EXPECT_EQ(total.words, manifest.sources[0].counts.words);
+  EXPECT_EQ(total.documents, documents.size());
+  // Both parts keep the order of the input, and nothing is lost or changed.
+  std::sort(read.begin(), read.end(), [](const auto& a, const auto& b) { return a.ids < b.ids; });
+  for (std::size_t i = 0; i < documents.size(); ++i) {
+    EXPECT_EQ(read[i].ids, documents[i].ids);
+    EXPECT_EQ(read[i].word_starts, documents[i].word_starts);
+    EXPECT_EQ(read[i].sentence_ends, documents[i].sentence_ends);
+  }
+}
+
+TEST_F(CorpusTest, SplitIsByDocumentWithTheFractionAskedFor) {
+  std::vector<std::vector<std::uint32_t>> lengths(20'000, {1});
+  auto documents = counting_documents(lengths);
+  const auto tokenizer = number_tokenizer(vocabulary_for(documents));
+  for (const double fraction : {0.05, 0.5}) {
+    CorpusWriterOptions options;
+    options.sequence_lengths = {};
+    options.validation_fraction = fraction;
+    const auto corpus = write_corpus(folder_ / "corpus", tokenizer, documents, options);
+    const double deviation = std::sqrt(20'000 * fraction * (1 - fraction));
+    EXPECT_NEAR(static_cast<double>(corpus->shard(Part::validation).num_documents()),
+                20'000 * fraction, 5 * deviation);
+    // A pure function of seed and document: the same again, and a prefix of the input splits alike.
+    const auto validation = corpus->shard(Part::validation).document(0).ids;
+    auto prefix = documents;
+    prefix.resize(10'000);
+    const auto shorter = write_corpus(folder_ / "shorter", tokenizer, prefix, options);
+    EXPECT_EQ(shorter->shard(Part::validation).document(0).ids, validation);
+    options.seed = 1;
+    const auto other = write_corpus(folder_ / "other", tokenizer, documents, options);
+    std::size_t alike = 0;
+    for (std::uint64_t i = 0; i < 500; ++i) {
+      alike += other->shard(Part::validation).document(i).ids ==
+               corpus->shard(Part::validation).document(i).ids;
+    }
+    EXPECT_LT(alike, 100u);
+  }
+}
+
+TEST_F(CorpusTest, BothPartsGetADocument) {
+  const auto tokenizer = number_tokenizer(1000);
+  for (const double fraction : {1e-12, 0.05, 0.999999999999}) {
+    for (std::size_t count = 2; count < 6; ++count) {
+      const auto documents =
+          counting_documents(std::vector<std::vector<std::uint32_t>>(count, {3, 2}));
+      CorpusWriterOptions options;
+      options.validation_fraction = fraction;
+      const auto corpus = write_corpus(folder_ / "corpus", tokenizer, documents, options);
+      corpus->verify();
+      const TokenShard &train = corpus->shard(Part::train),
+                       &validation = corpus->shard(Part::validation);
+      EXPECT_GE(train.num_documents(), 1u);
+      EXPECT_GE(validation.num_documents(), 1u);
+      EXPECT_EQ(train.num_documents() + validation.num_documents(), count);
+      EXPECT_EQ(corpus->manifest().parts[0].words + corpus->manifest().parts[1].words, 3 * count);
+    }
+  }
+}
+
+TEST_F(CorpusTest, ASingleDocumentCannotBeSplit) {
+  const auto tokenizer = number_tokenizer(100);
+  const auto documents = counting_documents({{5}});
+  const std::string message =
+      refusal([&] { write_corpus(folder_ / "corpus", tokenizer, documents); });
+  EXPECT_TRUE(contains(message, "single document")) << message;
+  EXPECT_TRUE(fs::is_empty(folder_.path()));
+  CorpusWriterOptions options;
+  options.validation_fraction = 0;
+  EXPECT_EQ(write_corpus(folder_ / "corpus", tokenizer, documents, options)
+                ->shard(Part::validation)
+                .num_documents(),
+            0u);
+}
+
+TEST_F(CorpusTest, BitFlipsInEveryFileAreCaught) {
+  counting_corpus();
+  const fs::path corpus = folder_ / "corpus";
+  const auto files = contents(corpus);
+  ASSERT_EQ(files.count("train/tokens.bin"), 1u);
+  ASSERT_GE(files.size(), 1 + 2 * (4 + 6) + 4u);
+  PhiloxStream random(1, 1, 1);
+  for (const auto& [file, content] : files) {
+    for (int trial = 0; trial < 12; ++trial) {
+      const std::uint64_t bit = random.next_below(static_cast<std::uint32_t>(8 * content.size()));
+      flip_bit(corpus / file, bit);
+      const std::string message = refusal([&] { Corpus(corpus).verify(); });
+      // The message names the file, or for a tokenizer file the folder.
+      EXPECT_TRUE(contains(message, fs::path(file).parent_path().string()) &&
+                  (contains(message, file) || file.starts_with("tokenizer/")))
+          << file << " bit " << bit << ": " << message;
+      flip_bit(corpus / file, bit);
+    }
+  }
+  Corpus(corpus).verify();  // all is well again
+}
+
+TEST_F(CorpusTest, TruncatedAndMissingFilesAreCaught) {
+  counting_corpus();
+  const fs::path corpus = folder_ / "corpus";
+  for (const auto& [file, content] : contents(corpus)) {
+    write_text(corpus / file, content.substr(0, content.size() / 2));
+    refusal([&] { Corpus(corpus).verify(); });
+    fs::remove(corpus / file);
+    refusal([&] { Corpus(corpus).verify(); });
+    write_text(corpus / file, content);
+  }
+  Corpus(corpus).verify();
+}
+
+TEST_F(CorpusTest, FilesOfAnotherCorpusAreCaught) {
+  counting_corpus();
+  CorpusWriterOptions options;
+  options.seed = 1;
+  const auto documents = counting_documents(varied_lengths(100));
+  write_corpus(folder_ / "other", number_tokenizer(vocabulary_for(documents)), documents, options);
+  for (const std::string file : {"train/words.bin", "train/cuts_chunks_126.bin"}) {
+    const std::string mine = read_file(folder_ / "corpus" / file);
+    write_text(folder_ / "corpus" / file, read_file(folder_ / "other" / file));
+    refusal([&] { Corpus(folder_ / "corpus").verify(); });
+    write_text(folder_ / "corpus" / file, mine);
+  }
+}
+
+TEST_F(CorpusTest, NoCorpusThere) {
+  EXPECT_TRUE(contains(refusal([&] { Corpus(folder_ / "none"); }), "does not exist"));
+  EXPECT_TRUE(contains(refusal([&] { Corpus(folder_.path()); }), "manifest.json"));
+  write_text(folder_ / "file", "text");
+  EXPECT_TRUE(contains(refusal([&] { Corpus(folder_ / "file"); }), "not a folder"));
+  write_text(folder_ / "manifest.json", "{\"format\": \"something else\"}");
+  EXPECT_TRUE(contains(refusal([&] { Corpus(folder_.path()); }), "not the manifest of a corpus"));
+}
+
+TEST_F(CorpusTest, AnotherTokenizerIsRefused) {
+  const auto corpus = counting_corpus();
+  corpus->check_tokenizer(*corpus->tokenizer());
+  const std::string message = refusal([&] { corpus->check_tokenizer(number_tokenizer(100)); });
+  EXPECT_TRUE(contains(message, corpus->manifest().tokenizer_fingerprint)) << message;
+}
+
+TEST_F(CorpusTest, ForeignFoldersAreLeftAlone) {
+  fs::create_directories(folder_ / "corpus");
+  counting_corpus();  // an empty folder is taken
+  const auto before = contents(folder_ / "corpus");
+  CorpusWriterOptions options;
+  options.seed = 9;
+  counting_corpus(options);  // a corpus is replaced
+  EXPECT_NE(contents(folder_ / "corpus"), before);
+  EXPECT_EQ(std::distance(fs::directory_iterator(folder_.path()), fs::directory_iterator()), 1);
+
+  fs::create_directories(folder_ / "photos");
+  write_text(folder_ / "photos" / "manifest.json", "{}");
+  const auto tokenizer = number_tokenizer(100);
+  refusal([&] { CorpusWriter(folder_ / "photos", tokenizer, {}); });
+  refusal([&] { CorpusWriter(folder_ / "photos" / "manifest.json", tokenizer, {}); });
+  EXPECT_EQ(contents(folder_ / "photos").size(), 1u);
+}
+
+TEST_F(CorpusTest, WriterOptionsOutOfRange) {
+  const auto tokenizer = number_tokenizer(100);
+  const auto refused = [&](CorpusWriterOptions options) {
+    refusal([&] { CorpusWriter(folder_ / "corpus", tokenizer, options); });
+  };
+  refused({-0.1, 0, {128}});
+  refused({1.0, 0, {128}});
+  refused({std::nan(""), 0, {128}});
+  refused({0.05, 0, {7}});
+  EXPECT_TRUE(fs::is_empty(folder_.path()));
+}
+
+class PreparationTest : public CorpusTest {
+ protected:
+  PreparationOptions two_files() {
+    write_text(folder_ / "a.txt", random_text(1, 3000));
+    write_text(folder_ / "b.txt", random_text(2, 500));
+    PreparationOptions options;
+    options.files = {(folder_ / "a.txt").string(), (folder_ / "b.txt").string()};
+    options.output = folder_ / "corpus";
+    return options;
+  }
+};
+
+TEST_F(PreparationTest, TextBecomesTokens) {
+  const auto tokenizer = letter_tokenizer();
+  write_text(folder_ / "a.txt", "One two\nthree\n\n\n four? \n\xef\xbf\xbd\n");
+  write_text(folder_ / "b.txt", "FIVE");
+  PreparationOptions options;
+  options.files = {(folder_ / "a.txt").string(), (folder_ / "b.txt").string()};
+  options.output = folder_ / "corpus";
+  const PreparationReport report = prepare_corpus(tokenizer, options);
+  EXPECT_EQ(report.counts.documents, 3u);
+  EXPECT_EQ(report.counts.sentences, 4u);  // the line of U+FFFD has no token
+  EXPECT_EQ(report.counts.words, 6u);      // "?" among them
+  EXPECT_EQ(report.counts.tokens, 3 + 3 + 5 + 4 + 1 + 4u);
+  EXPECT_EQ(report.counts.unknown, 1u);
+  ASSERT_EQ(report.unknown_words.size(), 1u) << report.unknown_words[1].first;
+  EXPECT_EQ(report.unknown_words[0], (std::pair<std::string, std::uint64_t>{"?", 1}));
+  ASSERT_EQ(report.manifest.sources.size(), 2u);
+  EXPECT_EQ(report.manifest.sources[0].name, (folder_ / "a.txt").string());
+  EXPECT_EQ(report.manifest.sources[0].counts.documents, 2u);
+  EXPECT_EQ(report.manifest.sources[1].counts.tokens, 4u);
+
+  const Corpus corpus(folder_ / "corpus");
+  corpus.verify();
+  std::vector<std::string> read;
+  for (const Part part : {Part::train, Part::validation}) {
+    for (std::uint64_t i = 0; i < corpus.shard(part).num_documents(); ++i) {
+      read.push_back(tokenizer.decode(corpus.shard(part).document(i).ids));
+    }
+  }
+  std::sort(read.begin(), read.end());
+  EXPECT_EQ(read, (std::vector<std::string>{"five", "four [UNK]", "one two three"}));
+}
+
+TEST_F(PreparationTest, ThreadsChangeNothing) {
+  const auto tokenizer = letter_tokenizer();
+  PreparationOptions options = two_files();
+  const PreparationReport report = prepare_corpus(tokenizer, options);
+  EXPECT_EQ(report.counts.documents, 3500u);
+  EXPECT_GT(report.counts.unknown, 0u);
+  const auto expected = contents(options.output);
+  for (options.threads = 2; options.threads <= 5; ++options.threads) {
+    const PreparationReport again = prepare_corpus(tokenizer, options);
+    EXPECT_EQ(again.unknown_words, report.unknown_words);
+    EXPECT_EQ(contents(options.output), expected) << options.threads << " threads";
+  }
+}
+
+TEST_F(PreparationTest, ProgressReachesTheEnd) {
+  PreparationOptions options = two_files();
+  std::uint64_t read = 0, total = 0, tokens = 0;
+  options.progress = [&](std::uint64_t now, std::uint64_t all, std::uint64_t written) {
+    EXPECT_GE(now, read);
+    EXPECT_GE(written, tokens);
+    read = now;
+    total = all;
+    tokens = written;
+  };
+  const PreparationReport report = prepare_corpus(letter_tokenizer(), options);
+  EXPECT_EQ(read, total);
+  EXPECT_EQ(total, fs::file_size(options.files[0]) + fs::file_size(options.files[1]));
+  EXPECT_EQ(tokens, report.counts.tokens);
+}
+
+TEST_F(PreparationTest, FailureLeavesNothingBehind) {
+  PreparationOptions options = two_files();
+  write_text(folder_ / "bad.txt", "fine\n\nnot \xff fine\n");
+  options.files.push_back((folder_ / "bad.txt").string());
+  options.refuse_invalid_utf8 = true;
+  const auto before = contents(folder_.path());
+  const std::string message = refusal([&] { prepare_corpus(letter_tokenizer(), options); });
+  EXPECT_TRUE(contains(message, "bad.txt:3")) << message;
+  EXPECT_EQ(contents(folder_.path()), before);
+  EXPECT_FALSE(fs::exists(options.output));
+
+  options.refuse_invalid_utf8 = false;
+  EXPECT_EQ(prepare_corpus(letter_tokenizer(), options).text.invalid_utf8, 1u);
+  options.files.push_back((folder_ / "none.txt").string());
+  refusal([&] { prepare_corpus(letter_tokenizer(), options); });
+  EXPECT_TRUE(fs::exists(options.output));  // the corpus that was there stays
+}
+
+TEST_F(PreparationTest, OnlySpacesAndUnknownScriptsAreReported) {
+  write_text(folder_ / "a.txt", "??? ??\n\n? ?\n");
+  PreparationOptions options;
+  options.files = {(folder_ / "a.txt").string()};
+  options.output = folder_ / "corpus";
+  const PreparationReport report = prepare_corpus(letter_tokenizer(), options);
+  EXPECT_EQ(report.counts.unknown, report.counts.words);
+  options.threads = 0;
+  refusal([&] { prepare_corpus(letter_tokenizer(), options); });
+}
+
+}  // namespace
+}  // namespace bert

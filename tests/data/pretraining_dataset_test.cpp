@@ -1,0 +1,306 @@
+#include "data/pretraining_dataset.h"
+
+#include <cmath>
+#include <map>
+#include <set>
+
+#include <gtest/gtest.h>
+
+#include "data/random_streams.h"
+#include "runtime/error.h"
+#include "tests/data/corpus_fixture.h"
+
+namespace bert {
+namespace {
+
+// One corpus for all tests here: every token has an id of its own.
+class PretrainingDatasetTest : public testing::Test {
+ protected:
+  static void SetUpTestSuite() {
+    folder_ = new TemporaryFolder;
+    documents_ = new auto(counting_documents(varied_lengths(400)));
+    tokenizer_ = new WordpieceTokenizer(number_tokenizer(vocabulary_for(*documents_)));
+    corpus_ = new auto(write_corpus(*folder_ / "corpus", *tokenizer_, *documents_));
+  }
+  static void TearDownTestSuite() {
+    delete corpus_;
+    delete tokenizer_;
+    delete documents_;
+    delete folder_;
+  }
+
+  static PretrainingDataset dataset(const DatasetOptions& options, Part part = Part::train) {
+    return PretrainingDataset(*corpus_, part, options);
+  }
+  static Batch sample(const PretrainingDataset& data, const SampleRef& ref) {
+    Batch batch;
+    PretrainingDataset::Scratch scratch;
+    data.append(data.plan(ref), 0, batch, scratch);
+    return batch;
+  }
+  // Ids before masking.
+  static std::vector<std::int32_t> original(const Batch& batch) {
+    std::vector<std::int32_t> ids = batch.input_ids;
+    for (std::size_t i = 0; i < batch.masked_rows.size(); ++i) {
+      ids[static_cast<std::size_t>(batch.masked_rows[i])] = batch.masked_targets[i];
+    }
+    return ids;
+  }
+  // The document that the token with this id is from.
+  static std::size_t document_of(std::int32_t id) {
+    std::size_t document = 0;
+    while ((*documents_)[document].ids.back() < id) ++document;
+    return document;
+  }
+
+  static TemporaryFolder* folder_;
+  static std::vector<TokenizedDocument>* documents_;
+  static WordpieceTokenizer* tokenizer_;
+  static std::shared_ptr<const Corpus>* corpus_;
+};
+
+TemporaryFolder* PretrainingDatasetTest::folder_;
+std::vector<TokenizedDocument>* PretrainingDatasetTest::documents_;
+WordpieceTokenizer* PretrainingDatasetTest::tokenizer_;
+std::shared_ptr<const Corpus>* PretrainingDatasetTest::corpus_;
+
+TEST_F(PretrainingDatasetTest, EveryTokenExactlyOncePerEpoch) {
+  for (const Sampling sampling : {Sampling::sentences, Sampling::chunks}) {
+    std::set<std::int32_t> both_parts;
+    for (const Part part : {Part::train, Part::validation}) {
+      DatasetOptions options;
+      options.sampling = sampling;
+      options.sequence_length = 50;  // not among the stored tables
+      const PretrainingDataset data = dataset(options, part);
+      for (std::uint64_t epoch = 0; epoch < 3; ++epoch) {
+        std::set<std::int32_t> seen;
+        for (std::uint64_t i = 0; i < data.num_samples(); ++i) {
+          const Batch batch = sample(data, data.shuffled(epoch * data.num_samples() + i));
+          ASSERT_LE(batch.num_tokens(), 50);
+          const auto ids = original(batch);
+          ASSERT_EQ(ids.front(), 2);
+          ASSERT_EQ(ids.back(), 3);
+          for (std::size_t k = 1; k + 1 < ids.size(); ++k) {
+            ASSERT_TRUE(seen.insert(ids[k]).second) << "twice: " << ids[k];
+            ASSERT_TRUE(k == 1 || ids[k] == ids[k - 1] + 1);
+            ASSERT_EQ(document_of(ids[k]), document_of(ids[1]));
+          }
+        }
+        ASSERT_EQ(seen.size(), (*corpus_)->shard(part).num_tokens());
+        both_parts.insert(seen.begin(), seen.end());
+      }
+    }
+    EXPECT_EQ(both_parts.size(), static_cast<std::size_t>(tokenizer_->vocab_size() - kNumSpecial));
+  }
+}
+
+TEST_F(PretrainingDatasetTest, EpochsDifferInOrderAndMasksButNotInCuts) {
+  const PretrainingDataset data = dataset({});
+  const std::uint64_t n = data.num_samples();
+  std::size_t same_order = 0, same_masks = 0;
+  for (std::uint64_t i = 0; i < n; ++i) {
+    const SampleRef first = data.shuffled(i), second = data.shuffled(n + i);
+    EXPECT_EQ(first.epoch, 0u);
+    EXPECT_EQ(second.epoch, 1u);
+    same_order += first.sample == second.sample;
+    const Batch a = sample(data, {0, i}), b = sample(data, {1, i});
+    EXPECT_EQ(original(a), original(b));
+    same_masks += a.masked_rows == b.masked_rows;
+  }
+  EXPECT_LE(same_order, 10u);
+  EXPECT_LT(same_masks, n / 5);  // very short samples may agree
+}
+
+TEST_F(PretrainingDatasetTest, SamplesArePureFunctions) {
+  DatasetOptions options;
+  options.next_sentence = true;
+  const PretrainingDataset a = dataset(options), b = dataset(options);
+  options.seed = 1;
+  const PretrainingDataset other = dataset(options);
+  std::size_t same = 0;
+  for (std::uint64_t i = 0; i < a.num_samples(); ++i) {
+    const Batch x = sample(a, {3, i});
+    const Batch y = sample(b, {3, a.num_samples() - 1 - i});  // asked for in another order
+    const Batch z = sample(b, {3, i});
+    EXPECT_EQ(x.input_ids, z.input_ids);
+    EXPECT_EQ(x.masked_rows, z.masked_rows);
+    EXPECT_EQ(x.nsp_labels, z.nsp_labels);
+    same += sample(other, {3, i}).input_ids == x.input_ids;
+  }
+  EXPECT_LT(same, a.num_samples() / 10);
+}
+
+TEST_F(PretrainingDatasetTest, EvaluationMasksAreFixed) {
+  const PretrainingDataset data = dataset({}, Part::validation);
+  for (std::uint64_t i = 0; i < data.num_samples(); ++i) {
+    EXPECT_EQ(data.in_order(i), (SampleRef{kEvaluationEpoch, i}));
+    EXPECT_EQ(sample(data, data.in_order(i)).input_ids, sample(data, data.in_order(i)).input_ids);
+  }
+}
+
+TEST_F(PretrainingDatasetTest, PackedBatchIsWellFormed) {
+  DatasetOptions options;
+  options.next_sentence = true;
+  const PretrainingDataset data = dataset(options);
+  Batch packed;
+  PretrainingDataset::Scratch scratch;
+  for (std::uint64_t i = 0; i < 20; ++i) {
+    data.append(data.plan({0, i}), static_cast<std::uint32_t>(100 + i), packed, scratch);
+  }
+  ASSERT_EQ(packed.cu_seqlens.size(), 21u);
+  ASSERT_EQ(packed.position_ids.size(), packed.input_ids.size());
+  ASSERT_EQ(packed.token_type_ids.size(), packed.input_ids.size());
+  std::vector<std::int32_t> rows;
+  for (std::uint64_t i = 0; i < 20; ++i) {
+    const Batch alone = sample(data, {0, i});
+    const auto begin = packed.cu_seqlens[i], end = packed.cu_seqlens[i + 1];
+    ASSERT_EQ(end - begin, alone.num_tokens());
+    const auto same = [&](const auto& all, const auto& part) {
+      return std::equal(part.begin(), part.end(), all.begin() + begin);
+    };
+    EXPECT_TRUE(same(packed.input_ids, alone.input_ids));
+    EXPECT_TRUE(same(packed.position_ids, alone.position_ids));
+    EXPECT_TRUE(same(packed.token_type_ids, alone.token_type_ids));
+    EXPECT_EQ(alone.position_ids.front(), 0);
+    EXPECT_EQ(alone.position_ids.back(), alone.num_tokens() - 1);
+    for (const std::int32_t row : alone.masked_rows) rows.push_back(begin + row);
+    EXPECT_EQ(packed.sequence_index[i], 100 + i);
+  }
+  EXPECT_EQ(packed.masked_rows, rows);
+}
+
+TEST_F(PretrainingDatasetTest, NextSentence) {
+  DatasetOptions options;
+  options.next_sentence = true;
+  options.sequence_length = 64;
+  const PretrainingDataset data = dataset(options);
+  const TokenShard& shard = (*corpus_)->shard(Part::train);
+  std::set<std::int32_t> sentence_starts;
+  for (std::uint64_t i = 0; i < shard.num_sentences(); ++i) {
+    std::int32_t id = 0;
+    shard.read_ids(shard.sentence_begin(i), {&id, 1});
+    sentence_starts.insert(id);
+  }
+  double random = 0, all = 0, splits_at_sentences = 0, random_at_sentences = 0;
+  for (std::uint64_t epoch = 0; epoch < 20; ++epoch) {
+    for (std::uint64_t i = 0; i < data.num_samples(); ++i) {
+      const SamplePlan plan = data.plan({epoch, i});
+      const Batch batch = sample(data, {epoch, i});
+      ASSERT_EQ(batch.num_tokens(), plan.length);
+      ASSERT_LE(batch.num_tokens(), 64);
+      const auto ids = original(batch);
+      // [CLS] A [SEP] B [SEP]: types 0 up to the first [SEP], 1 after it.
+      const auto first_sep = std::find(ids.begin(), ids.end(), 3) - ids.begin();
+      ASSERT_EQ(ids.front(), 2);
+      ASSERT_EQ(ids.back(), 3);
+      ASSERT_GT(first_sep, 1);
+      ASSERT_LT(first_sep + 2, batch.num_tokens());
+      for (std::int64_t k = 0; k < batch.num_tokens(); ++k) {
+        ASSERT_EQ(batch.token_type_ids[static_cast<std::size_t>(k)], k > first_sep);
+      }
+      const std::int32_t a_last = ids[static_cast<std::size_t>(first_sep - 1)];
+      const std::int32_t b_first = ids[static_cast<std::size_t>(first_sep + 1)];
+      ASSERT_EQ(batch.nsp_labels.size(), 1u);
+      if (batch.nsp_labels[0] == 1) {
+        ASSERT_NE(document_of(a_last), document_of(b_first));
+        random_at_sentences += sentence_starts.contains(b_first);
+        ++random;
+      } else {
+        ASSERT_EQ(b_first, a_last + 1);
+        ASSERT_EQ(document_of(a_last), document_of(b_first));
+        splits_at_sentences += sentence_starts.contains(b_first);
+      }
+      ++all;
+    }
+  }
+  // Samples of a single token have a random B always: a few.
+  EXPECT_NEAR(random / all, 0.5, 0.02);
+  // Where B begins says little of the label.
+  EXPECT_NEAR(random_at_sentences / random, splits_at_sentences / (all - random), 0.05);
+}
+
+TEST_F(PretrainingDatasetTest, NextSentencePartnersAreSpreadOverTheCorpus) {
+  DatasetOptions options;
+  options.next_sentence = true;
+  const PretrainingDataset data = dataset(options);
+  std::set<std::uint64_t> partners;
+  int random = 0;
+  for (std::uint64_t epoch = 0; epoch < 400; ++epoch) {
+    const SamplePlan plan = data.plan({epoch, 0});
+    random += plan.next_label;
+    if (plan.next_label == 1) partners.insert(plan.b_begin);
+  }
+  EXPECT_NEAR(random, 200, 5 * 10);
+  EXPECT_GT(partners.size(), static_cast<std::size_t>(random) * 2 / 3);
+}
+
+TEST_F(PretrainingDatasetTest, WholeWordsOfTheCorpusStayTogether) {
+  const PretrainingDataset data = dataset({});
+  // Words are two tokens, odd id first (counting starts at 5), except at odd ends of sentences.
+  for (std::uint64_t i = 0; i < data.num_samples(); ++i) {
+    const SamplePlan plan = data.plan({0, i});
+    const Batch batch = sample(data, {0, i});
+    const std::set<std::int32_t> rows(batch.masked_rows.begin(), batch.masked_rows.end());
+    for (std::uint64_t token = plan.a_begin + 1; token < plan.a_end; ++token) {
+      if ((*corpus_)->shard(Part::train).starts_word(token)) continue;
+      const auto row = static_cast<std::int32_t>(token - plan.a_begin + 1);
+      ASSERT_EQ(rows.contains(row), rows.contains(row - 1));
+    }
+  }
+}
+
+TEST_F(PretrainingDatasetTest, OptionsOutOfRange) {
+  DatasetOptions options;
+  options.sequence_length = 7;
+  EXPECT_THROW(dataset(options), InputError);
+  options.sequence_length = 128;
+  options.masking.fraction = 2;
+  EXPECT_THROW(dataset(options), InputError);
+}
+
+TEST(PretrainingDataset, NextSentenceNeedsTwoDocuments) {
+  const TemporaryFolder folder;
+  const auto documents = counting_documents({{5, 5}, {5, 5}});
+  const auto tokenizer = number_tokenizer(100);
+  const auto corpus = write_corpus(folder / "c", tokenizer, documents);
+  DatasetOptions options;
+  EXPECT_EQ(PretrainingDataset(corpus, Part::train, options).num_samples(), 1u);
+  options.next_sentence = true;
+  EXPECT_THROW(PretrainingDataset(corpus, Part::train, options), InputError);
+}
+
+TEST(PretrainingDataset, AnEmptyPartIsRefused) {
+  const TemporaryFolder folder;
+  CorpusWriterOptions options;
+  options.validation_fraction = 0;
+  const auto corpus =
+      write_corpus(folder / "c", number_tokenizer(100), counting_documents({{5}, {5}}), options);
+  EXPECT_THROW(PretrainingDataset(corpus, Part::validation, {}), InputError);
+}
+
+// Samples of one or two tokens: no room for a boundary anywhere.
+TEST(PretrainingDataset, TinySamplesWithNextSentence) {
+  const TemporaryFolder folder;
+  CorpusWriterOptions writer;
+  writer.validation_fraction = 0;
+  const auto corpus = write_corpus(folder / "c", number_tokenizer(100),
+                                   counting_documents({{1}, {2}, {1, 1}, {3}}), writer);
+  DatasetOptions options;
+  options.next_sentence = true;
+  options.sequence_length = 8;
+  const PretrainingDataset data(corpus, Part::train, options);
+  PretrainingDataset::Scratch scratch;
+  for (std::uint64_t i = 0; i < 400; ++i) {
+    Batch batch;
+    const SamplePlan plan = data.plan(data.shuffled(i));
+    data.append(plan, 0, batch, scratch);
+    EXPECT_LT(plan.a_begin, plan.a_end);
+    EXPECT_LT(plan.b_begin, plan.b_end);
+    if (plan.ref.sample == 0) {
+      EXPECT_EQ(plan.next_label, 1);
+    }
+  }
+}
+
+}  // namespace
+}  // namespace bert
