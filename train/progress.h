@@ -53,7 +53,6 @@ class Progress {
   std::FILE* out_;
   bool terminal_;
   bool line_open_ = false;  // the cursor stands behind a bar
-  bool finished_ = false;
   std::int64_t first_step_;
   Clock::duration plain_interval_;
   Clock::time_point start_, last_print_;
