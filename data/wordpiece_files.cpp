@@ -5,8 +5,7 @@
 #include <utility>
 #include <vector>
 
-#include <nlohmann/json.hpp>
-
+#include "data/hf_tokenizer_json.h"
 #include "runtime/error.h"
 #include "runtime/file.h"
 
@@ -14,17 +13,9 @@ namespace bert {
 namespace {
 
 namespace fs = std::filesystem;
-using Json = nlohmann::ordered_json;
+using hf::Json;
 
 constexpr const char* kModeKey = "tokenizer_mode";  // ours; absent means huggingface
-
-Json read_json(const fs::path& file) {
-  try {
-    return Json::parse(read_file(file));
-  } catch (const Json::exception& error) {
-    throw_input_error("{} is not valid JSON: {}", file.string(), error.what());
-  }
-}
 
 // The value at a key, or nothing where it is absent or null.
 template <typename Value>
@@ -48,24 +39,17 @@ std::vector<std::string> read_vocab(const fs::path& file) {
   return pieces;
 }
 
-// Special tokens stand as text, or as an object with the text as its content.
 void read_special_names(const Json& config, SpecialTokenNames& names) {
-  const auto read = [&](const char* key, std::string& name) {
-    const auto found = config.find(key);
-    if (found == config.end()) return;
-    if (found->is_string()) name = found->get<std::string>();
-    if (found->is_object()) name = found->at("content").get<std::string>();
-  };
-  read("pad_token", names.pad);
-  read("unk_token", names.unk);
-  read("cls_token", names.cls);
-  read("sep_token", names.sep);
-  read("mask_token", names.mask);
+  hf::read_token_name(config, "pad_token", names.pad);
+  hf::read_token_name(config, "unk_token", names.unk);
+  hf::read_token_name(config, "cls_token", names.cls);
+  hf::read_token_name(config, "sep_token", names.sep);
+  hf::read_token_name(config, "mask_token", names.mask);
 }
 
 // What tokenizer_config.json or special_tokens_map.json says, over what `options` held before.
 void read_config(const fs::path& file, WordpieceOptions& options) {
-  const Json config = read_json(file);
+  const Json config = hf::read_json(file);
   if (const auto name = get<std::string>(config, "tokenizer_class")) {
     if (*name == "BertJapaneseTokenizer" || *name == "BertweetTokenizer") {
       throw_input_error("{}: a {} cannot be read; expected a BertTokenizer", file.string(), *name);
@@ -121,7 +105,7 @@ std::vector<std::string> order_pieces(const fs::path& file, const Json& vocab, c
 
 // tokenizer.json: the pieces, and what it says about splitting.
 std::vector<std::string> read_tokenizer_json(const fs::path& file, WordpieceOptions& options) {
-  const Json json = read_json(file);
+  const Json json = hf::read_json(file);
   const Json null;
   const auto part = [&](const char* key) -> const Json& {
     const auto found = json.find(key);
@@ -163,67 +147,35 @@ std::vector<std::string> read_tokenizer_json(const fs::path& file, WordpieceOpti
   return order_pieces(file, model.at("vocab"), part("added_tokens"));
 }
 
-Json added_token(std::int32_t id, const std::string& text) {
-  return {{"id", id},        {"content", text},     {"single_word", false}, {"lstrip", false},
-          {"rstrip", false}, {"normalized", false}, {"special", true}};
-}
-
-Json sequence(const char* name, int type) {
-  return {{"Sequence", {{"id", name}, {"type_id", type}}}};
-}
-
-Json special_token(const std::string& name, int type) {
-  return {{"SpecialToken", {{"id", name}, {"type_id", type}}}};
-}
-
 Json tokenizer_json(const WordpieceTokenizer& tokenizer) {
   const WordpieceOptions& options = tokenizer.options();
-  const SpecialTokenNames& names = options.special;
-  const SpecialTokens& ids = tokenizer.special();
-  Json added = Json::array();
+  std::vector<std::int32_t> specials;
   for (std::int32_t id = 0; id < tokenizer.vocab_size(); ++id) {
-    if (tokenizer.is_special(id))
-      added.push_back(added_token(id, std::string(tokenizer.piece(id))));
+    if (tokenizer.is_special(id)) specials.push_back(id);
   }
-  Json vocab = Json::object();
-  // Json::object_t is a vector that is searched on insertion: fill it from behind its back.
-  auto& entries = vocab.get_ref<Json::object_t&>();
-  entries.reserve(tokenizer.pieces().size());
-  for (std::size_t i = 0; i < tokenizer.pieces().size(); ++i) {
-    static_cast<std::vector<Json::object_t::value_type>&>(entries).emplace_back(
-        tokenizer.pieces()[i], i);
-  }
-  const auto template_token = [](const std::string& name, std::int32_t id) {
-    return Json{{"id", name}, {"ids", {id}}, {"tokens", {name}}};
-  };
-  return {
-      {"version", "1.0"},
-      {"truncation", nullptr},
-      {"padding", nullptr},
-      {"added_tokens", added},
-      {"normalizer",
-       {{"type", "BertNormalizer"},
-        {"clean_text", options.splitter.clean_text},
-        {"handle_chinese_chars", options.splitter.split_ideographs},
-        {"strip_accents", options.splitter.strip_accents},
-        {"lowercase", options.splitter.lowercase}}},
-      {"pre_tokenizer", {{"type", "BertPreTokenizer"}}},
-      {"post_processor",
-       {{"type", "TemplateProcessing"},
-        {"single", {special_token(names.cls, 0), sequence("A", 0), special_token(names.sep, 0)}},
-        {"pair",
-         {special_token(names.cls, 0), sequence("A", 0), special_token(names.sep, 0),
-          sequence("B", 1), special_token(names.sep, 1)}},
-        {"special_tokens",
-         {{names.cls, template_token(names.cls, ids.cls)},
-          {names.sep, template_token(names.sep, ids.sep)}}}}},
-      {"decoder", {{"type", "WordPiece"}, {"prefix", "##"}, {"cleanup", true}}},
-      {"model",
-       {{"type", "WordPiece"},
-        {"unk_token", names.unk},
-        {"continuing_subword_prefix", "##"},
-        {"max_input_chars_per_word", options.max_word_chars},
-        {"vocab", vocab}}}};
+  Json json;
+  json["version"] = "1.0";
+  json["truncation"] = json["padding"] = nullptr;
+  json["added_tokens"] = hf::added_tokens(tokenizer, specials);
+  Json& normalizer = json["normalizer"];
+  normalizer["type"] = "BertNormalizer";
+  normalizer["clean_text"] = options.splitter.clean_text;
+  normalizer["handle_chinese_chars"] = options.splitter.split_ideographs;
+  normalizer["strip_accents"] = options.splitter.strip_accents;
+  normalizer["lowercase"] = options.splitter.lowercase;
+  json["pre_tokenizer"]["type"] = "BertPreTokenizer";
+  json["post_processor"] = hf::template_processing(tokenizer);
+  Json& decoder = json["decoder"];
+  decoder["type"] = "WordPiece";
+  decoder["prefix"] = "##";
+  decoder["cleanup"] = true;
+  Json& model = json["model"];
+  model["type"] = "WordPiece";
+  model["unk_token"] = options.special.unk;
+  model["continuing_subword_prefix"] = "##";
+  model["max_input_chars_per_word"] = options.max_word_chars;
+  model["vocab"] = hf::vocab_map(tokenizer);
+  return json;
 }
 
 }  // namespace
@@ -257,16 +209,12 @@ std::unique_ptr<WordpieceTokenizer> load_wordpiece_folder(const fs::path& folder
 void save_wordpiece(const WordpieceTokenizer& tokenizer, const fs::path& folder) {
   make_directories(folder);
   const WordpieceOptions& options = tokenizer.options();
-  const SpecialTokenNames& names = options.special;
-  const Json special{{"unk_token", names.unk},
-                     {"sep_token", names.sep},
-                     {"pad_token", names.pad},
-                     {"cls_token", names.cls},
-                     {"mask_token", names.mask}};
-  Json config{{"tokenizer_class", "BertTokenizer"},
-              {"do_lower_case", options.splitter.lowercase},
-              {"strip_accents", options.splitter.strip_accents},
-              {"tokenize_chinese_chars", options.splitter.split_ideographs}};
+  const Json special = hf::special_token_names(tokenizer);
+  Json config;
+  config["tokenizer_class"] = "BertTokenizer";
+  config["do_lower_case"] = options.splitter.lowercase;
+  config["strip_accents"] = options.splitter.strip_accents;
+  config["tokenize_chinese_chars"] = options.splitter.split_ideographs;
   if (options.splitter.mode != CompatMode::kHuggingFace) {
     config[kModeKey] = compat_mode_name(options.splitter.mode);
   }
@@ -274,9 +222,9 @@ void save_wordpiece(const WordpieceTokenizer& tokenizer, const fs::path& folder)
   std::string vocab;
   for (const std::string& text : tokenizer.pieces()) (vocab += text) += '\n';
   write_file_atomic(folder / "vocab.txt", vocab);
-  write_file_atomic(folder / "tokenizer.json", tokenizer_json(tokenizer).dump(2) + "\n");
-  write_file_atomic(folder / "tokenizer_config.json", config.dump(2) + "\n");
-  write_file_atomic(folder / "special_tokens_map.json", special.dump(2) + "\n");
+  hf::write_json(folder / "tokenizer.json", tokenizer_json(tokenizer));
+  hf::write_json(folder / "tokenizer_config.json", config);
+  hf::write_json(folder / "special_tokens_map.json", special);
 }
 
 }  // namespace bert

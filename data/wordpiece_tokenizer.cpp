@@ -5,6 +5,7 @@
 
 #include <xxhash.h>
 
+#include "data/special_splitter.h"
 #include "data/unicode.h"
 #include "data/wordpiece_files.h"
 #include "runtime/error.h"
@@ -79,22 +80,12 @@ WordpieceTokenizer::WordpieceTokenizer(std::vector<std::string> pieces, Wordpiec
 void WordpieceTokenizer::encode(std::string_view text, std::vector<Token>& out,
                                 bool parse_special_tokens) const {
   if (!parse_special_tokens) return encode_plain(text, 0, out);
-  // Special tokens are found in the text as it is written, leftmost and longest first.
-  std::size_t plain_begin = 0;
-  for (std::size_t i = 0; i < text.size();) {
-    const PieceTrie::Match match = special_pieces_.longest(text.substr(i));
-    if (match.id < 0) {
-      ++i;
-      continue;
-    }
-    encode_plain(text.substr(plain_begin, i - plain_begin), static_cast<std::uint32_t>(plain_begin),
-                 out);
-    out.push_back({match.id, static_cast<std::uint32_t>(i),
-                   static_cast<std::uint32_t>(i + match.length), false});
-    i += match.length;
-    plain_begin = i;
-  }
-  encode_plain(text.substr(plain_begin), static_cast<std::uint32_t>(plain_begin), out);
+  split_special_tokens(
+      special_pieces_, text,
+      [&](std::string_view part, std::uint32_t offset) { encode_plain(part, offset, out); },
+      [&](std::int32_t id, std::uint32_t begin, std::uint32_t end) {
+        out.push_back({id, begin, end, false});
+      });
 }
 
 void WordpieceTokenizer::encode_plain(std::string_view text, std::uint32_t offset,
