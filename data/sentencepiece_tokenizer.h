@@ -70,6 +70,7 @@ struct SentencepieceTrainerOptions {
   std::string type = "unigram";     // or "bpe"
   bool cased = false;               // NFKC normalisation, with case folding if false
   double character_coverage = 0.9995;
+  bool refuse_invalid_utf8 = false;  // see TextReaderOptions
 };
 
 // The content of a .model with [PAD] [UNK] [CLS] [SEP] [MASK] as pieces 0 to 4. InputError for

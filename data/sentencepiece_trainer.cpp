@@ -17,7 +17,10 @@ namespace {
 // library.
 class LineIterator final : public sentencepiece::SentenceIterator {
  public:
-  explicit LineIterator(const std::vector<std::string>& files) : reader_(files) { Next(); }
+  LineIterator(const std::vector<std::string>& files, const TextReaderOptions& options)
+      : reader_(files, options) {
+    Next();
+  }
 
   bool done() const override { return done_; }
   const std::string& value() const override { return line_; }
@@ -76,7 +79,9 @@ std::string train_sentencepiece(const std::vector<std::string>& files,
       {"num_threads", "4"},
       {"minloglevel", "2"},
   };
-  LineIterator lines(files);
+  TextReaderOptions reader;
+  reader.refuse_invalid_utf8 = options.refuse_invalid_utf8;
+  LineIterator lines(files, reader);
   std::string model;
   const auto status = sentencepiece::SentencePieceTrainer::Train(arguments, &lines, &model);
   if (lines.error()) std::rethrow_exception(lines.error());

@@ -1,0 +1,227 @@
+// train_tokenizer: a vocabulary from raw text, and how well it fits that text.
+#include <algorithm>
+#include <cstdio>
+#include <iostream>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include <CLI/CLI.hpp>
+#include <nlohmann/json.hpp>
+#include <unistd.h>
+
+#include "data/sentencepiece_tokenizer.h"
+#include "data/vocab_trainer.h"
+#include "data/word_counts.h"
+#include "data/wordpiece_tokenizer.h"
+#include "runtime/error.h"
+#include "runtime/file.h"
+#include "runtime/program.h"
+
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+struct Arguments {
+  std::string type = "wordpiece", model = "unigram", mode = "huggingface", output;
+  std::vector<std::string> input;
+  std::int32_t vocab_size = 30522, max_alphabet = 1000;
+  std::uint64_t min_frequency = 2;
+  int threads = 0;
+  bool cased = false, refuse_invalid_utf8 = false, json = false;
+};
+
+// Progress on standard error: one line that is rewritten on a terminal, a line per tenth elsewhere.
+class Progress {
+ public:
+  explicit Progress(std::string what) : what_(std::move(what)) {}
+  void show(double fraction) {
+    const int percent = static_cast<int>(100 * std::clamp(fraction, 0.0, 1.0));
+    const int step = terminal_ ? 1 : 10;
+    if (percent / step <= last_ / step && last_ >= 0) return;
+    last_ = percent;
+    std::fprintf(stderr, terminal_ ? "\r%s: %d %%" : "%s: %d %%\n", what_.c_str(), percent);
+  }
+  ~Progress() {
+    if (terminal_ && last_ >= 0) std::fprintf(stderr, "\n");
+  }
+
+ private:
+  std::string what_;
+  bool terminal_ = ::isatty(STDERR_FILENO) == 1;
+  int last_ = -1;
+};
+
+bert::TextReaderOptions reader_options(const Arguments& arguments, Progress& progress) {
+  bert::TextReaderOptions options;
+  options.refuse_invalid_utf8 = arguments.refuse_invalid_utf8;
+  options.progress = [&progress](std::uint64_t read, std::uint64_t total) {
+    if (total > 0) progress.show(static_cast<double>(read) / static_cast<double>(total));
+  };
+  return options;
+}
+
+struct Fit {
+  std::uint64_t words = 0, tokens = 0, unknown = 0;
+};
+
+// Tokens and white-space separated words of the first megabytes of the text.
+Fit measure_fit(const bert::Tokenizer& tokenizer, const std::vector<std::string>& files) {
+  constexpr std::uint64_t kSampleBytes = std::uint64_t{4} << 20;
+  bert::TextReaderOptions options;
+  options.max_document_bytes = std::size_t{1} << 18;
+  bert::TextReader reader(files, options);
+  Fit fit;
+  std::vector<std::string> lines;
+  std::vector<bert::Token> tokens;
+  while (reader.stats().bytes < kSampleBytes && reader.next_document(lines)) {
+    for (const std::string& line : lines) {
+      tokens.clear();
+      tokenizer.encode(line, tokens);
+      fit.tokens += tokens.size();
+      for (const bert::Token& token : tokens) fit.unknown += token.id == tokenizer.special().unk;
+      bool in_word = false;
+      for (const char c : line) {
+        const bool space = c == ' ' || c == '\t';
+        fit.words += !space && !in_word;
+        in_word = !space;
+      }
+    }
+  }
+  return fit;
+}
+
+std::unique_ptr<bert::Tokenizer> train_wordpiece(const Arguments& arguments, Json& report) {
+  bert::WordpieceOptions options =
+      bert::wordpiece_options(arguments.cased, bert::parse_compat_mode(arguments.mode));
+  bert::WordCounts counts;
+  {
+    Progress progress("reading");
+    counts = bert::count_words(arguments.input, options.splitter, arguments.threads,
+                               reader_options(arguments, progress));
+  }
+  bert::VocabTrainerOptions trainer;
+  trainer.vocab_size = arguments.vocab_size;
+  trainer.min_frequency = arguments.min_frequency;
+  trainer.max_alphabet = arguments.max_alphabet;
+  trainer.max_word_chars = options.max_word_chars;
+  trainer.special = options.special;
+  bert::TrainedVocab vocab;
+  {
+    Progress progress("learning");
+    trainer.progress = [&progress](std::int32_t found, std::int32_t wanted) {
+      progress.show(static_cast<double>(found) / wanted);
+    };
+    vocab = bert::train_wordpiece(counts, trainer);
+  }
+  if (counts.text.invalid_utf8 > 0) {
+    std::cerr << "warning: " << counts.text.invalid_utf8
+              << " invalid UTF-8 sequences were replaced, the first at "
+              << counts.text.first_invalid_utf8 << "\n";
+  }
+  report["bytes"] = counts.text.bytes;
+  report["words"] = counts.total;
+  report["distinct_words"] = counts.words.size();
+  report["alphabet"] = vocab.alphabet;
+  report["characters_left_out"] = vocab.characters_left_out;
+  return std::make_unique<bert::WordpieceTokenizer>(std::move(vocab.pieces), std::move(options));
+}
+
+std::unique_ptr<bert::Tokenizer> train_sentencepiece(const Arguments& arguments) {
+  bert::SentencepieceTrainerOptions options;
+  options.vocab_size = arguments.vocab_size;
+  options.type = arguments.model;
+  options.cased = arguments.cased;
+  options.refuse_invalid_utf8 = arguments.refuse_invalid_utf8;
+  return std::make_unique<bert::SentencepieceTokenizer>(
+      bert::train_sentencepiece(arguments.input, options), "the trained model");
+}
+
+int run(const Arguments& arguments) {
+  if (std::find(arguments.input.begin(), arguments.input.end(), "-") != arguments.input.end()) {
+    bert::throw_input_error("the text is read twice, which standard input cannot be: name files");
+  }
+  bert::make_directories(arguments.output);
+  Json report;
+  report["type"] = arguments.type;
+  const auto tokenizer = arguments.type == "wordpiece" ? train_wordpiece(arguments, report)
+                                                       : train_sentencepiece(arguments);
+  tokenizer->save(arguments.output);
+  const Fit fit = measure_fit(*tokenizer, arguments.input);
+  const auto ratio = [](std::uint64_t a, std::uint64_t b) {
+    return b == 0 ? 0.0 : static_cast<double>(a) / static_cast<double>(b);
+  };
+  report["vocab_size"] = tokenizer->vocab_size();
+  report["tokens_per_word"] = ratio(fit.tokens, fit.words);
+  report["unknown_rate"] = ratio(fit.unknown, fit.tokens);
+  report["fingerprint"] = tokenizer->fingerprint();
+  report["output"] = arguments.output;
+  if (tokenizer->vocab_size() < arguments.vocab_size) {
+    std::cerr << "warning: the text yields " << tokenizer->vocab_size() << " entries, not "
+              << arguments.vocab_size << "; more text or a smaller --min-frequency yields more\n";
+  }
+  if (arguments.json) {
+    std::cout << report.dump() << '\n';
+    return 0;
+  }
+  if (report.contains("words")) {
+    fmt::print("{:.1f} MB of text, {} words, {} different; {} characters, {} more left out\n",
+               static_cast<double>(report["bytes"].get<std::uint64_t>()) / 1e6,
+               report["words"].get<std::uint64_t>(), report["distinct_words"].get<std::uint64_t>(),
+               report["alphabet"].get<int>(), report["characters_left_out"].get<int>());
+  }
+  fmt::print("{} entries in {}: {:.3f} tokens per word, {:.4f} % of them {}\n",
+             tokenizer->vocab_size(), arguments.output, report["tokens_per_word"].get<double>(),
+             100 * report["unknown_rate"].get<double>(),
+             tokenizer->piece(tokenizer->special().unk));
+  return 0;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  CLI::App app{
+      "Makes a vocabulary from raw text, in the files that Hugging Face's AutoTokenizer and "
+      "the other programs here read."};
+  Arguments arguments;
+  app.set_version_flag("--version", bert::version_string());
+  app.add_option("--type", arguments.type, "the kind of vocabulary")
+      ->check(CLI::IsMember({"wordpiece", "sentencepiece"}))
+      ->capture_default_str();
+  app.add_option("--vocab-size", arguments.vocab_size, "entries, special tokens included")
+      ->check(CLI::Range(10, 1 << 24))
+      ->capture_default_str();
+  app.add_option("--input", arguments.input,
+                 "UTF-8 text, plain or compressed (.gz, .bz2, .xz, .zst)")
+      ->required();
+  app.add_option("--output", arguments.output, "the folder to write")->required();
+  app.add_flag("--cased", arguments.cased, "keep capitals and accents apart");
+  app.add_option("--min-frequency", arguments.min_frequency,
+                 "wordpiece: join pieces only where they meet this often")
+      ->capture_default_str();
+  app.add_option("--max-alphabet", arguments.max_alphabet,
+                 "wordpiece: keep this many different characters, the most frequent")
+      ->check(CLI::Range(1, 1 << 20))
+      ->capture_default_str();
+  app.add_option("--mode", arguments.mode, "wordpiece: whose rules split text into words")
+      ->check(CLI::IsMember({"huggingface", "google"}))
+      ->capture_default_str();
+  app.add_option("--model", arguments.model, "sentencepiece: the kind of model")
+      ->check(CLI::IsMember({"unigram", "bpe"}))
+      ->capture_default_str();
+  app.add_option("--threads", arguments.threads, "threads that count words; 0: one per processor")
+      ->check(CLI::Range(0, 1024))
+      ->capture_default_str();
+  app.add_flag("--refuse-invalid-utf8", arguments.refuse_invalid_utf8,
+               "stop at invalid UTF-8 instead of replacing it");
+  app.add_flag("--json", arguments.json, "print the report as JSON");
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    if (error.get_exit_code() == 0) return app.exit(error);
+    std::cerr << "error: " << error.what() << "\n";
+    return 2;
+  }
+  return bert::run_program([&] { return run(arguments); });
+}
