@@ -1,0 +1,96 @@
+// What cross_entropy adds up, by hand, on every backend. Its gradient is a case of the op tests.
+#include <cmath>
+
+#include <gtest/gtest.h>
+
+#include "tests/support/backends.h"
+#include "tests/support/device_memory.h"
+
+namespace bert::test {
+namespace {
+
+class LossSumsOnBackend : public ::testing::TestWithParam<std::size_t> {
+ protected:
+  struct Result {
+    LossSums sums;
+    std::vector<double> logits, row_loss;
+  };
+  // Adds `count` of the rows of `logits` [R, classes] to `before`.
+  Result run(const std::vector<double>& logits, std::int64_t classes,
+             const std::vector<double>& targets, std::int32_t count, bool gradient,
+             const LossSums& before = {}) {
+    Device& device = *backend_.device;
+    const auto rows = static_cast<std::int64_t>(targets.size());
+    const DeviceTensor x(device, backend_.ops->dtype(), {rows, classes}, logits);
+    const DeviceTensor t(device, DType::i32, {rows}, targets);
+    const DeviceTensor row_loss(device, backend_.ops->statistics_dtype(), {rows});
+    const DeviceStruct<std::int32_t> rows_count(device, count);
+    const DeviceStruct<double> scale(device, 1.0);
+    const DeviceStruct<LossSums> sums(device, before);
+    backend_.ops->cross_entropy({.logits = x,
+                                 .targets = t,
+                                 .rows = rows_count.data(),
+                                 .loss_scale = gradient ? scale.data() : nullptr,
+                                 .sums = sums.data(),
+                                 .row_loss = row_loss});
+    return {sums.get(), x.values(), row_loss.values()};
+  }
+
+  Backend backend_ = available_backends()[GetParam()].make();
+  double precision_ = backend_.ops->dtype() == DType::f64 ? 1e-14 : 1e-6;
+};
+
+TEST_P(LossSumsOnBackend, ByHand) {
+  const double ln2 = std::log(2.0);
+  // Probabilities 1/4 1/2 1/4 in each row; the last row does not count.
+  const std::vector<double> logits = {0, ln2, 0, 0, ln2, 0, 0, ln2, 0, 0, ln2, 0};
+  const Result r =
+      run(logits, 3, {1, 2, kIgnoreIndex, 1}, 3, false, {.loss = 10.0, .count = 4, .correct = 3});
+  EXPECT_NEAR(r.sums.loss, 10.0 + std::log(2.0) + std::log(4.0), 10 * precision_);
+  EXPECT_EQ(r.sums.count, 6);    // 4 before, rows 0 and 1
+  EXPECT_EQ(r.sums.correct, 4);  // 3 before, row 0
+  EXPECT_NEAR(r.row_loss[0], std::log(2.0), precision_);
+  EXPECT_NEAR(r.row_loss[1], std::log(4.0), precision_);
+  EXPECT_EQ(r.row_loss[2], 0.0);
+}
+
+TEST_P(LossSumsOnBackend, TheFirstOfEqualLogitsIsTheAnswer) {
+  EXPECT_EQ(run({1, 1, 1, 0}, 4, {0}, 1, false).sums.correct, 1);
+  EXPECT_EQ(run({1, 1, 1, 0}, 4, {1}, 1, false).sums.correct, 0);
+  EXPECT_EQ(run(std::vector<double>(1001, -3.0), 1001, {0}, 1, false).sums.correct, 1);
+  EXPECT_EQ(run(std::vector<double>(1001, -3.0), 1001, {1000}, 1, false).sums.correct, 0);
+}
+
+TEST_P(LossSumsOnBackend, GradientOrNotTheSumsAreTheSame) {
+  const std::vector<double> logits = {3, -1, 0.5, 2, 2, 2.5};
+  const Result without = run(logits, 3, {0, 1}, 2, false), with = run(logits, 3, {0, 1}, 2, true);
+  EXPECT_EQ(without.sums.loss, with.sums.loss);
+  EXPECT_EQ(without.sums.correct, with.sums.correct);
+  EXPECT_EQ(without.logits, logits);
+  EXPECT_NE(with.logits, logits);
+}
+
+TEST_P(LossSumsOnBackend, LargeLogitsDoNotOverflow) {
+  const Result r = run({10000, 9990, -10000, 0}, 4, {0}, 1, true);
+  EXPECT_NEAR(r.sums.loss, std::exp(-10.0), 1e-3);
+  const Result wrong = run({10000, 9990, -10000, 0}, 4, {2}, 1, true);
+  EXPECT_NEAR(wrong.sums.loss, 20000.0, 0.01);
+  EXPECT_NEAR(wrong.logits[2], -1.0, precision_);
+  EXPECT_NEAR(wrong.logits[0], 1.0, 1e-3);
+}
+
+TEST_P(LossSumsOnBackend, NoRowIsNoLoss) {
+  const Result r = run({1, 2, 3, 4}, 2, {0, 1}, 0, true);
+  EXPECT_EQ(r.sums.loss, 0.0);
+  EXPECT_EQ(r.sums.count, 0);
+  EXPECT_EQ(r.logits, std::vector<double>(4, 0.0));
+}
+
+INSTANTIATE_TEST_SUITE_P(All, LossSumsOnBackend,
+                         ::testing::Range(std::size_t{0}, available_backends().size()),
+                         [](const auto& param_info) {
+                           return available_backends()[param_info.param].name;
+                         });
+
+}  // namespace
+}  // namespace bert::test

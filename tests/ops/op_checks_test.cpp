@@ -1,0 +1,147 @@
+// A caller's mistake is reported with the op, the tensor and what was expected.
+#include "kernels/op_checks.h"
+
+#include <functional>
+
+#include <gtest/gtest.h>
+
+#include "tests/support/backends.h"
+#include "tests/support/device_memory.h"
+
+namespace bert::test {
+namespace {
+
+// Memory nobody reads: the checks throw before that.
+double memory[64];
+Tensor some(std::initializer_list<std::int64_t> shape, DType dtype = DType::f32, int place = 0) {
+  return {memory + place, dtype, shape};
+}
+const std::int32_t kCount = 0;
+
+PackedTokens tokens() {
+  return {.position_ids = some({4}, DType::i32),
+          .token_sequence = some({4}, DType::i32),
+          .cu_seqlens = some({3}, DType::i32),
+          .sequence_index = some({2}, DType::u32),
+          .num_tokens = &kCount,
+          .num_sequences = &kCount,
+          .max_seqlen = 4};
+}
+
+// What `call` throws must name all of `words`.
+void expect_error(const std::function<void()>& call, const std::vector<std::string>& words) {
+  try {
+    call();
+    ADD_FAILURE() << "accepted, although " << words.back();
+  } catch (const RuntimeError& error) {
+    for (const std::string& word : words) {
+      EXPECT_NE(std::string(error.what()).find(word), std::string::npos)
+          << "\"" << error.what() << "\" does not say " << word;
+    }
+  }
+}
+
+LayerNormForward layer_norm() {
+  return {.x = some({4, 8}),
+          .gamma = some({8}),
+          .beta = some({8}),
+          .rows = &kCount,
+          .y = some({4, 8}),
+          .mean = some({4}),
+          .rstd = some({4})};
+}
+
+TEST(OpChecks, AcceptsWhatIsRight) { EXPECT_NO_THROW(check(layer_norm(), DType::f32)); }
+
+TEST(OpChecks, NamesShapeDtypeAndWhatIsMissing) {
+  LayerNormForward op = layer_norm();
+  op.gamma = some({7});
+  expect_error([&] { check(op, DType::f32); }, {"layer_norm_forward", "gamma", "f32[7]", "f32[8]"});
+  op = layer_norm();
+  op.mean = some({4}, DType::f64);
+  expect_error([&] { check(op, DType::f32); }, {"mean", "f64[4]", "f32[4]"});
+  op = layer_norm();
+  op.beta = {};
+  expect_error([&] { check(op, DType::f32); }, {"beta", "missing"});
+  op = layer_norm();
+  op.rows = nullptr;
+  expect_error([&] { check(op, DType::f32); }, {"rows", "missing"});
+  expect_error([&] { check(layer_norm(), DType::f64); }, {"x", "f32[4, 8]", "f64[4, 8]"});
+}
+
+TEST(OpChecks, KnowsTheForbiddenAliases) {
+  LinearForward linear{.x = some({4, 8}),
+                       .weight = {.compute = some({6, 8})},
+                       .activation = Activation::gelu,
+                       .rows = &kCount,
+                       .pre_activation = some({4, 6}, DType::f32, 8),
+                       .y = some({4, 6}, DType::f32, 8)};
+  expect_error([&] { check(linear, DType::f32); }, {"y", "pre_activation", "same memory"});
+
+  BiasDropoutResidualLayerNormBackward norm{.dy = some({4, 8}),
+                                            .z = some({4, 8}),
+                                            .gamma = some({8}),
+                                            .mean = some({4}),
+                                            .rstd = some({4}),
+                                            .tokens = tokens(),
+                                            .dresidual = some({4, 8}, DType::f32, 8),
+                                            .dx = some({4, 8}, DType::f32, 8),
+                                            .dgamma = some({8}),
+                                            .dbeta = some({8}),
+                                            .dbias = some({8})};
+  expect_error([&] { check(norm, DType::f32); }, {"dx", "dresidual", "same memory"});
+}
+
+TEST(OpChecks, KnowsWhatDoesNotGoTogether) {
+  LinearBackward op{.dy = some({4, 6}),
+                    .x = some({4, 8}),
+                    .weight = {.compute = some({6, 8})},
+                    .rows = &kCount,
+                    .input_activation = Activation::gelu,
+                    .input_pre_activation = some({4, 8}),
+                    .dx = some({4, 8}, DType::f32, 8),
+                    .accumulate_dx = true,
+                    .dweight = some({6, 8})};
+  expect_error([&] { check(op, DType::f32); }, {"linear_backward", "not both"});
+
+  AttentionForward attention{.qkv = some({4, 24}),
+                             .num_heads = 3,
+                             .tokens = tokens(),
+                             .y = some({4, 8}, DType::f32, 8),
+                             .lse = some({3, 4})};
+  expect_error([&] { check(attention, DType::f32); }, {"attention_forward", "num_heads"});
+
+  const DropoutKey key;
+  attention = {.qkv = some({4, 24}),
+               .num_heads = 2,
+               .tokens = tokens(),
+               .dropout = {.probability = 1.0f, .key = &key},
+               .y = some({4, 8}, DType::f32, 8),
+               .lse = some({2, 4})};
+  expect_error([&] { check(attention, DType::f32); }, {"dropout probability"});
+  attention.dropout = {.probability = 0.1f};
+  expect_error([&] { check(attention, DType::f32); }, {"dropout.key", "missing"});
+
+  AdamW adamw{.parameters = some({65}),
+              .gradients = some({65}),
+              .m = some({65}),
+              .v = some({65}),
+              .decays = some({1}, DType::u8)};
+  expect_error([&] { check(adamw, DType::f32); }, {"adamw", "multiple"});
+}
+
+TEST(OpChecks, AreMadeByEveryBackend) {
+  for (const BackendEntry& entry : available_backends()) {
+    const Backend backend = entry.make();
+    LayerNormForward op = layer_norm();
+    op.gamma = some({7}, backend.ops->statistics_dtype());
+    op.x = some({4, 8}, backend.ops->dtype());
+    SCOPED_TRACE(entry.name);
+    expect_error([&] { backend.ops->layer_norm_forward(op); }, {"layer_norm_forward", "gamma"});
+    expect_error([&] { backend.ops->cross_entropy({}); }, {"cross_entropy", "logits"});
+    expect_error([&] { backend.ops->attention_backward({}); }, {"attention_backward", "dy"});
+  }
+}
+
+}  // namespace
+}  // namespace bert::test
