@@ -32,7 +32,8 @@ std::string keys_of_section(std::string_view section) {
   return fmt::format("{}", fmt::join(names, ", "));
 }
 
-// Appends what `value`, a map (or, with a name, a single key), assigns. `seen`: keys and sections met so far.
+// Appends what `value`, a map (or, with a name, a single key), assigns. `seen`: keys and sections
+// met so far.
 void collect(const ConfigValue& value, std::set<std::string>& seen, std::vector<Assignment>& out) {
   if (const ConfigKey* key = find_config_key(value.key())) {
     out.push_back({key, value});
@@ -77,7 +78,9 @@ YAML::Node parse_yaml(const std::string& text, const std::string& source, bool h
     if (!has_lines || error.mark.is_null()) {
       throw_input_error("{} is not YAML: {}", source, error.msg);
     }
-    throw_input_error("{}:{} is not YAML: {}", source, error.mark.line + 1, error.msg);
+    const bool tabs = text.find("\n\t") != std::string::npos;
+    throw_input_error("{}:{} is not YAML: {}{}", source, error.mark.line + 1, error.msg,
+                      tabs ? "; indent with spaces, not with tabs" : "");
   }
 }
 

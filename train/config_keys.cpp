@@ -566,18 +566,22 @@ const ConfigKey* find_config_key(std::string_view name) {
 std::string_view nearest_config_key(std::string_view name) {
   const auto dot = name.rfind('.');
   const std::string_view leaf = dot == std::string_view::npos ? name : name.substr(dot + 1);
-  const ConfigKey* nearest = nullptr;
-  std::size_t least = 0;
+  std::string_view nearest;
+  std::size_t least = std::numeric_limits<std::size_t>::max();
+  const auto consider = [&](std::string_view candidate, std::size_t distance) {
+    if (distance >= least) return;
+    nearest = candidate;
+    least = distance;
+  };
   for (const ConfigKey& key : config_keys()) {
     // A right name in a wrong section is nearer than a similar name in the right one.
-    const std::size_t distance =
-        std::min(2 * edit_distance(name, key.name), 2 * edit_distance(leaf, key.leaf()) + 1);
-    if (nearest == nullptr || distance < least) {
-      nearest = &key;
-      least = distance;
+    consider(key.name, 2 * edit_distance(name, key.name));
+    consider(key.name, 2 * edit_distance(leaf, key.leaf()) + 1);
+    if (dot == std::string_view::npos && !key.section().empty()) {
+      consider(key.section(), 2 * edit_distance(name, key.section()));
     }
   }
-  return nearest->name;
+  return nearest;
 }
 
 }  // namespace bert

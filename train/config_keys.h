@@ -26,7 +26,8 @@ struct ConfigKey {
 
 // In the order in which they are shown; the keys of a section stand together.
 const std::vector<ConfigKey>& config_keys();
-const ConfigKey* find_config_key(std::string_view name);     // null when there is none
-std::string_view nearest_config_key(std::string_view name);  // the known key most like `name`
+const ConfigKey* find_config_key(std::string_view name);  // null when there is none
+// The known key or section most like `name`.
+std::string_view nearest_config_key(std::string_view name);
 
 }  // namespace bert
