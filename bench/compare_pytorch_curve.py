@@ -1,0 +1,224 @@
+"""Trains Hugging Face's BERT in PyTorch on the very batches of a run of `train`, from the same
+weights and with the same settings, and sets the two loss curves side by side.
+
+    build/bin/train CONFIG.yaml run_dir=RUN logging.every_steps=1 ...
+    python bench/compare_pytorch_curve.py --run RUN --initial CHECKPOINT --batches BATCHES.jsonl \\
+        --output pytorch.jsonl
+
+CHECKPOINT is the run's checkpoint of step 0. BATCHES.jsonl has a JSON object a line, one for each
+micro-batch in order: `step` (optimizer steps done before it) and the members of data/batch.h,
+`input_ids`, `position_ids`, `token_type_ids`, `cu_seqlens`, `masked_rows`, `masked_targets` and,
+with next-sentence prediction, `nsp_labels`. Optimizer and schedule are read from RUN/config.yaml.
+Needs torch, transformers and pyyaml; see tests/reference/README.md.
+"""
+
+import argparse
+import itertools
+import json
+import math
+import pathlib
+import sys
+import time
+
+import torch
+import transformers
+import yaml
+
+
+def learning_rate(config, step):
+    """train/lr_schedule.h; `step` counts the steps done before this one."""
+    peak = config["optimizer"]["learning_rate"]
+    warmup = config["schedule"]["warmup_steps"]
+    last = config["train"]["max_steps"]
+    decay = config["schedule"]["decay"]
+    if step < warmup:
+        return peak * step / warmup
+    if decay == "constant":
+        return peak
+    if step >= last:
+        return 0.0
+    return peak * ((1 - step / last) if decay == "google" else (last - step) / (last - warmup))
+
+
+def parameter_groups(model, weight_decay):
+    """No decay on biases and LayerNorms, by what they are and not by their names."""
+    norms = {
+        id(parameter)
+        for module in model.modules()
+        if isinstance(module, torch.nn.LayerNorm)
+        for parameter in module.parameters()
+    }
+    decayed, others = [], []
+    for name, parameter in model.named_parameters():
+        is_bias = parameter.dim() == 1 and name.endswith("bias")
+        (others if is_bias or id(parameter) in norms else decayed).append(parameter)
+    return [
+        {"params": decayed, "weight_decay": weight_decay},
+        {"params": others, "weight_decay": 0.0},
+    ]
+
+
+def padded(batch):
+    """The packed batch as rows with an attention mask, and the masked places in it."""
+    starts = batch["cu_seqlens"]
+    lengths = [end - start for start, end in itertools.pairwise(starts)]
+    shape = (len(lengths), max(lengths))
+    rows = {name: torch.zeros(shape, dtype=torch.int64) for name in
+            ("input_ids", "token_type_ids", "position_ids", "attention_mask")}
+    for row, (start, length) in enumerate(zip(starts, lengths)):
+        for name in ("input_ids", "token_type_ids", "position_ids"):
+            rows[name][row, :length] = torch.tensor(batch[name][start : start + length])
+        rows["attention_mask"][row, :length] = 1
+    if min(lengths) == shape[1]:
+        del rows["attention_mask"]  # nothing to hide, and PyTorch is faster without
+    row_of = torch.repeat_interleave(torch.arange(len(lengths)), torch.tensor(lengths))
+    masked = torch.tensor(batch["masked_rows"], dtype=torch.int64)
+    places = (row_of[masked], masked - torch.tensor(starts)[row_of[masked]])
+    return rows, places
+
+
+def loss_of(model, batch, masked_of_step, sequences_of_step):
+    """This micro-batch's part of the step's (mlm_loss, nsp_loss)."""
+    rows, places = padded(batch)
+    out = model.bert(**rows)
+    logits = model.cls.predictions(out.last_hidden_state[places])
+    targets = torch.tensor(batch["masked_targets"], dtype=torch.int64)
+    mlm = torch.nn.functional.cross_entropy(logits, targets, reduction="sum")
+    mlm = mlm / max(1, masked_of_step)
+    if not batch.get("nsp_labels"):
+        return mlm, torch.zeros(())
+    labels = torch.tensor(batch["nsp_labels"], dtype=torch.int64)
+    nsp = torch.nn.functional.cross_entropy(
+        model.cls.seq_relationship(out.pooler_output), labels, reduction="sum"
+    )
+    return mlm, nsp / sequences_of_step
+
+
+def clip(parameters, max_norm):
+    """Scales the gradients to a global norm of at most max_norm; gives the norm before."""
+    gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+    norm = math.sqrt(sum(gradient.double().pow(2).sum().item() for gradient in gradients))
+    if 0 < max_norm < norm:
+        for gradient in gradients:
+            gradient.mul_(max_norm / norm)
+    return norm
+
+
+def read_steps(path):
+    """(step, its micro-batches), in order."""
+    with open(path, encoding="utf-8") as lines:
+        batches = (json.loads(line) for line in lines)
+        for step, group in itertools.groupby(batches, key=lambda batch: batch["step"]):
+            yield step, list(group)
+
+
+def train(arguments, config):
+    optimizer_config = config["optimizer"]
+    if not optimizer_config["bias_correction"]:
+        sys.exit("error: PyTorch's AdamW corrects its bias; train with optimizer.bias_correction=true")
+    architecture = json.loads((arguments.initial / "config.json").read_text())["architectures"][0]
+    model = getattr(transformers, architecture).from_pretrained(arguments.initial)
+    model = model.to(torch.float64 if arguments.double else torch.float32).train()
+    parameters = list(model.parameters())
+    optimizer = torch.optim.AdamW(
+        parameter_groups(model, optimizer_config["weight_decay"]),
+        lr=0.0,
+        betas=tuple(optimizer_config["betas"]),
+        eps=optimizer_config["epsilon"],
+    )
+    curve, tokens, began = [], 0, time.monotonic()
+    with open(arguments.output, "w", encoding="utf-8") as output:
+        for step, batches in read_steps(arguments.batches):
+            if arguments.steps is not None and step >= arguments.steps:
+                break
+            masked = sum(len(batch["masked_rows"]) for batch in batches)
+            sequences = sum(len(batch["cu_seqlens"]) - 1 for batch in batches)
+            rate = learning_rate(config, step)
+            for group in optimizer.param_groups:
+                group["lr"] = rate
+            optimizer.zero_grad()
+            mlm_loss = nsp_loss = 0.0
+            for batch in batches:
+                mlm, nsp = loss_of(model, batch, masked, sequences)
+                (mlm + nsp).backward()
+                mlm_loss += mlm.item()
+                nsp_loss += nsp.item()
+                tokens += len(batch["input_ids"])
+            norm = clip(parameters, optimizer_config["max_grad_norm"])
+            optimizer.step()
+            record = {
+                "step": step + 1,  # as metrics.jsonl counts: steps done
+                "loss": mlm_loss + nsp_loss,
+                "mlm_loss": mlm_loss,
+                "nsp_loss": nsp_loss,
+                "learning_rate": rate,
+                "grad_norm": norm,
+                "tokens_per_second": tokens / (time.monotonic() - began),
+            }
+            curve.append(record)
+            output.write(json.dumps(record) + "\n")
+            output.flush()
+            if (step + 1) % arguments.every == 0:
+                print(
+                    f"step {step + 1}  loss {record['loss']:.4f}  norm {norm:.3f}  "
+                    f"{record['tokens_per_second']:.0f} tokens/s",
+                    file=sys.stderr,
+                )
+    return curve
+
+
+def read_metrics(path):
+    records = [json.loads(line) for line in path.read_text().splitlines()]
+    return {record["step"]: record for record in records if "loss" in record}
+
+
+def print_comparison(ours, curve, every):
+    """Means over windows of steps: a single batch's loss says little."""
+    print("| steps | bert.cu | PyTorch | difference |")
+    print("|---|---|---|---|")
+    for first in range(0, len(curve), every):
+        pairs = [
+            (ours[record["step"]]["loss"], record["loss"])
+            for record in curve[first : first + every]
+            if record["step"] in ours
+        ]
+        if pairs:
+            mine = sum(pair[0] for pair in pairs) / len(pairs)
+            theirs = sum(pair[1] for pair in pairs) / len(pairs)
+            last = curve[min(first + every, len(curve)) - 1]["step"]
+            print(f"| {curve[first]['step']}-{last} | {mine:.4f} | {theirs:.4f} | "
+                  f"{mine - theirs:+.4f} |")
+    shared = [(record, ours[record["step"]]) for record in curve if record["step"] in ours]
+    if not shared:
+        sys.exit("error: the two curves have no step in common")
+    for count in sorted({min(count, len(shared)) for count in (1, 10, 100)}):
+        worst = max(abs(a["loss"] - b["loss"]) / abs(a["loss"]) for a, b in shared[:count])
+        print(f"\nlargest relative difference in the first {count} steps: {worst:.1e}")
+
+
+def main():
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--run", type=pathlib.Path, required=True, help="run directory of train")
+    parser.add_argument("--initial", type=pathlib.Path, required=True, help="checkpoint of step 0")
+    parser.add_argument("--batches", type=pathlib.Path, required=True, help="the run's batches")
+    parser.add_argument("--output", type=pathlib.Path, required=True, help="curve to write")
+    parser.add_argument("--steps", type=int, help="stop after this many steps")
+    parser.add_argument("--every", type=int, default=100, help="steps a printed line stands for")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--double", action="store_true", help="train in float64")
+    parser.add_argument("--seed", type=int, default=0, help="of PyTorch's own dropout")
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    torch.manual_seed(arguments.seed)
+    config = yaml.safe_load((arguments.run / "config.yaml").read_text())
+    for section, key in (("optimizer", "learning_rate"), ("optimizer", "epsilon"),
+                         ("optimizer", "weight_decay"), ("optimizer", "max_grad_norm")):
+        config[section][key] = float(config[section][key])  # PyYAML takes 1e-3 for a string
+    curve = train(arguments, config)
+    print_comparison(read_metrics(arguments.run / "metrics.jsonl"), curve, arguments.every)
+
+
+if __name__ == "__main__":
+    main()
