@@ -1,0 +1,160 @@
+// The SIMD forms of the dropout bits, the in-cache products and transposes, work sharing and the
+// loaded OpenBLAS, each against the plain definition.
+#include <cmath>
+#include <limits>
+#include <vector>
+
+#include <gtest/gtest.h>
+
+#include "kernels/cpu/blas.h"
+#include "kernels/cpu/cpu_ops.h"
+#include "kernels/cpu/parallel.h"
+#include "kernels/cpu/random_bits.h"
+#include "kernels/cpu/small_product.h"
+#include "runtime/philox.h"
+
+namespace bert::cpu {
+namespace {
+
+constexpr float kNaN = std::numeric_limits<float>::quiet_NaN();
+
+std::vector<float> random_floats(std::int64_t n, std::uint64_t seed) {
+  PhiloxStream stream(seed, 0, 0);
+  std::vector<float> values(static_cast<std::size_t>(n));
+  for (float& v : values) v = static_cast<float>(stream.next_double()) - 0.5f;
+  return values;
+}
+
+TEST(RandomBits, HiddenRowFollowsTheDropoutContract) {
+  const DropoutKey key{0x123456789ABCDEFull, 77};
+  for (const std::int64_t channels : {1, 7, 8, 63, 64, 65, 128, 768}) {
+    std::vector<std::uint16_t> values(static_cast<std::size_t>(dropout_row_capacity(channels)));
+    for (const std::int64_t position : {0, 1, 509}) {
+      hidden_dropout_row(key, 9, 1234567u, position, channels, values.data());
+      for (std::int64_t c = 0; c < channels; ++c) {
+        const DropoutPlace place = hidden_dropout_place(position, c, channels);
+        const auto bits = dropout_bits(key, 9, 1234567u, place.group);
+        ASSERT_EQ(values[static_cast<std::size_t>(c)], dropout_value(bits, place.element))
+            << "channel " << c << " of " << channels << ", position " << position;
+      }
+    }
+  }
+}
+
+TEST(RandomBits, AttentionTileFollowsTheDropoutContract) {
+  const DropoutKey key{42, 3};
+  const std::int64_t length = 40, head = 5, first_query = 16, first_key = 32, stride = 20;
+  std::vector<std::uint16_t> values(16 * stride);
+  const std::uint32_t group = attention_dropout_place(head, first_query, first_key, length).group;
+  attention_dropout_tile(key, 6, 8, group, values.data(), stride);
+  for (std::int64_t i = 0; i < 16; ++i) {
+    for (std::int64_t j = 0; j < 16; ++j) {
+      const DropoutPlace place =
+          attention_dropout_place(head, first_query + i, first_key + j, length);
+      const auto bits = dropout_bits(key, 6, 8, place.group);
+      ASSERT_EQ(values[static_cast<std::size_t>(i * stride + j)],
+                dropout_value(bits, place.element))
+          << i << ", " << j;
+    }
+  }
+}
+
+TEST(SmallProduct, EqualsThePlainSum) {
+  for (const std::int64_t m : {1, 3, 8, 13, 33}) {
+    for (const std::int64_t n : {kLanes, 2 * kLanes, 5 * kLanes}) {
+      for (const std::int64_t k : {1, 17, 64}) {
+        for (const bool transposed : {false, true}) {
+          const std::vector<float> a = random_floats(m * k, 1), b = random_floats(k * n, 2);
+          for (const bool accumulate : {false, true}) {
+            std::vector<float> c(static_cast<std::size_t>(m * n), accumulate ? 0.25f : kNaN);
+            const LeftFactor left{a.data(), transposed ? 1 : k, transposed ? m : 1};
+            small_product(m, n, k, left, {b.data(), n}, c.data(), n, accumulate);
+            for (std::int64_t i = 0; i < m; ++i) {
+              for (std::int64_t j = 0; j < n; ++j) {
+                double sum = accumulate ? 0.25 : 0.0;
+                for (std::int64_t p = 0; p < k; ++p) {
+                  sum += double(left.data[i * left.row + p * left.column]) *
+                         double(b[static_cast<std::size_t>(p * n + j)]);
+                }
+                ASSERT_NEAR(c[static_cast<std::size_t>(i * n + j)], sum, 1e-5)
+                    << m << " x " << n << " x " << k << " at " << i << ", " << j;
+              }
+            }
+          }
+        }
+      }
+    }
+  }
+}
+
+TEST(SmallProduct, TransposeFillsWholeRegistersWithZeros) {
+  for (const std::int64_t m : {1, 15, 16, 33}) {
+    for (const std::int64_t n : {1, 16, 24}) {
+      const std::int64_t rows = round_up(n, kLanes), columns = round_up(m, kLanes);
+      const std::vector<float> from = random_floats(m * (n + 3), 5);
+      std::vector<float> to(static_cast<std::size_t>(rows * columns), kNaN);
+      transpose(from.data(), n + 3, m, n, to.data(), columns);
+      for (std::int64_t j = 0; j < rows; ++j) {
+        for (std::int64_t i = 0; i < columns; ++i) {
+          const float expected =
+              j < n && i < m ? from[static_cast<std::size_t>(i * (n + 3) + j)] : 0.0f;
+          ASSERT_EQ(to[static_cast<std::size_t>(j * columns + i)], expected) << i << ", " << j;
+        }
+      }
+    }
+  }
+}
+
+TEST(Parallel, SharesCoverEverythingOnce) {
+  for (const std::int64_t n : {0, 1, 5, 64, 1000}) {
+    for (const int threads : {1, 3, 7}) {
+      for (const std::int64_t grain : {1, 16}) {
+        std::int64_t next = 0;
+        for (int t = 0; t < threads; ++t) {
+          const Range range = share(n, t, threads, grain);
+          EXPECT_EQ(range.begin, next);
+          EXPECT_TRUE(range.begin % grain == 0 || range.begin == n);
+          next = range.end;
+        }
+        EXPECT_EQ(next, n);
+      }
+    }
+  }
+}
+
+TEST(SimdRegister, ReductionsSeeEveryLane) {
+  F32 v{};
+  for (int i = 0; i < kLanes; ++i) v[i] = static_cast<float>(1 << i);
+  EXPECT_EQ(sum(v), static_cast<float>((1 << kLanes) - 1));
+  for (int i = 0; i < kLanes; ++i) {
+    F32 peak = splat(-3.0f);
+    peak[i] = -1.0f;
+    EXPECT_EQ(max(peak), -1.0f);
+  }
+}
+
+TEST(Blas, UsesTheOpenMpLibraryAndMultiplies) {
+  const Blas& blas = Blas::instance();
+  EXPECT_NE(blas.description().find("USE_OPENMP"), std::string::npos) << blas.description();
+  const std::int64_t m = 5, n = 7, k = 11;
+  const std::vector<float> a = random_floats(m * k, 1), b = random_floats(n * k, 2);
+  for (const int threads : {1, 2, 3}) {
+    std::vector<float> c(static_cast<std::size_t>(m * n), 1.0f);
+    blas.sgemm(threads, false, true, m, n, k, a.data(), k, b.data(), k, 1.0f, c.data(), n);
+    for (std::int64_t i = 0; i < m; ++i) {
+      for (std::int64_t j = 0; j < n; ++j) {
+        double sum = 1.0;
+        for (std::int64_t p = 0; p < k; ++p) {
+          sum += double(a[static_cast<std::size_t>(i * k + p)]) *
+                 double(b[static_cast<std::size_t>(j * k + p)]);
+        }
+        ASSERT_NEAR(c[static_cast<std::size_t>(i * n + j)], sum, 1e-5);
+      }
+    }
+  }
+}
+
+TEST(CpuOps, RefusesAnImpossibleNumberOfThreads) { EXPECT_THROW(make_cpu_ops(0), RuntimeError); }
+
+}  // namespace
+}  // namespace bert::cpu
