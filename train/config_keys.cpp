@@ -11,7 +11,6 @@ namespace bert {
 namespace {
 
 constexpr std::int64_t kNoLimit = std::numeric_limits<std::int64_t>::max();
-constexpr std::int64_t kMostSteps = 1'000'000'000'000;
 constexpr std::int64_t kMostLength = 1 << 20;
 constexpr std::int64_t kLeastLength = 8;  // of a sample, as PretrainingDataset has it
 const IntegerRange kLengths{kLeastLength, kMostLength};
@@ -441,14 +440,14 @@ void add_training_keys(std::vector<ConfigKey>& keys) {
           {0.0}, "Longer gradients are cut to this norm; 0 leaves them alone."),
       integer(
           "schedule.warmup_steps", [](auto& c) -> auto& { return c.schedule.warmup_steps; },
-          {0, kMostSteps}, "Steps in which the learning rate rises from 0."),
+          {0, kNoLimit}, "Steps in which the learning rate rises from 0."),
       choice<Decay>(
           "schedule.decay", [](auto& c) -> auto& { return c.schedule.decay; },
           {{Decay::linear, Decay::google, Decay::constant}, decay_name},
           "After warm-up: linear to 0 at max_steps, google's (counted from step 0 on), or "
           "constant."),
       integer(
-          "train.max_steps", [](auto& c) -> auto& { return c.train.max_steps; }, {1, kMostSteps},
+          "train.max_steps", [](auto& c) -> auto& { return c.train.max_steps; }, {1, kNoLimit},
           "Optimizer steps of the whole run."),
       integer(
           "train.batch_size", [](auto& c) -> auto& { return c.train.batch_size; }, kBatches,
@@ -471,27 +470,27 @@ void add_running_keys(std::vector<ConfigKey>& keys) {
   const std::vector<ConfigKey> list{
       integer(
           "evaluation.every_steps", [](auto& c) -> auto& { return c.evaluation.every_steps; },
-          {0, kMostSteps}, "Steps between evaluations; 0: only one, at the end."),
+          {0, kNoLimit}, "Steps between evaluations; 0: only one, at the end."),
       integer(
           "evaluation.max_batches", [](auto& c) -> auto& { return c.evaluation.max_batches; },
-          {0, kMostSteps},
+          {0, kNoLimit},
           "Batches of validation text per evaluation, of batch_size sequences; 0: all of it."),
       integer(
           "evaluation.samples", [](auto& c) -> auto& { return c.evaluation.samples; }, {0, 10000},
           "Example predictions shown at each evaluation."),
       integer(
           "evaluation.patience", [](auto& c) -> auto& { return c.evaluation.patience; },
-          {0, kMostSteps},
+          {0, kNoLimit},
           "Evaluations without a better loss before training stops early; 0: it does not."),
       integer(
           "checkpoint.every_steps", [](auto& c) -> auto& { return c.checkpoint.every_steps; },
-          {0, kMostSteps}, "Steps between checkpoints; 0: only one, at the end."),
+          {0, kNoLimit}, "Steps between checkpoints; 0: only one, at the end."),
       integer(
           "checkpoint.keep", [](auto& c) -> auto& { return c.checkpoint.keep; }, {1, kNoLimit},
           "How many of the newest checkpoints are kept."),
       integer(
           "logging.every_steps", [](auto& c) -> auto& { return c.logging.every_steps; },
-          {1, kMostSteps}, "Steps between lines of metrics.jsonl."),
+          {1, kNoLimit}, "Steps between lines of metrics.jsonl."),
       boolean(
           "logging.tensorboard", [](auto& c) -> auto& { return c.logging.tensorboard; },
           "Whether to write TensorBoard files as well."),

@@ -1,5 +1,6 @@
 // A Config written as YAML: with every key, and with what each means.
 
+#include <algorithm>
 #include <string>
 #include <string_view>
 
@@ -23,6 +24,23 @@ std::string default_of(const ConfigKey& key, const Config& config) {
   return value == key.default_value ? value : value + " (" + config.model.preset + ")";
 }
 
+// `sentence` as comment lines that are not too long to read.
+std::string comment(std::string_view sentence, const std::string& indent) {
+  constexpr std::size_t kColumns = 96;
+  std::string text, line = indent + "#";
+  while (!sentence.empty()) {
+    const std::string_view word = sentence.substr(0, sentence.find(' '));
+    sentence.remove_prefix(std::min(sentence.size(), word.size() + 1));
+    if (line.size() + 1 + word.size() > kColumns) {
+      text += line + '\n';
+      line = indent + "#";
+    }
+    line += ' ';
+    line += word;
+  }
+  return text + line + '\n';
+}
+
 std::string write(const Config& config, bool explained) {
   std::string text, section;
   for (const ConfigKey& key : config_keys()) {
@@ -33,8 +51,8 @@ std::string write(const Config& config, bool explained) {
     }
     const std::string indent = section.empty() ? "" : "  ";
     if (explained) {
-      text += fmt::format("{0}# {1}\n{0}# {2}; default: {3}\n", indent, key.meaning, key.expected,
-                          default_of(key, config));
+      text += comment(key.meaning, indent);
+      text += comment(key.expected + "; default: " + default_of(key, config), indent);
     }
     if (!comes_from_folder(config, key)) {
       text += fmt::format("{}{}: {}\n", indent, key.leaf(), key.get(config));

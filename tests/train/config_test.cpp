@@ -173,14 +173,20 @@ TEST(Config, YamlRoundTrip) {
   }
 }
 
+// Without what wrapping lines changes.
+std::string squeezed(std::string text) {
+  std::erase_if(text, [](char c) { return c == ' ' || c == '\n' || c == '#'; });
+  return text;
+}
+
 TEST(Config, EveryKeyIsDocumented) {
   std::set<std::string> names;
-  const std::string text = explain_config(Config{});
+  const std::string text = squeezed(explain_config(Config{}));
   for (const ConfigKey& key : config_keys()) {
     EXPECT_TRUE(names.insert(key.name).second) << key.name << " is in the table twice";
-    EXPECT_NE(text.find(key.meaning), std::string::npos) << key.name;
-    EXPECT_NE(text.find(key.expected + "; default: " + key.default_value), std::string::npos)
-        << key.name;
+    EXPECT_NE(text.find(squeezed(key.meaning)), std::string::npos) << key.name;
+    const std::string expected = squeezed(key.expected + "; default: " + key.default_value);
+    EXPECT_NE(text.find(expected), std::string::npos) << key.name;
     EXPECT_EQ(key.meaning.back(), '.') << key.name;
     EXPECT_NE(find_config_key(key.name), nullptr);
   }
@@ -211,7 +217,7 @@ TEST(Config, UnknownKeysNameTheNearest) {
 
 TEST(Config, WrongTypesAndRangesNameLineKeyValueAndExpectation) {
   expect_error("seed: 1\ntrain:\n  max_steps: many",
-               "a.yaml:3: train.max_steps is many: expected an integer from 1 to 1000000000000");
+               "a.yaml:3: train.max_steps is many: expected an integer, at least 1");
   expect_error("train: {batch_size: 0}",
                "a.yaml:1: train.batch_size is 0: expected an integer from 1 to 2147483647");
   expect_error("train: {batch_size: 1.5}",
