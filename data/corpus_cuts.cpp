@@ -12,12 +12,26 @@ namespace {
 
 constexpr std::string_view kKind = "cuts";
 
-// The last place in (begin, limit] where a word starts, or `limit` if the word is longer than that.
+// The last place in (begin, limit] where a word starts; `begin` if there is none.
 std::uint64_t word_boundary(const TokenShard& shard, std::uint64_t begin, std::uint64_t limit) {
-  for (std::uint64_t place = limit; place > begin; --place) {
-    if (shard.starts_word(place)) return place;
+  std::uint64_t place = limit;
+  while (place > begin && !shard.starts_word(place)) --place;
+  return place;
+}
+
+// Where a sample of sentences ends that begins at token `begin` of `sentence`, if its document goes
+// on after `limit`, the furthest it may reach.
+std::uint64_t sentences_end(const TokenShard& shard, std::uint64_t sentence, std::uint64_t begin,
+                            std::uint64_t limit) {
+  std::uint64_t next = sentence;  // the first sentence that does not fit
+  while (shard.sentence_begin(next + 1) <= limit) ++next;
+  const std::uint64_t next_begin = shard.sentence_begin(next);
+  if (next == sentence) {  // nothing of it is a whole sentence
+    const std::uint64_t end = word_boundary(shard, begin, limit);
+    return end > begin ? end : limit;
   }
-  return limit;
+  const bool fits_another = shard.sentence_begin(next + 1) - next_begin <= limit - begin;
+  return fits_another ? next_begin : word_boundary(shard, next_begin, limit);
 }
 
 }  // namespace
@@ -51,10 +65,7 @@ void find_cuts(const TokenShard& shard, Sampling sampling, std::int64_t content,
       emit({begin, static_cast<std::uint32_t>(sentence), static_cast<std::uint32_t>(document)});
       std::uint64_t end = std::min(begin + budget, document_end);
       if (sampling == Sampling::sentences && end < document_end) {
-        // Back to the last sentence that begins within reach; else this one is cut at a word.
-        std::uint64_t next = sentence;
-        while (shard.sentence_begin(next + 1) <= end) ++next;
-        end = next > sentence ? shard.sentence_begin(next) : word_boundary(shard, begin, end);
+        end = sentences_end(shard, sentence, begin, end);
       }
       begin = end;
       while (sentence < last_sentence && shard.sentence_begin(sentence + 1) <= begin) ++sentence;

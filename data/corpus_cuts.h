@@ -18,8 +18,9 @@
 namespace bert {
 
 enum class Sampling {
-  // Sentences of one document are packed while they fit. One that is too long for any sample is cut
-  // into pieces, at a word where possible; the last piece is packed with what follows.
+  // Sentences of one document are packed while they fit; one that fits into a sample is never
+  // torn. A longer one is cut at words (inside a word only where that is longer than a sample), so
+  // that it fills the sample it begins in; its last piece is packed with what follows.
   sentences,
   // Equal pieces of one document, wherever they begin and end; the last is shorter.
   chunks,

@@ -41,6 +41,32 @@ std::uint64_t footer_hash(const Footer& footer) {
       path.string(), what);
 }
 
+std::uint64_t num_blocks(std::uint64_t payload_bytes) {
+  return payload_bytes / kCorpusBlockBytes + (payload_bytes % kCorpusBlockBytes != 0 ? 1 : 0);
+}
+
+std::string_view kind_of(const Footer& footer) {
+  return {footer.kind, ::strnlen(footer.kind, sizeof footer.kind)};
+}
+
+// The footer, once it and the size of the file are seen to be right.
+Footer read_footer(const fs::path& path, const MappedFile& file) {
+  Footer footer{};
+  if (file.size() < sizeof footer) throw_damaged(path, "too short to be a corpus file");
+  std::memcpy(&footer, file.data() + file.size() - sizeof footer, sizeof footer);
+  if (std::memcmp(footer.magic, kMagic, sizeof kMagic) != 0) {
+    throw_damaged(path, "does not end like a corpus file");
+  }
+  if (footer_hash(footer) != footer.footer_hash) throw_damaged(path, "wrong footer checksum");
+  const std::uint64_t expected = footer.payload_bytes +
+                                 num_blocks(footer.payload_bytes) * sizeof(std::uint64_t) +
+                                 sizeof footer;
+  if (file.size() != expected) {
+    throw_damaged(path, fmt::format("has {} bytes, expected {}", file.size(), expected));
+  }
+  return footer;
+}
+
 }  // namespace
 
 std::string hex64(std::uint64_t value) { return fmt::format("{:016x}", value); }
@@ -92,29 +118,24 @@ std::uint64_t CorpusFileWriter::commit() {
   return footer.footer_hash;
 }
 
+CorpusFileInfo corpus_file_info(const fs::path& path) {
+  const MappedFile file(path);
+  const Footer footer = read_footer(path, file);
+  return {std::string(kind_of(footer)), footer.element_bytes, footer.payload_bytes,
+          footer.footer_hash};
+}
+
 CorpusFile::CorpusFile(const fs::path& path, std::string_view kind, std::size_t element_bytes)
     : path_(path), map_(path) {
-  Footer footer{};
-  if (map_.size() < sizeof footer) throw_damaged(path, "too short to be a corpus file");
-  std::memcpy(&footer, map_.data() + map_.size() - sizeof footer, sizeof footer);
-  if (std::memcmp(footer.magic, kMagic, sizeof kMagic) != 0) {
-    throw_damaged(path, "does not end like a corpus file");
-  }
-  if (footer_hash(footer) != footer.footer_hash) throw_damaged(path, "wrong footer checksum");
-  const std::string_view found(footer.kind, ::strnlen(footer.kind, sizeof footer.kind));
-  if (found != kind || footer.element_bytes != element_bytes ||
+  const Footer footer = read_footer(path, map_);
+  if (kind_of(footer) != kind || footer.element_bytes != element_bytes ||
       footer.block_bytes != kCorpusBlockBytes) {
     throw_input_error("{}: holds '{}' of {} bytes each, expected '{}' of {} bytes", path.string(),
-                      found, footer.element_bytes, kind, element_bytes);
+                      kind_of(footer), footer.element_bytes, kind, element_bytes);
   }
   payload_bytes_ = footer.payload_bytes;
-  const std::uint64_t blocks =
-      payload_bytes_ / kCorpusBlockBytes + (payload_bytes_ % kCorpusBlockBytes != 0 ? 1 : 0);
+  const std::uint64_t blocks = num_blocks(payload_bytes_);
   const std::uint64_t table_bytes = blocks * sizeof(std::uint64_t);
-  if (map_.size() != payload_bytes_ + table_bytes + sizeof footer) {
-    throw_damaged(path, fmt::format("has {} bytes, expected {}", map_.size(),
-                                    payload_bytes_ + table_bytes + sizeof footer));
-  }
   checksums_.resize(blocks);
   // An empty payload has no table: a null data() must not reach memcpy.
   if (blocks > 0) std::memcpy(checksums_.data(), map_.data() + payload_bytes_, table_bytes);

@@ -55,6 +55,15 @@ class CorpusFileWriter {
   std::uint64_t payload_bytes_ = 0;
 };
 
+// What the footer of a file says. InputError if the file has none, or a damaged one.
+struct CorpusFileInfo {
+  std::string kind;
+  std::size_t element_bytes = 0;
+  std::uint64_t payload_bytes = 0;
+  std::uint64_t digest = 0;
+};
+CorpusFileInfo corpus_file_info(const std::filesystem::path& path);
+
 // A read-only map of such a file. Thread-safe.
 class CorpusFile {
  public:

@@ -54,6 +54,7 @@ class PretrainingDataset {
 
   const Corpus& corpus() const { return *corpus_; }
   const DatasetOptions& options() const { return options_; }
+  const TokenShard& shard() const { return *shard_; }
   const MlmMasker& masker() const { return masker_; }
   std::uint64_t num_samples() const { return cuts_.num_samples(); }
 

@@ -34,11 +34,16 @@ TEST(CorpusCuts, SentencesArePackedWithinADocument) {
   EXPECT_EQ(cut_tokens(shard, Sampling::sentences, 11), (Places{0, 8, 14, 17, 28}));
 }
 
-TEST(CorpusCuts, OverlongSentencesAreCutAtWordsAndTheRestIsPacked) {
+TEST(CorpusCuts, OverlongSentencesAreCutAtWordsAndFillSamples) {
   const TemporaryFolder folder;
-  // Words of 3 tokens: pieces of 6 of the sentence of 20 (6, 6, 6, 2), then 2 + 4 fit into 7.
+  // Words of 3 tokens. The sentence of 20 is cut: 3 tokens beside the first sentence, 6, 6, and 5
+  // left, beside which the sentence of 4 does not fit.
   const TokenShard shard = make_shard(folder, {{3, 20, 4, 5}}, 3);
-  EXPECT_EQ(cut_tokens(shard, Sampling::sentences, 7), (Places{0, 3, 9, 15, 21, 27, 32}));
+  EXPECT_EQ(cut_tokens(shard, Sampling::sentences, 7), (Places{0, 6, 12, 18, 23, 27, 32}));
+  EXPECT_EQ(cut_tokens(shard, Sampling::sentences, 9), (Places{0, 9, 18, 27, 32}));
+  // No word of it fits beside the sentence of 3.
+  EXPECT_EQ(cut_tokens(shard, Sampling::sentences, 5),
+            (Places{0, 3, 6, 9, 12, 15, 18, 23, 27, 32}));
 }
 
 TEST(CorpusCuts, AWordLongerThanASampleIsCutAnywhere) {
@@ -76,10 +81,13 @@ TEST(CorpusCuts, PartitionTheTokensAndKnowTheirPlace) {
             shard.sentence_begin(shard.document_begin(cut.document + 1));
         ASSERT_LE(next.token, document_end);
         if (sampling == Sampling::chunks || next.token == document_end) continue;
-        // Full: the next sentence, or the next word of this one, would have been too much.
-        const bool at_sentence = shard.sentence_begin(next.sentence) == next.token;
+        // Full: the next sentence, or where that is to be cut its next word, would have been too
+        // much. A sentence is cut only if it is too long for any sample.
+        const std::uint64_t sentence_begin = shard.sentence_begin(next.sentence);
         std::uint64_t next_end = shard.sentence_begin(next.sentence + 1);
-        if (!at_sentence) {
+        const bool overlong = next_end - sentence_begin > static_cast<std::uint64_t>(content);
+        ASSERT_TRUE(overlong || sentence_begin == next.token);
+        if (overlong) {
           next_end = next.token + 1;
           while (next_end < document_end && !shard.starts_word(next_end)) ++next_end;
         }

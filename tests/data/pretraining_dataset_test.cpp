@@ -6,6 +6,7 @@
 
 #include <gtest/gtest.h>
 
+#include "data/corpus_audit.h"
 #include "data/random_streams.h"
 #include "runtime/error.h"
 #include "tests/data/corpus_fixture.h"
@@ -246,6 +247,58 @@ TEST_F(PretrainingDatasetTest, WholeWordsOfTheCorpusStayTogether) {
       const auto row = static_cast<std::int32_t>(token - plan.a_begin + 1);
       ASSERT_EQ(rows.contains(row), rows.contains(row - 1));
     }
+  }
+}
+
+TEST_F(PretrainingDatasetTest, AuditCountsWhatIsThere) {
+  DatasetOptions options;
+  options.next_sentence = true;
+  const PretrainingDataset data = dataset(options);
+  const DatasetAudit audit = audit_dataset(data, 1 << 20);
+  ASSERT_EQ(audit.samples, data.num_samples());
+  std::uint64_t tokens = 0, predicted = 0, random = 0;
+  std::int64_t longest = 0;
+  for (std::uint64_t i = 0; i < data.num_samples(); ++i) {
+    const Batch batch = sample(data, {0, i});
+    tokens += static_cast<std::uint64_t>(batch.num_tokens());
+    longest = std::max(longest, batch.num_tokens());
+    predicted += batch.masked_rows.size();
+    random += batch.nsp_labels[0] == 1;
+  }
+  EXPECT_EQ(audit.tokens, tokens);
+  EXPECT_EQ(audit.predicted, predicted);
+  EXPECT_EQ(audit.masked + audit.replaced + audit.kept, predicted);
+  EXPECT_EQ(audit.random_next, random);
+  EXPECT_EQ(audit.lengths.longest, longest);
+  EXPECT_NEAR(audit.lengths.mean * static_cast<double>(audit.samples), static_cast<double>(tokens),
+              1e-6);
+  EXPECT_GT(audit.words, 0u);
+  EXPECT_EQ(audit.words, audit.whole_words);
+  EXPECT_NEAR(static_cast<double>(audit.masked), 0.8 * static_cast<double>(predicted),
+              5 * std::sqrt(0.16 * static_cast<double>(predicted)));
+  options.masking.masking = Masking::token;
+  const DatasetAudit torn = audit_dataset(dataset(options), 50);
+  EXPECT_EQ(torn.samples, 50u);
+  EXPECT_LT(torn.whole_words, torn.words);
+}
+
+TEST_F(PretrainingDatasetTest, SamplesAreShownWithTheirMasks) {
+  const PretrainingDataset data = dataset({});
+  const SamplePlan plan = data.plan({0, 0});
+  const std::string text = describe_sample(data, *tokenizer_, plan.ref);
+  EXPECT_TRUE(text.starts_with("[CLS] ")) << text;
+  EXPECT_TRUE(text.ends_with(" [SEP]")) << text;
+  const Batch batch = sample(data, plan.ref);
+  ASSERT_FALSE(batch.masked_rows.empty());
+  for (std::size_t i = 0; i < batch.masked_rows.size(); ++i) {
+    const std::int32_t shown = batch.input_ids[static_cast<std::size_t>(batch.masked_rows[i])];
+    const std::string target(tokenizer_->piece(batch.masked_targets[i]));
+    const std::string expected =
+        shown == 4 ? "[" + target + "]"
+        : shown == batch.masked_targets[i]
+            ? "[" + target + "=]"
+            : "[" + target + "=>" + std::string(tokenizer_->piece(shown)) + "]";
+    EXPECT_NE(text.find(expected), std::string::npos) << expected << " in " << text;
   }
 }
 

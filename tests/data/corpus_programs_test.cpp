@@ -1,0 +1,153 @@
+// prepare_corpus and inspect as a user runs them: what they print, and exit codes.
+#include <cstdio>
+
+#include <gtest/gtest.h>
+#include <nlohmann/json.hpp>
+#include <sys/wait.h>
+
+#include "tests/data/corpus_fixture.h"
+
+namespace bert {
+namespace {
+
+namespace fs = std::filesystem;
+
+struct Answer {
+  int exit_code = -1;
+  std::string output;  // standard output and standard error
+};
+
+Answer run(const std::string& command) {
+  Answer answer;
+  std::FILE* pipe = ::popen(("(" + command + ") 2>&1 </dev/null").c_str(), "r");
+  char buffer[4096];
+  while (const std::size_t got = std::fread(buffer, 1, sizeof buffer, pipe)) {
+    answer.output.append(buffer, got);
+  }
+  const int status = ::pclose(pipe);
+  answer.exit_code = WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+  return answer;
+}
+
+class CorpusPrograms : public testing::Test {
+ protected:
+  void SetUp() override {
+    std::string vocabulary = "[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\n";
+    for (char c = 'a'; c <= 'z'; ++c) {
+      vocabulary += fmt::format("{}\n##{}\n", c, c);
+    }
+    write_text(folder_ / "vocab.txt", vocabulary);
+    std::string text;
+    for (int i = 0; i < 200; ++i) text += "some words in a line\nand some more of them here\n\n";
+    write_text(folder_ / "text.txt", text);
+  }
+  Answer prepare(const std::string& more) {
+    return run(fmt::format("{} --tokenizer {} --output {} {}", BERT_PREPARE_CORPUS,
+                           (folder_ / "vocab.txt").string(), (folder_ / "corpus").string(), more));
+  }
+  Answer inspect(const fs::path& path, const std::string& more = "") {
+    return run(fmt::format("{} {} {}", BERT_INSPECT, path.string(), more));
+  }
+  std::string text() { return "--input " + (folder_ / "text.txt").string(); }
+  // One line beginning with "error:", exit code 2.
+  static void expect_refused(const Answer& answer, const std::string& part) {
+    EXPECT_EQ(answer.exit_code, 2) << answer.output;
+    EXPECT_TRUE(answer.output.starts_with("error: ")) << answer.output;
+    EXPECT_EQ(std::count(answer.output.begin(), answer.output.end(), '\n'), 1) << answer.output;
+    EXPECT_NE(answer.output.find(part), std::string::npos) << answer.output;
+  }
+
+  TemporaryFolder folder_;
+};
+
+TEST_F(CorpusPrograms, PrepareAndInspect) {
+  const Answer prepared = prepare(text() + " --json --sequence-length 32");
+  ASSERT_EQ(prepared.exit_code, 0) << prepared.output;
+  const auto report = nlohmann::json::parse(prepared.output);
+  EXPECT_EQ(report.at("documents"), 200);
+  EXPECT_EQ(report.at("sentences"), 400);
+  EXPECT_EQ(report.at("words"), 200 * (5 + 6));
+  EXPECT_EQ(report.at("unknown"), 0);
+
+  const Answer shown = inspect(folder_ / "corpus", "--verify --json --next-sentence");
+  ASSERT_EQ(shown.exit_code, 0) << shown.output;
+  const auto answer = nlohmann::json::parse(shown.output);
+  EXPECT_EQ(answer.at("kind"), "corpus");
+  EXPECT_EQ(answer.at("all").at("tokens"), report.at("tokens"));
+  EXPECT_EQ(answer.at("verified"), true);
+  EXPECT_EQ(answer.at("samples").size(), 3u);
+  EXPECT_EQ(answer.at("tokenizer").at("vocab_size"), 57);
+  EXPECT_TRUE(answer.at("audit").contains("random_next"));
+  EXPECT_NE(inspect(folder_ / "corpus").output.find("80"), std::string::npos);
+
+  EXPECT_EQ(inspect(folder_ / "vocab.txt").exit_code, 0);
+  EXPECT_EQ(inspect(folder_ / "corpus" / "tokenizer").exit_code, 0);
+  EXPECT_NE(inspect(folder_ / "corpus" / "train" / "tokens.bin", "--verify").output.find("tokens"),
+            std::string::npos);
+}
+
+TEST_F(CorpusPrograms, ReadsStandardInput) {
+  const Answer answer = run(fmt::format(
+      "printf 'fine 42\\n\\n42 42 fine\\n\\n\\377 x\\n' | {} --tokenizer {} --output {} --input -",
+      BERT_PREPARE_CORPUS, (folder_ / "vocab.txt").string(), (folder_ / "corpus").string()));
+  EXPECT_EQ(answer.exit_code, 0) << answer.output;
+  EXPECT_EQ(Corpus(folder_ / "corpus").manifest().sources[0].counts.documents, 3u);
+}
+
+TEST_F(CorpusPrograms, WarnsOfUnknownWordsAndInvalidText) {
+  write_text(folder_ / "odd.txt", "fine 42\n\n42 42 fine\n\n\xff x\n");
+  const Answer answer = prepare("--input " + (folder_ / "odd.txt").string());
+  EXPECT_EQ(answer.exit_code, 0) << answer.output;
+  EXPECT_NE(answer.output.find("WARNING: 50.0 % of the words"), std::string::npos) << answer.output;
+  EXPECT_NE(answer.output.find("commonest unknown words: 42 (3)"), std::string::npos)
+      << answer.output;
+  EXPECT_NE(answer.output.find("invalid UTF-8"), std::string::npos) << answer.output;
+  EXPECT_NE(answer.output.find("odd.txt:5"), std::string::npos) << answer.output;
+}
+
+TEST_F(CorpusPrograms, BadInputIsOneErrorLine) {
+  expect_refused(prepare("--input " + (folder_ / "none.txt").string()), "none.txt");
+  write_text(folder_ / "empty.txt", "");
+  expect_refused(prepare("--input " + (folder_ / "empty.txt").string()), "empty.txt");
+  write_text(folder_ / "blank.txt", "\n \n");
+  expect_refused(prepare("--input " + (folder_ / "blank.txt").string()), "blank.txt");
+  write_text(folder_ / "bad.txt", "one\n\ntwo \xff\n");
+  expect_refused(prepare("--invalid-utf8 refuse --input " + (folder_ / "bad.txt").string()),
+                 "bad.txt:3");
+  expect_refused(prepare(text() + " --invalid-utf8 perhaps"), "perhaps");
+  expect_refused(prepare(text() + " --validation-fraction 1"), "fraction");
+  expect_refused(prepare(text() + " --sequence-length 3"), "sequence length");
+  expect_refused(prepare(text() + " --colour red"), "colour");
+  expect_refused(run(fmt::format("{} --tokenizer /nowhere --output {} {}", BERT_PREPARE_CORPUS,
+                                 (folder_ / "corpus").string(), text())),
+                 "/nowhere");
+  EXPECT_FALSE(fs::exists(folder_ / "corpus"));
+  fs::create_directories(folder_ / "corpus");
+  write_text(folder_ / "corpus" / "letters.txt", "dear");
+  expect_refused(prepare(text()), "not a corpus");
+  EXPECT_EQ(read_file(folder_ / "corpus" / "letters.txt"), "dear");
+}
+
+TEST_F(CorpusPrograms, InspectFindsDamage) {
+  ASSERT_EQ(prepare(text()).exit_code, 0);
+  const fs::path tokens = folder_ / "corpus" / "train" / "tokens.bin";
+  flip_bit(tokens, 8 * 77);
+  expect_refused(inspect(folder_ / "corpus", "--verify"), tokens.string());
+  expect_refused(inspect(tokens, "--verify"), tokens.string());
+  fs::resize_file(tokens, 1000);
+  expect_refused(inspect(folder_ / "corpus"), tokens.string());
+  fs::remove(folder_ / "corpus" / "manifest.json");
+  EXPECT_EQ(inspect(folder_ / "corpus").exit_code, 2);
+  expect_refused(inspect(folder_ / "nothing"), "does not exist");
+}
+
+TEST_F(CorpusPrograms, HelpAndVersion) {
+  for (const char* program : {BERT_PREPARE_CORPUS, BERT_INSPECT}) {
+    EXPECT_EQ(run(std::string(program) + " --help").exit_code, 0);
+    EXPECT_TRUE(run(std::string(program) + " --version").output.starts_with("bert.cu "));
+    EXPECT_EQ(run(program).exit_code, 2);
+  }
+}
+
+}  // namespace
+}  // namespace bert

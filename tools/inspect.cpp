@@ -1,0 +1,383 @@
+// inspect: what a corpus, a checkpoint, a tokenizer or a single file of them holds.
+#include <cstdio>
+#include <filesystem>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include <nlohmann/json.hpp>
+
+#include "data/corpus.h"
+#include "data/corpus_audit.h"
+#include "data/tokenizer.h"
+#include "model/bert_config.h"
+#include "model/safetensors.h"
+#include "tools/command_line.h"
+
+namespace {
+
+namespace fs = std::filesystem;
+using Json = nlohmann::ordered_json;
+
+struct Arguments {
+  std::string path, sampling = "sentences", masking = "whole_word", part = "train";
+  bool verify = false, json = false;
+  std::uint64_t samples = 3, audit_samples = 2000;
+  bert::DatasetOptions dataset;
+};
+
+double ratio(std::uint64_t a, std::uint64_t b) {
+  return b == 0 ? 0.0 : static_cast<double>(a) / static_cast<double>(b);
+}
+
+std::uint64_t folder_bytes(const fs::path& folder) {
+  std::uint64_t bytes = 0;
+  for (const auto& entry : fs::recursive_directory_iterator(folder)) {
+    if (entry.is_regular_file()) bytes += entry.file_size();
+  }
+  return bytes;
+}
+
+// --- tokenizers -----------------------------------------------------------------------------
+
+Json describe_tokenizer(const bert::Tokenizer& tokenizer) {
+  Json answer;
+  answer["vocab_size"] = tokenizer.vocab_size();
+  answer["fingerprint"] = tokenizer.fingerprint();
+  const bert::SpecialTokens& special = tokenizer.special();
+  for (const auto& [name, id] :
+       {std::pair{"pad", special.pad}, std::pair{"unk", special.unk}, std::pair{"cls", special.cls},
+        std::pair{"sep", special.sep}, std::pair{"mask", special.mask}}) {
+    answer["special"][name] = {{"piece", tokenizer.piece(id)}, {"id", id}};
+  }
+  std::int32_t word_starts = 0;
+  for (std::int32_t id = 0; id < tokenizer.vocab_size(); ++id) {
+    word_starts += tokenizer.starts_word(id) ? 1 : 0;
+  }
+  answer["pieces_starting_words"] = word_starts;
+  return answer;
+}
+
+void print_tokenizer(const Json& tokenizer) {
+  fmt::print("tokenizer    {} pieces, {} of them start words; fingerprint {}\n",
+             tokenizer["vocab_size"].get<int>(), tokenizer["pieces_starting_words"].get<int>(),
+             tokenizer["fingerprint"].get<std::string>());
+  fmt::print("special     ");
+  for (const auto& [name, token] : tokenizer["special"].items()) {
+    fmt::print(" {} {}", token["piece"].get<std::string>(), token["id"].get<int>());
+  }
+  fmt::print("\n");
+}
+
+// --- corpora --------------------------------------------------------------------------------
+
+Json describe_counts(const bert::CorpusCounts& counts) {
+  return {{"documents", counts.documents},
+          {"sentences", counts.sentences},
+          {"words", counts.words},
+          {"tokens", counts.tokens},
+          {"unknown", counts.unknown},
+          {"tokens_per_word", ratio(counts.tokens, counts.words)},
+          {"unknown_rate", ratio(counts.unknown, counts.words)}};
+}
+
+Json describe_audit(const bert::DatasetAudit& audit, const bert::PretrainingDataset& dataset) {
+  const bert::DatasetOptions& options = dataset.options();
+  Json answer;
+  answer["sampling"] = bert::sampling_name(options.sampling);
+  answer["sequence_length"] = options.sequence_length;
+  answer["samples_in_part"] = dataset.num_samples();
+  answer["samples"] = audit.samples;
+  answer["tokens"] = audit.tokens;
+  const bert::LengthStatistics& lengths = audit.lengths;
+  answer["lengths"] = {{"mean", lengths.mean},           {"shortest", lengths.shortest},
+                       {"tenth", lengths.tenth},         {"median", lengths.median},
+                       {"ninetieth", lengths.ninetieth}, {"longest", lengths.longest}};
+  answer["masking"] = {{"kind", bert::masking_name(options.masking.masking)},
+                       {"fraction_asked", options.masking.fraction},
+                       {"fraction", ratio(audit.predicted, audit.tokens)},
+                       {"predicted", audit.predicted},
+                       {"masked", ratio(audit.masked, audit.predicted)},
+                       {"replaced", ratio(audit.replaced, audit.predicted)},
+                       {"kept", ratio(audit.kept, audit.predicted)},
+                       {"whole_words", ratio(audit.whole_words, audit.words)},
+                       {"samples_without_target", audit.without_target}};
+  if (options.next_sentence) {
+    answer["random_next"] = ratio(audit.random_next, audit.samples);
+  }
+  return answer;
+}
+
+void print_counts(const std::string& name, const Json& counts) {
+  fmt::print("{:<12} {:>10} {:>11} {:>12} {:>12} {:>10.3f} {:>9.3f} %\n", name,
+             counts["documents"].get<std::uint64_t>(), counts["sentences"].get<std::uint64_t>(),
+             counts["words"].get<std::uint64_t>(), counts["tokens"].get<std::uint64_t>(),
+             counts["tokens_per_word"].get<double>(), 100 * counts["unknown_rate"].get<double>());
+}
+
+void print_audit(const Json& audit) {
+  const Json& lengths = audit["lengths"];
+  fmt::print("samples      {} of {} counted ({}, at most {} tokens)\n",
+             audit["samples"].get<std::uint64_t>(), audit["samples_in_part"].get<std::uint64_t>(),
+             audit["sampling"].get<std::string>(), audit["sequence_length"].get<int>());
+  fmt::print("lengths      mean {:.1f}; shortest {}, 10 % {}, median {}, 90 % {}, longest {}\n",
+             lengths["mean"].get<double>(), lengths["shortest"].get<int>(),
+             lengths["tenth"].get<int>(), lengths["median"].get<int>(),
+             lengths["ninetieth"].get<int>(), lengths["longest"].get<int>());
+  const Json& masking = audit["masking"];
+  fmt::print("masking      {}: {:.2f} % of the tokens (asked: {:.2f} %), {} samples without any\n",
+             masking["kind"].get<std::string>(), 100 * masking["fraction"].get<double>(),
+             100 * masking["fraction_asked"].get<double>(),
+             masking["samples_without_target"].get<std::uint64_t>());
+  fmt::print(
+      "             {:.2f} % [MASK] (80), {:.2f} % another (10), {:.2f} % kept (10); "
+      "{:.2f} % of the words whole\n",
+      100 * masking["masked"].get<double>(), 100 * masking["replaced"].get<double>(),
+      100 * masking["kept"].get<double>(), 100 * masking["whole_words"].get<double>());
+  if (audit.contains("random_next")) {
+    fmt::print("next         {:.2f} % of the second sentences are random (50)\n",
+               100 * audit["random_next"].get<double>());
+  }
+}
+
+Json describe_corpus(const bert::Corpus& corpus, const fs::path& folder) {
+  const bert::CorpusManifest& manifest = corpus.manifest();
+  Json answer;
+  answer["kind"] = "corpus";
+  answer["path"] = folder.string();
+  answer["bytes"] = folder_bytes(folder);
+  answer["seed"] = manifest.seed;
+  answer["validation_fraction"] = manifest.validation_fraction;
+  answer["sequence_lengths"] = manifest.sequence_lengths;
+  answer["sources"] = Json::array();
+  bert::CorpusCounts total;
+  for (const bert::CorpusSource& source : manifest.sources) {
+    answer["sources"].push_back(
+        {{"name", source.name}, {"counts", describe_counts(source.counts)}});
+    total += source.counts;
+  }
+  answer["train"] = describe_counts(manifest.parts[0]);
+  answer["validation"] = describe_counts(manifest.parts[1]);
+  answer["all"] = describe_counts(total);
+  return answer;
+}
+
+void print_corpus(const Json& corpus) {
+  fmt::print("corpus       {} ({:.1f} MB)\n", corpus["path"].get<std::string>(),
+             corpus["bytes"].get<double>() * 1e-6);
+  print_tokenizer(corpus["tokenizer"]);
+  fmt::print("split        {} of the documents for validation, seed {}\n",
+             corpus["validation_fraction"].get<double>(), corpus["seed"].get<std::uint64_t>());
+  fmt::print("cut tables   for sequence lengths {}\n", corpus["sequence_lengths"].dump());
+  fmt::print("{:<12} {:>10} {:>11} {:>12} {:>12} {:>10} {:>11}\n", "", "documents", "sentences",
+             "words", "tokens", "per word", "unknown");
+  for (const char* part : {"train", "validation", "all"}) print_counts(part, corpus[part]);
+  if (corpus["sources"].size() > 1) {
+    fmt::print("sources\n");
+    for (const Json& source : corpus["sources"]) {
+      print_counts("", source["counts"]);
+      fmt::print("             {}\n", source["name"].get<std::string>());
+    }
+  }
+  if (corpus.contains("audit")) print_audit(corpus["audit"]);
+  if (corpus.contains("samples")) {
+    fmt::print("samples, [hidden] [replaced=>by] [kept=]:\n");
+    for (const Json& sample : corpus["samples"]) {
+      fmt::print("  {}: {}\n", sample["sample"].get<std::uint64_t>(),
+                 sample["text"].get<std::string>());
+    }
+  }
+  if (corpus.contains("verified")) fmt::print("verified     every checksum is right\n");
+}
+
+Json inspect_corpus(const Arguments& arguments) {
+  const auto corpus = std::make_shared<const bert::Corpus>(arguments.path);
+  const auto tokenizer = corpus->tokenizer();
+  Json answer = describe_corpus(*corpus, arguments.path);
+  answer["tokenizer"] = describe_tokenizer(*tokenizer);
+  if (arguments.verify) {
+    corpus->verify();
+    answer["verified"] = true;
+  }
+  const bert::Part part = arguments.part == "train" ? bert::Part::train : bert::Part::validation;
+  if (arguments.audit_samples == 0 && arguments.samples == 0) return answer;
+  if (corpus->shard(part).num_tokens() == 0) return answer;
+  const bert::PretrainingDataset dataset(corpus, part, arguments.dataset);
+  if (arguments.audit_samples > 0) {
+    answer["audit"] =
+        describe_audit(bert::audit_dataset(dataset, arguments.audit_samples), dataset);
+    answer["audit"]["part"] = arguments.part;
+  }
+  for (std::uint64_t i = 0; i < std::min(arguments.samples, dataset.num_samples()); ++i) {
+    const bert::SampleRef ref = dataset.shuffled(i);
+    answer["samples"].push_back(
+        {{"sample", ref.sample}, {"text", bert::describe_sample(dataset, *tokenizer, ref)}});
+  }
+  return answer;
+}
+
+// --- checkpoints ----------------------------------------------------------------------------
+
+Json describe_tensors(const fs::path& path) {
+  const bert::SafetensorsFile file(path);
+  Json answer;
+  answer["file"] = path.string();
+  std::int64_t parameters = 0;
+  answer["tensors"] = Json::array();
+  for (const bert::SafetensorsTensor& tensor : file.tensors()) {
+    answer["tensors"].push_back(
+        {{"name", tensor.name}, {"dtype", tensor.dtype}, {"shape", tensor.shape}});
+    parameters += tensor.numel();
+  }
+  answer["parameters"] = parameters;
+  answer["metadata"] = file.metadata();
+  return answer;
+}
+
+void print_tensors(const Json& weights) {
+  fmt::print("weights      {}: {} tensors, {} parameters\n", weights["file"].get<std::string>(),
+             weights["tensors"].size(), weights["parameters"].get<std::int64_t>());
+  for (const Json& tensor : weights["tensors"]) {
+    fmt::print("  {:<70} {} {}\n", tensor["name"].get<std::string>(),
+               tensor["dtype"].get<std::string>(), tensor["shape"].dump());
+  }
+}
+
+bool holds_tokenizer(const fs::path& folder) {
+  for (const char* file : {"tokenizer.json", "vocab.txt", "spiece.model", "tokenizer.model"}) {
+    if (fs::exists(folder / file)) return true;
+  }
+  return false;
+}
+
+// A folder in the manner of Hugging Face; our checkpoints are such folders.
+Json inspect_checkpoint(const Arguments& arguments) {
+  const fs::path folder = arguments.path;
+  Json answer;
+  answer["kind"] = "checkpoint";
+  answer["path"] = folder.string();
+  if (const fs::path config = folder / "config.json"; fs::exists(config)) {
+    const std::string text = bert::read_file(config);
+    bert::from_hugging_face_json(text, config.string());  // refuses what is not a BERT
+    answer["config"] = Json::parse(text);
+  }
+  if (const fs::path weights = folder / "model.safetensors"; fs::exists(weights)) {
+    answer["weights"] = describe_tensors(weights);
+  }
+  if (holds_tokenizer(folder)) {
+    answer["tokenizer"] = describe_tokenizer(*bert::load_tokenizer(folder));
+  }
+  return answer;
+}
+
+void print_checkpoint(const Json& checkpoint) {
+  fmt::print("checkpoint   {}\n", checkpoint["path"].get<std::string>());
+  if (checkpoint.contains("config")) {
+    fmt::print("config\n");
+    for (const auto& [key, value] : checkpoint["config"].items()) {
+      fmt::print("  {:<32} {}\n", key, value.dump());
+    }
+  }
+  if (checkpoint.contains("tokenizer")) print_tokenizer(checkpoint["tokenizer"]);
+  if (checkpoint.contains("weights")) print_tensors(checkpoint["weights"]);
+}
+
+// --- the program ----------------------------------------------------------------------------
+
+Json inspect_corpus_file(const Arguments& arguments) {
+  const bert::CorpusFileInfo info = bert::corpus_file_info(arguments.path);
+  if (arguments.verify) {
+    bert::CorpusFile(arguments.path, info.kind, info.element_bytes).verify();
+  }
+  Json answer = {{"kind", "corpus file"},
+                 {"path", arguments.path},
+                 {"holds", info.kind},
+                 {"element_bytes", info.element_bytes},
+                 {"elements", info.payload_bytes / info.element_bytes},
+                 {"digest", bert::hex64(info.digest)}};
+  if (arguments.verify) answer["verified"] = true;
+  return answer;
+}
+
+Json inspect(const Arguments& arguments) {
+  const fs::path path = arguments.path;
+  if (!fs::exists(path)) bert::throw_input_error("{}: does not exist", path.string());
+  if (fs::is_directory(path)) {
+    if (fs::exists(path / "manifest.json")) return inspect_corpus(arguments);
+    if (fs::exists(path / "config.json") || fs::exists(path / "model.safetensors")) {
+      return inspect_checkpoint(arguments);
+    }
+  } else if (path.extension() == ".safetensors") {
+    return {{"kind", "weights"}, {"weights", describe_tensors(path)}};
+  } else if (path.extension() == ".bin") {
+    return inspect_corpus_file(arguments);
+  }
+  const auto tokenizer = bert::load_tokenizer(path);
+  return {{"kind", "tokenizer"},
+          {"path", path.string()},
+          {"tokenizer", describe_tokenizer(*tokenizer)}};
+}
+
+void print(const Json& answer) {
+  const std::string kind = answer["kind"];
+  if (kind == "corpus") {
+    print_corpus(answer);
+  } else if (kind == "checkpoint") {
+    print_checkpoint(answer);
+  } else if (kind == "weights") {
+    print_tensors(answer["weights"]);
+  } else if (kind == "tokenizer") {
+    print_tokenizer(answer["tokenizer"]);
+  } else {
+    for (const auto& [key, value] : answer.items()) fmt::print("{:<14} {}\n", key, value.dump());
+  }
+}
+
+int run(int argc, char** argv) {
+  CLI::App app(
+      "Shows what a corpus, a checkpoint, a tokenizer or one of their files holds. Of a corpus "
+      "also\n"
+      "samples as training sees them, and a count of what the masking really does.",
+      "inspect");
+  Arguments arguments;
+  app.add_option("path", arguments.path,
+                 "A corpus, checkpoint or tokenizer folder, vocab.txt, .safetensors, or .bin of a "
+                 "corpus")
+      ->required();
+  app.add_flag("--verify", arguments.verify, "Read everything and check every checksum");
+  app.add_flag("--json", arguments.json, "Print the answer as JSON");
+  app.add_option("--samples", arguments.samples, "How many samples to show")->capture_default_str();
+  app.add_option("--audit-samples", arguments.audit_samples,
+                 "How many samples to count for the masking audit")
+      ->capture_default_str();
+  app.add_option("--part", arguments.part, "Part of the corpus")
+      ->check(CLI::IsMember({"train", "validation"}))
+      ->capture_default_str();
+  app.add_option("--sampling", arguments.sampling, "sentences or chunks")->capture_default_str();
+  app.add_option("--sequence-length", arguments.dataset.sequence_length, "Longest sample")
+      ->capture_default_str();
+  app.add_option("--masking", arguments.masking, "whole_word or token")->capture_default_str();
+  app.add_option("--mask-fraction", arguments.dataset.masking.fraction, "Share of tokens masked")
+      ->capture_default_str();
+  app.add_flag("--next-sentence", arguments.dataset.next_sentence,
+               "Samples for next sentence prediction");
+  app.add_option("--seed", arguments.dataset.seed, "Seed of order and masks")
+      ->capture_default_str();
+  if (const auto done = bert::parse_command_line(app, argc, argv)) return *done;
+  arguments.dataset.sampling = bert::parse_sampling(arguments.sampling);
+  arguments.dataset.masking.masking = bert::parse_masking(arguments.masking);
+
+  const Json answer = inspect(arguments);
+  if (arguments.json) {
+    std::puts(answer.dump(2).c_str());
+  } else {
+    print(answer);
+  }
+  return 0;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  return bert::run_program([&] { return run(argc, argv); });
+}
