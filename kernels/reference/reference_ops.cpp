@@ -27,7 +27,9 @@ class ReferenceOps final : public Ops {
   DType dtype() const override { return kDType; }
   DType statistics_dtype() const override { return statistics_dtype_of(kDType); }
 
-  void zero(const Tensor& x) override { std::memset(x.raw(), 0, x.bytes()); }
+  void zero(const Tensor& x) override {
+    if (x) std::memset(x.raw(), 0, x.bytes());
+  }
 
   void embeddings_forward(const EmbeddingsForward& op) override {
     check(op, kDType);
