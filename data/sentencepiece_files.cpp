@@ -222,6 +222,7 @@ void save_sentencepiece(const SentencepieceTokenizer& tokenizer, const fs::path&
   Json config;
   config["tokenizer_class"] = "PreTrainedTokenizerFast";
   config["sentencepiece_model"] = kModelFile;
+  config["model_input_names"] = Json::array({"input_ids", "token_type_ids", "attention_mask"});
   config.update(hf::special_token_names(tokenizer));
   write_file_atomic(folder / kModelFile, tokenizer.model());
   hf::write_json(folder / "tokenizer.json", tokenizer_json(tokenizer));

@@ -69,7 +69,7 @@ struct SentencepieceTrainerOptions {
   std::int32_t vocab_size = 30522;  // special tokens included
   std::string type = "unigram";     // or "bpe"
   bool cased = false;               // NFKC normalisation, with case folding if false
-  double character_coverage = 0.9995;
+  double character_coverage = 0.9999;  // of the text; characters beyond become [UNK]
   bool refuse_invalid_utf8 = false;  // see TextReaderOptions
 };
 

@@ -1,9 +1,11 @@
 // TextReader: documents out of raw text files, read as a stream.
 //
 // A file is UTF-8 text, plain or compressed by gzip, bzip2, xz or zstd (told by its first bytes);
-// "-" is standard input. A blank line ends a document, and so does the end of a file. A byte order
-// mark and carriage returns at line ends are dropped; nothing else of a line is changed, except
-// that invalid UTF-8 becomes U+FFFD or is refused (see TextReaderOptions).
+// "-" is standard input. Compressed data that end too early are an error; changed bytes are one
+// where libarchive looks at a checksum (bzip2, xz; not gzip). A blank line ends a document, and so
+// does the end of a file. A byte order mark and carriage returns at line ends are dropped; nothing
+// else of a line is changed, except that invalid UTF-8 becomes U+FFFD or is refused (see
+// TextReaderOptions).
 #pragma once
 
 #include <cstdint>

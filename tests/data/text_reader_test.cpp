@@ -1,0 +1,261 @@
+#include "data/text_reader.h"
+
+#include <algorithm>
+#include <array>
+#include <fstream>
+#include <string>
+#include <vector>
+
+#include <archive.h>
+#include <archive_entry.h>
+#include <fcntl.h>
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include "runtime/error.h"
+#include "runtime/file.h"
+#include "runtime/philox.h"
+#include "tests/data/corpus_fixture.h"
+#include "tests/data/tokenizer_fixture.h"
+
+namespace bert {
+namespace {
+
+using Documents = std::vector<std::vector<std::string>>;
+
+Documents read_all(TextReader& reader) {
+  Documents documents;
+  std::vector<std::string> lines;
+  while (reader.next_document(lines)) documents.push_back(lines);
+  EXPECT_FALSE(reader.next_document(lines));
+  return documents;
+}
+
+Documents read_all(const std::vector<std::string>& files, const TextReaderOptions& options = {}) {
+  TextReader reader(files, options);
+  return read_all(reader);
+}
+
+using AddFilter = int (*)(struct archive*);
+struct Filter {
+  const char* extension;
+  AddFilter add;
+};
+constexpr std::array<Filter, 4> kFilters{{{".gz", archive_write_add_filter_gzip},
+                                          {".bz2", archive_write_add_filter_bzip2},
+                                          {".xz", archive_write_add_filter_xz},
+                                          {".zst", archive_write_add_filter_zstd}}};
+
+std::string compress(AddFilter add, std::string_view text) {
+  std::string buffer(text.size() + 65536, '\0');
+  std::size_t used = 0;
+  struct archive* a = archive_write_new();
+  EXPECT_EQ(add(a), ARCHIVE_OK);
+  archive_write_set_format_raw(a);
+  archive_write_set_bytes_in_last_block(a, 1);
+  EXPECT_EQ(archive_write_open_memory(a, buffer.data(), buffer.size(), &used), ARCHIVE_OK);
+  struct archive_entry* entry = archive_entry_new();
+  archive_entry_set_filetype(entry, AE_IFREG);
+  EXPECT_EQ(archive_write_header(a, entry), ARCHIVE_OK);
+  if (!text.empty()) {
+    EXPECT_EQ(archive_write_data(a, text.data(), text.size()),
+              static_cast<la_ssize_t>(text.size()));
+  }
+  archive_entry_free(entry);
+  EXPECT_EQ(archive_write_close(a), ARCHIVE_OK);
+  archive_write_free(a);
+  buffer.resize(used);
+  return buffer;
+}
+
+class TextReaderTest : public testing::Test {
+ protected:
+  std::string file(const std::string& name, const std::string& content) {
+    write_text(folder_ / name, content);
+    return (folder_ / name).string();
+  }
+  TemporaryFolder folder_;
+};
+
+TEST_F(TextReaderTest, EndsDocumentsAtBlankLinesAndFileEnds) {
+  const std::string a = file("a.txt", "\n\none\ntwo\n\n \t \nthree\n\n\n");
+  const std::string b = file("b.txt", "four\n\nfive");
+  TextReader reader({a, b});
+  EXPECT_EQ(read_all(reader), (Documents{{"one", "two"}, {"three"}, {"four"}, {"five"}}));
+  EXPECT_EQ(reader.stats().files, 2u);
+  EXPECT_EQ(reader.stats().documents, 4u);
+  EXPECT_EQ(reader.stats().lines, 5u);
+  EXPECT_EQ(reader.stats().bytes, 19u);
+  EXPECT_EQ(reader.stats().invalid_utf8, 0u);
+  EXPECT_EQ(reader.stats().cut_lines, 0u);
+}
+
+TEST_F(TextReaderTest, DropsByteOrderMarksAndCarriageReturns) {
+  EXPECT_EQ(read_all({file("a.txt", "\xef\xbb\xbfone\r\ntwo\r\n\r\nthree \xef\xbb\xbf\r\n")}),
+            (Documents{{"one", "two"}, {"three \xef\xbb\xbf"}}));
+}
+
+TEST_F(TextReaderTest, ReadsWhatIsCompressed) {
+  std::string text;
+  PhiloxStream random(3, 0, 0);
+  for (int i = 0; i < 60000; ++i) {
+    text += std::to_string(random.next_below(1000000)) + (random.next_below(9) == 0 ? "\n" : " ");
+    if (random.next_below(200) == 0) text += "\n\n";
+  }
+  const Documents plain = read_all({file("plain.txt", text)});
+  ASSERT_GT(plain.size(), 100u);
+  for (const Filter& filter : kFilters) {
+    SCOPED_TRACE(filter.extension);
+    const std::string packed = compress(filter.add, text);
+    ASSERT_LT(packed.size(), text.size());
+    EXPECT_EQ(read_all({file(std::string("a.txt") + filter.extension, packed)}), plain);
+    // The name does not matter, nor do several streams in one file.
+    EXPECT_EQ(read_all({file("unnamed", packed)}), plain);
+    Documents twice = plain;
+    const std::string joined = compress(filter.add, text + "\n\n") + packed;
+    twice.insert(twice.end(), plain.begin(), plain.end());
+    EXPECT_EQ(read_all({file("joined", joined)}), twice);
+  }
+}
+
+TEST_F(TextReaderTest, RefusesDamagedCompression) {
+  PhiloxStream random(4, 0, 0);
+  std::string text;
+  for (int i = 0; i < 40000; ++i) text += std::to_string(random.next_below(1000000)) + "\n";
+  for (const Filter& filter : kFilters) {
+    SCOPED_TRACE(filter.extension);
+    const std::string packed = compress(filter.add, text);
+    // Cut anywhere, even in the last bytes, where all the text is there and only its end is not.
+    for (const std::size_t size : {packed.size() / 2, packed.size() - 7, packed.size() - 1}) {
+      const std::string path = file("cut.txt", packed.substr(0, size));
+      const std::string what = ERROR_OF(read_all({path}));
+      EXPECT_TRUE(what.starts_with("2: " + path + " is damaged or cut short")) << size << what;
+    }
+    // A changed bit is seen where the format has a checksum that libarchive looks at.
+    if (filter.add == archive_write_add_filter_bzip2 || filter.add == archive_write_add_filter_xz) {
+      std::string flipped = packed;
+      flipped[flipped.size() / 2] = static_cast<char>(flipped[flipped.size() / 2] ^ 0x10);
+      EXPECT_NE(ERROR_OF(read_all({file("flipped.txt", flipped)})).find("damaged"),
+                std::string::npos);
+    }
+    const std::string plain = file(std::string("plain") + filter.extension, "not compressed\n");
+    EXPECT_NE(ERROR_OF(read_all({plain})).find(plain + " ends in " + filter.extension),
+              std::string::npos);
+    const std::string blank = file("blank", compress(filter.add, ""));
+    EXPECT_TRUE(ERROR_OF(read_all({blank})).starts_with("2: " + blank + " "));
+  }
+}
+
+TEST_F(TextReaderTest, RefusesWhatIsNoText) {
+  const std::string good = file("good.txt", "text\n");
+  const std::string missing = (folder_ / "missing.txt").string();
+  // At once, before the files in front of it are read.
+  EXPECT_EQ(ERROR_OF(TextReader({good, missing})),
+            "2: cannot read " + missing + ": No such file or directory");
+  EXPECT_EQ(ERROR_OF(TextReader({good, file("empty.txt", "")})),
+            "2: " + (folder_ / "empty.txt").string() + " is empty: expected UTF-8 text");
+  EXPECT_NE(ERROR_OF(TextReader({folder_.path().string()})).find("is a folder"), std::string::npos);
+  EXPECT_EQ(ERROR_OF(TextReader({})), "2: no input file is given");
+  EXPECT_NE(ERROR_OF(read_all({file("blank.txt", "\n \n\t\n")})).find("holds no text"),
+            std::string::npos);
+  EXPECT_NE(ERROR_OF(read_all({file("wide.txt", std::string("\xff\xfeh\0i\0", 6))})).find("UTF-16"),
+            std::string::npos);
+  if (::geteuid() != 0) {
+    std::filesystem::permissions(good, std::filesystem::perms::none);
+    EXPECT_NE(ERROR_OF(TextReader({good})).find("Permission denied"), std::string::npos);
+  }
+}
+
+TEST_F(TextReaderTest, ReplacesOrRefusesInvalidUtf8) {
+  const std::string path = file("bad.txt",
+                                "good\n\nb\xff"
+                                "d\nw\xe2\x82rse \xc0\n");
+  TextReader reader({path});
+  EXPECT_EQ(read_all(reader), (Documents{{"good"},
+                                         {"b\ufffd"
+                                          "d",
+                                          "w\ufffdrse \ufffd"}}));
+  EXPECT_EQ(reader.stats().invalid_utf8, 3u);
+  EXPECT_EQ(reader.stats().first_invalid_utf8, path + ":3");
+  TextReaderOptions options;
+  options.refuse_invalid_utf8 = true;
+  EXPECT_TRUE(
+      ERROR_OF(read_all({path}, options)).starts_with("2: " + path + ":3: not valid UTF-8"));
+}
+
+TEST_F(TextReaderTest, CutsLongLinesAndDocuments) {
+  std::string words, letters;
+  for (int i = 0; i < 1000; ++i) words += "word ";
+  for (int i = 0; i < 1000; ++i) letters += "\u4eac";
+  TextReaderOptions options;
+  options.max_line_bytes = 100;
+  TextReader reader({file("long.txt", words + "\nshort\n\n" + letters + "\n")}, options);
+  const Documents documents = read_all(reader);
+  ASSERT_EQ(documents.size(), 2u);
+  EXPECT_EQ(reader.stats().cut_lines, 2u);
+  std::string joined;
+  for (std::size_t i = 0; i + 1 < documents[0].size(); ++i) {
+    EXPECT_LE(documents[0][i].size(), 100u);
+    EXPECT_EQ(documents[0][i].size() % 5, 0u);  // between words
+    joined += documents[0][i];
+  }
+  EXPECT_EQ(joined, words);
+  EXPECT_EQ(documents[0].back(), "short");
+  joined.clear();
+  for (const std::string& part : documents[1]) joined += part;
+  EXPECT_EQ(joined, letters);  // between characters
+  EXPECT_EQ(reader.stats().invalid_utf8, 0u);
+
+  options = {};
+  options.max_document_bytes = 10;
+  TextReader cutting({file("document.txt", "12345\n67890\nabcde\n\nnext\n")}, options);
+  EXPECT_EQ(read_all(cutting), (Documents{{"12345", "67890"}, {"abcde"}, {"next"}}));
+  EXPECT_EQ(cutting.stats().cut_documents, 1u);
+}
+
+// Lines and documents that lie across the reader's buffers come out whole.
+TEST_F(TextReaderTest, ReadsAcrossBuffers) {
+  std::string text;
+  Documents expected;
+  PhiloxStream random(5, 0, 0);
+  while (text.size() < (std::size_t{3} << 20)) {
+    std::vector<std::string>& document = expected.emplace_back();
+    for (std::uint32_t i = 0; i <= random.next_below(5); ++i) {
+      document.emplace_back(1 + random.next_below(random.next_below(50) == 0 ? 700000 : 300), 'x');
+      text += document.back() + "\n";
+    }
+    text += "\n";
+  }
+  EXPECT_TRUE(read_all({file("large.txt", text)}) == expected);
+}
+
+TEST_F(TextReaderTest, ReportsProgress) {
+  const std::string a = file("a.txt", std::string(3000000, 'a') + "\n");
+  const std::string b = file("b.txt", "b\n");
+  std::vector<std::uint64_t> reports;
+  TextReaderOptions options;
+  options.max_line_bytes = std::size_t{4} << 20;
+  options.progress = [&](std::uint64_t read, std::uint64_t total) {
+    EXPECT_EQ(total, 3000003u);
+    reports.push_back(read);
+  };
+  read_all({a, b}, options);
+  ASSERT_GE(reports.size(), 3u);
+  EXPECT_TRUE(std::is_sorted(reports.begin(), reports.end()));
+  EXPECT_EQ(reports.back(), 3000003u);
+}
+
+TEST_F(TextReaderTest, ReadsStandardInput) {
+  const std::string path = file("in.txt", "from\nstandard input\n");
+  const int saved = ::dup(STDIN_FILENO);
+  const int opened = ::open(path.c_str(), O_RDONLY);
+  ASSERT_EQ(::dup2(opened, STDIN_FILENO), STDIN_FILENO);
+  ::close(opened);
+  const Documents documents = read_all({"-"});
+  ::dup2(saved, STDIN_FILENO);
+  ::close(saved);
+  EXPECT_EQ(documents, (Documents{{"from", "standard input"}}));
+}
+
+}  // namespace
+}  // namespace bert
