@@ -61,6 +61,16 @@ void dropout_values(const Dropout& dropout, const HeadTask& task, std::int64_t f
   }
 }
 
+// Asks for rows [first, first + kQueryRows) of one head's columns ahead of their use: they lie a
+// whole row of the matrix apart, where the processor does not foresee them.
+void prefetch_rows(const float* head, std::int64_t row, std::int64_t first, std::int64_t length,
+                   std::int64_t head_size) {
+  const std::int64_t end = first + kQueryRows < length ? first + kQueryRows : length;
+  for (std::int64_t i = first; i < end; ++i) {
+    for (std::int64_t c = 0; c < head_size; c += 16) __builtin_prefetch(head + i * row + c);
+  }
+}
+
 class Forward {
  public:
   Forward(const AttentionForward& op, const Layout& layout, float* scratch)
@@ -80,10 +90,12 @@ class Forward {
     const std::int64_t hidden = op_.y.dim(1), head_size = hidden / op_.num_heads;
     const float* query =
         op_.qkv.data<float>() + task.first_token * 3 * hidden + task.head * head_size;
+    prefetch_rows(query, 3 * hidden, 0, task.length, head_size);
     transpose(query + hidden, 3 * hidden, task.length, head_size, keys_, layout_.keys);
     copy_rows(query + 2 * hidden, 3 * hidden, task.length, head_size, values_, layout_.channels);
     for (std::int64_t first = 0; first < task.length; first += kQueryRows) {
       const std::int64_t rows = task.length - first < kQueryRows ? task.length - first : kQueryRows;
+      prefetch_rows(query, 3 * hidden, first + kQueryRows, task.length, head_size);
       small_product(rows, round_up(task.length, kLanes), head_size,
                     {query + first * 3 * hidden, 3 * hidden, 1}, {keys_, layout_.keys}, scores_,
                     layout_.keys, false);
@@ -166,6 +178,14 @@ class Backward {
     const float* query = op_.qkv.data<float>() + task.first_token * row + task.head * head_size;
     float* dquery = op_.dqkv.data<float>() + task.first_token * row + task.head * head_size;
     const std::int64_t first_element = task.first_token * hidden + task.head * head_size;
+    const float *dy = op_.dy.data<float>() + first_element,
+                *y = op_.y.data<float>() + first_element;
+    const auto prefetch = [&](std::int64_t first) {
+      prefetch_rows(query, row, first, task.length, head_size);
+      prefetch_rows(dy, hidden, first, task.length, head_size);
+      prefetch_rows(y, hidden, first, task.length, head_size);
+    };
+    prefetch(0);
     transpose(query + hidden, row, task.length, head_size, keys_transposed_, layout_.keys);
     transpose(query + 2 * hidden, row, task.length, head_size, values_transposed_, layout_.keys);
     copy_rows(query + hidden, row, task.length, head_size, keys_, layout_.channels);
@@ -173,8 +193,17 @@ class Backward {
       const std::int64_t rows = task.length - first < kQueryRows ? task.length - first : kQueryRows;
       const std::int64_t key_columns = round_up(task.length, kLanes);
       copy_rows(query + first * row, row, rows, head_size, query_, layout_.channels);
-      copy_rows(op_.dy.data<float>() + first_element + first * hidden, hidden, rows, head_size, dy_,
-                layout_.channels);
+      copy_rows(dy + first * hidden, hidden, rows, head_size, dy_, layout_.channels);
+      float means[kQueryRows];  // of dP under P, row by row
+      for (std::int64_t i = 0; i < rows; ++i) {
+        F32 product{};
+        for_lanes(0, head_size, [&](std::int64_t c, auto lanes) {
+          product +=
+              load(y + (first + i) * hidden + c, lanes) * load(dy_ + i * layout_.channels + c);
+        });
+        means[i] = sum(product);
+      }
+      prefetch(first + kQueryRows);
       small_product(rows, key_columns, head_size, {query_, layout_.channels, 1},
                     {keys_transposed_, layout_.keys}, p_, layout_.keys, false);
       small_product(rows, key_columns, head_size, {dy_, layout_.channels, 1},
@@ -182,7 +211,9 @@ class Backward {
       if constexpr (kDropout) {
         dropout_values(op_.dropout, task, first, rows, bits_, layout_.keys);
       }
-      for (std::int64_t i = 0; i < rows; ++i) softmax_gradient_row<kDropout>(task, first, i);
+      for (std::int64_t i = 0; i < rows; ++i) {
+        softmax_gradient_row<kDropout>(task, first, i, means[i]);
+      }
       // dQ = dS K; dK += dS^T Q; dV += P~^T dY.
       small_product(rows, layout_.channels, task.length, {ds_, layout_.keys, 1},
                     {keys_, layout_.channels}, dquery_, layout_.channels, false);
@@ -198,19 +229,15 @@ class Backward {
 
  private:
   // Row i of p_ (scores) becomes the dropped-out probabilities, row i of ds_ (dY V^T) the gradient
-  // of the unscaled scores.
+  // of the unscaled scores; `dp_mean` is the mean of dP under P.
   template <bool kDropout>
-  void softmax_gradient_row(const HeadTask& task, std::int64_t first, std::int64_t i) const {
-    const std::int64_t hidden = op_.y.dim(1), head_size = hidden / op_.num_heads;
+  void softmax_gradient_row(const HeadTask& task, std::int64_t first, std::int64_t i,
+                            float dp_mean) const {
+    const std::int64_t head_size = op_.y.dim(1) / op_.num_heads;
     const float scale = 1.0f / std::sqrt(static_cast<float>(head_size));
     const std::int64_t token = task.first_token + first + i;
-    const float* y = op_.y.data<float>() + token * hidden + task.head * head_size;
     const float lse = op_.lse.data<float>()[task.head * op_.lse.dim(1) + token];
-    F32 product{};
-    for_lanes(0, head_size, [&](std::int64_t c, auto lanes) {
-      product += load(y + c, lanes) * load(dy_ + i * layout_.channels + c);
-    });
-    const F32 mean = splat(sum(product));  // of dP under P
+    const F32 mean = splat(dp_mean);
     float *p_row = p_ + i * layout_.keys, *ds_row = ds_ + i * layout_.keys;
     const std::uint16_t* bits = bits_ + i * layout_.keys;
     for (std::int64_t j = 0; j < task.length; j += kLanes) {
