@@ -102,11 +102,20 @@ echo "all packages are installed"
 
 heading "Build"
 build_log="$(mktemp)"
-if ! { configure_build build && cmake --build build --parallel "$(build_jobs)" --target \
-  train train_tokenizer prepare_corpus evaluate fill_mask inspect tokenize; } >"$build_log" 2>&1; then
+build_programs() {
+  cmake --build build --parallel "$(build_jobs)" --target train train_tokenizer prepare_corpus \
+    evaluate fill_mask inspect tokenize
+}
+build_failed() {
   tail -n 40 "$build_log" >&2
   echo "error: the build failed; the whole log is $build_log" >&2
   exit 1
+}
+configure_build build >"$build_log" 2>&1 || build_failed
+if [[ -t 1 ]]; then
+  build_programs # ninja shows its progress in one line
+else
+  build_programs >>"$build_log" 2>&1 || build_failed
 fi
 rm -f "$build_log"
 bin=build/bin
