@@ -81,6 +81,9 @@ fingerprint() { sha256sum | cut -c 1-16; }
 # made OUTPUT FINGERPRINT: whether OUTPUT is there and was made from exactly this.
 made() { [[ -e "$1" && -f "$1.made_from" && "$(cat "$1.made_from")" == "$2" ]]; }
 
+# The command as one would type it.
+show() { printf '$' && printf ' %q' "$@" && printf '\n'; }
+
 # step TITLE OUTPUT FINGERPRINT COMMAND ...: runs the command unless its output is there.
 step() {
   local title="$1" output="$2" made_from="$3"
@@ -91,7 +94,7 @@ step() {
     return 0
   fi
   rm -rf "$output" "$output.made_from"
-  echo "\$ $*"
+  show "$@"
   "$@"
   echo "$made_from" >"$output.made_from"
 }
@@ -169,7 +172,7 @@ else
   echo "$run_from" >"$run.made_from"
   command=("$bin/train" "$config" "run_dir=$run" "tokenizer.path=$tokenizer" "data.path=$corpus"
     --resume auto)
-  echo "\$ ${command[*]}"
+  show "${command[@]}"
   # An interrupted run goes on from its last checkpoint.
   "${command[@]}"
   touch "$run.done"
