@@ -143,5 +143,21 @@ TEST(OpChecks, AreMadeByEveryBackend) {
   }
 }
 
+TEST(OpsZero, ZeroesAnyTensorAndNothingElse) {
+  for (const BackendEntry& entry : available_backends()) {
+    const Backend backend = entry.make();
+    SCOPED_TRACE(entry.name);
+    for (const DType dtype : {DType::f64, DType::f32, DType::u8}) {
+      for (const std::int64_t size : {1, 7, 100003}) {
+        const DeviceTensor x(*backend.device, dtype, {size});
+        backend.ops->zero(x);
+        EXPECT_EQ(x.values(), std::vector<double>(static_cast<std::size_t>(size), 0.0));
+        EXPECT_TRUE(x.guards_intact());
+      }
+    }
+    EXPECT_NO_THROW(backend.ops->zero({}));  // absent: nothing to do
+  }
+}
+
 }  // namespace
 }  // namespace bert::test
