@@ -73,8 +73,8 @@ GradCheck::GradCheck(std::string subject, std::function<double()> loss, GradChec
   BERT_CHECK(std::isfinite(loss_at_start_), "{}: the loss is {}", subject_, loss_at_start_);
 }
 
-double GradCheck::numeric_gradient(double& value) const {
-  const double original = value, h = options_.step;
+double GradCheck::numeric_gradient(double& value, double h) const {
+  const double original = value;
   const auto loss_at = [&](double offset) {
     value = original + offset;
     return loss_();
@@ -106,11 +106,19 @@ GradCheckRow GradCheck::tensor(const std::string& name, std::span<double> values
   for (const double position : sample) {
     const std::int64_t index = elements[static_cast<std::size_t>(position)];
     const double a = analytic[static_cast<std::size_t>(index)];
-    const double n = numeric_gradient(values[static_cast<std::size_t>(index)]);
-    const double size =
-        std::max({std::abs(a), std::abs(n), 1e-3 * row.largest, 1e-6 * std::abs(loss_at_start_)});
-    // No size at all: the loss and every gradient are zero, and so must be the difference.
-    const double error = size > 0.0 ? std::abs(a - n) / size : 0.0;
+    double n = 0.0, error = 0.0;
+    for (const double step : {options_.step, 4 * options_.step, 16 * options_.step}) {
+      const double numeric = numeric_gradient(values[static_cast<std::size_t>(index)], step);
+      const double size = std::max(
+          {std::abs(a), std::abs(numeric), 1e-3 * row.largest, 1e-6 * std::abs(loss_at_start_)});
+      // No size at all: the loss and every gradient are zero, and so must be the difference.
+      const double at_step = size > 0.0 ? std::abs(a - numeric) / size : 0.0;
+      if (step == options_.step || at_step < error) {
+        n = numeric;
+        error = at_step;
+      }
+      if (error <= options_.tolerance) break;
+    }
     if (!(error <= row.worst_error)) {  // NaN is the worst of all
       row.worst_error = error;
       row.worst_index = index;

@@ -1,8 +1,10 @@
 // Analytic gradients against finite differences: for an op, a layer or a whole model.
 //
-// The five-point stencil (f(-2h) - 8 f(-h) + 8 f(h) - f(2h)) / 12h has an error of h^4 f'''''/ 30;
-// with h = 1e-3 in f64 both that and the rounding of f are below 1e-12 of the loss, so a bound of
-// 1e-7 on the relative error of a gradient tells a wrong formula from a right one.
+// The five-point stencil (f(-2h) - 8 f(-h) + 8 f(h) - f(2h)) / 12h has an error of h^4 f'''''/ 30
+// and one of rounding, about 1e-16 |f| times the depth of the computation / h. At h = 1e-3 both are
+// small enough for a bound of 1e-7, which tells a wrong formula from a right one. Where rounding is
+// the larger (a deep model, a gradient that is nearly zero), 4 h and 16 h are tried too and the
+// nearest counts: a wrong gradient is far from all three.
 //
 //   GradCheck check("encoder_layer", [&] { return loss_of_forward(); });
 //   ... run forward and backward once ...
@@ -61,7 +63,7 @@ class GradCheck {
   void set_recorded(bool recorded) { recorded_ = recorded; }
 
  private:
-  double numeric_gradient(double& value) const;
+  double numeric_gradient(double& value, double step) const;
 
   std::string subject_;
   std::function<double()> loss_;
