@@ -86,8 +86,13 @@ std::string train_sentencepiece(const std::vector<std::string>& files,
   const auto status = sentencepiece::SentencePieceTrainer::Train(arguments, &lines, &model);
   if (lines.error()) std::rethrow_exception(lines.error());
   if (!status.ok()) {
+    // "Internal: file(line) [condition] what it means": the last part is for users.
+    std::string cause = status.ToString();
+    if (const std::size_t bracket = cause.rfind("] "); bracket != std::string::npos) {
+      cause.erase(0, bracket + 2);
+    }
     throw_input_error("SentencePiece cannot train a vocabulary of {} from this text: {}",
-                      options.vocab_size, status.ToString());
+                      options.vocab_size, cause);
   }
   return model;
 }

@@ -138,12 +138,14 @@ class ByteSource {
     const int status = archive_read_next_header(a, &entry);
     if (status == ARCHIVE_EOF) throw_input_error("{} is empty once decompressed", name_);
     if (status != ARCHIVE_OK) throw_damaged();
+    // It would hand out as they are data whose header it does not accept.
+    if (archive_filter_code(a, 0) == ARCHIVE_FILTER_NONE) throw_damaged();
   }
 
   [[noreturn]] void throw_damaged() {
     const char* cause = archive_error_string(archive_.get());
     throw_input_error("{} is damaged or cut short: its {} data cannot be read ({})", name_,
-                      compression_, cause != nullptr ? cause : "no cause given");
+                      compression_, cause != nullptr ? cause : "its header is wrong");
   }
 
   std::string name_;

@@ -1,5 +1,6 @@
 // train_tokenizer: a vocabulary from raw text, and how well it fits that text.
 #include <algorithm>
+#include <chrono>
 #include <cstdio>
 #include <iostream>
 #include <memory>
@@ -32,7 +33,8 @@ struct Arguments {
   bool cased = false, refuse_invalid_utf8 = false, json = false;
 };
 
-// Progress on standard error: one line that is rewritten on a terminal, a line per tenth elsewhere.
+// Progress on standard error once the work takes over a second: one line that is rewritten on a
+// terminal, a line per tenth elsewhere.
 class Progress {
  public:
   explicit Progress(std::string what) : what_(std::move(what)) {}
@@ -40,6 +42,7 @@ class Progress {
     const int percent = static_cast<int>(100 * std::clamp(fraction, 0.0, 1.0));
     const int step = terminal_ ? 1 : 10;
     if (percent / step <= last_ / step && last_ >= 0) return;
+    if (std::chrono::steady_clock::now() - begin_ < std::chrono::seconds(1)) return;
     last_ = percent;
     std::fprintf(stderr, terminal_ ? "\r%s: %d %%" : "%s: %d %%\n", what_.c_str(), percent);
   }
@@ -50,6 +53,7 @@ class Progress {
  private:
   std::string what_;
   bool terminal_ = ::isatty(STDERR_FILENO) == 1;
+  std::chrono::steady_clock::time_point begin_ = std::chrono::steady_clock::now();
   int last_ = -1;
 };
 

@@ -138,6 +138,8 @@ TEST_F(TextReaderTest, RefusesDamagedCompression) {
       EXPECT_NE(ERROR_OF(read_all({file("flipped.txt", flipped)})).find("damaged"),
                 std::string::npos);
     }
+    const std::string header = file("header", packed.substr(0, 6) + " and no more of it\n");
+    EXPECT_NE(ERROR_OF(read_all({header})).find(header + " is damaged"), std::string::npos);
     const std::string plain = file(std::string("plain") + filter.extension, "not compressed\n");
     EXPECT_NE(ERROR_OF(read_all({plain})).find(plain + " ends in " + filter.extension),
               std::string::npos);

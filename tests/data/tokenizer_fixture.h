@@ -59,14 +59,14 @@ inline std::vector<std::string> sources_of(std::string_view text,
 }
 
 // What an expression throws, as "<exit code>: <message>"; "" if nothing.
-#define ERROR_OF(expression)                                          \
-  [&]() -> std::string {                                              \
-    try {                                                             \
-      (void)(expression);                                             \
-    } catch (const ::bert::Error& error) {                            \
-      return std::to_string(error.exit_code()) + ": " + error.what(); \
-    }                                                                 \
-    return "";                                                        \
+#define ERROR_OF(expression)                                            \
+  [&]() -> std::string {                                                \
+    try {                                                               \
+      (void)(expression);                                               \
+    } catch (const ::bert::Error& thrown) {                             \
+      return std::to_string(thrown.exit_code()) + ": " + thrown.what(); \
+    }                                                                   \
+    return "";                                                          \
   }()
 
 }  // namespace bert

@@ -1,0 +1,165 @@
+// The programs train_tokenizer and tokenize as a user runs them: exit codes, outputs, errors.
+#include <algorithm>
+#include <cstdlib>
+#include <fstream>
+#include <iterator>
+#include <sstream>
+#include <string>
+#include <vector>
+
+#include <gtest/gtest.h>
+#include <nlohmann/json.hpp>
+#include <sys/wait.h>
+
+#include "data/tokenizer.h"
+#include "tests/data/corpus_fixture.h"
+#include "tests/data/tokenizer_fixture.h"
+
+namespace bert {
+namespace {
+
+using Json = nlohmann::json;
+
+struct Outcome {
+  int exit_code = -1;
+  std::string output, errors;
+};
+
+class TokenizerPrograms : public testing::Test {
+ protected:
+  std::string read(const std::string& name) {
+    std::ifstream file(folder_ / name, std::ios::binary);
+    return {std::istreambuf_iterator<char>(file), {}};
+  }
+  // Runs a shell command line in the test's folder, with `input` as its standard input.
+  Outcome run(const std::string& command, const std::string& input = "") {
+    write_text(folder_ / "stdin", input);
+    const int status = std::system(
+        fmt::format("cd '{}' && {} < stdin > stdout 2> stderr", folder_.path().string(), command)
+            .c_str());
+    return {WIFEXITED(status) ? WEXITSTATUS(status) : -1, read("stdout"), read("stderr")};
+  }
+  // A run that fails with exit code 2 and one line on standard error, which is returned.
+  std::string error_of(const std::string& command) {
+    const Outcome outcome = run(command);
+    EXPECT_EQ(outcome.exit_code, 2) << command;
+    EXPECT_EQ(outcome.output, "") << command;
+    // Slow work may have shown its progress before.
+    const std::size_t begin = outcome.errors.find("error: ");
+    if (begin == std::string::npos) {
+      ADD_FAILURE() << command << " says no error but: " << outcome.errors;
+      return outcome.errors;
+    }
+    const std::string line = outcome.errors.substr(begin);
+    EXPECT_EQ(line.find('\n'), line.size() - 1) << line;
+    return line;
+  }
+  void write_corpus_text() {
+    PhiloxStream random(17, 0, 0);
+    std::string text;
+    for (int line = 0; line < 2000; ++line) {
+      for (int word = 0; word < 10; ++word) {
+        text += std::string(1, static_cast<char>('A' + random.next_below(3))) + "ord" +
+                std::to_string(random.next_below(40)) + " ";
+      }
+      text += "\n";
+    }
+    write_text(folder_ / "text.txt", text);
+  }
+  const std::string train_ = BERT_TRAIN_TOKENIZER, tokenize_ = BERT_TOKENIZE;
+  TemporaryFolder folder_;
+};
+
+TEST_F(TokenizerPrograms, TrainAndTokenize) {
+  write_corpus_text();
+  const std::string arguments = " --vocab-size 56 --input text.txt --json --output ";
+  for (const std::string type : {"wordpiece", "sentencepiece"}) {
+    SCOPED_TRACE(type);
+    const Outcome outcome = run(train_ + " --type " + type + arguments + type);
+    ASSERT_EQ(outcome.exit_code, 0) << outcome.errors;
+    const Json report = Json::parse(outcome.output);
+    EXPECT_EQ(report.at("type"), type);
+    const auto tokenizer = load_tokenizer(folder_ / type);
+    EXPECT_EQ(report.at("vocab_size"), tokenizer->vocab_size());
+    EXPECT_EQ(report.at("fingerprint"), tokenizer->fingerprint());
+    EXPECT_EQ(report.at("unknown_rate"), 0.0);
+    EXPECT_GE(report.at("tokens_per_word").get<double>(), 1.0);
+    EXPECT_LT(report.at("tokens_per_word").get<double>(), 3.0);
+
+    const std::string text = "Aord1 bord22\n\n[MASK] cord3\n";
+    const Outcome ids = run(tokenize_ + " --ids --tokenizer " + type, text);
+    const Outcome pieces = run(tokenize_ + " --tokenizer " + type, text);
+    ASSERT_EQ(ids.exit_code, 0) << ids.errors;
+    std::istringstream id_lines(ids.output), piece_lines(pieces.output);
+    for (const char* line : {"Aord1 bord22", "", "[MASK] cord3"}) {
+      std::string json;
+      ASSERT_TRUE(std::getline(id_lines, json));
+      const auto tokens = encode(*tokenizer, line, true);
+      EXPECT_EQ(Json::parse(json).get<std::vector<std::int32_t>>(), ids_of(tokens));
+      ASSERT_TRUE(std::getline(piece_lines, json));
+      EXPECT_EQ(Json::parse(json).get<std::vector<std::string>>(), pieces_of(*tokenizer, tokens));
+    }
+    std::string rest;
+    EXPECT_FALSE(std::getline(id_lines, rest));
+  }
+  // The number of threads changes no file.
+  for (const char* threads : {"1", "3"}) {
+    ASSERT_EQ(run(train_ + arguments + "t" + threads + " --threads " + threads).exit_code, 0);
+  }
+  EXPECT_EQ(read("t1/tokenizer.json"), read("t3/tokenizer.json"));
+  EXPECT_EQ(read("t1/vocab.txt"), read("wordpiece/vocab.txt"));
+
+  const Outcome offsets = run(tokenize_ + " --offsets --special --tokenizer wordpiece", "aord1");
+  const Json first = Json::parse(offsets.output);
+  EXPECT_EQ(first.front(), (Json{"[CLS]", 0, 0}));
+  EXPECT_EQ(first.back(), (Json{"[SEP]", 5, 5}));
+  EXPECT_EQ(first.at(1).at(1), 0);
+  EXPECT_EQ(
+      Json::parse(run(tokenize_ + " --plain-text --tokenizer wordpiece", "[MASK]").output).size(),
+      3u);  // unknown, all of them: the text had no brackets
+}
+
+TEST_F(TokenizerPrograms, ReportBadInput) {
+  write_corpus_text();
+  const std::string output = " --vocab-size 120 --output out --input ";
+  EXPECT_EQ(error_of(train_ + output + "none.txt"),
+            "error: cannot read none.txt: No such file or directory\n");
+  write_text(folder_ / "empty.txt", "");
+  EXPECT_EQ(error_of(train_ + output + "text.txt empty.txt"),
+            "error: empty.txt is empty: expected UTF-8 text\n");
+  EXPECT_EQ(error_of(train_ + output + "-").find("error: the text is read twice"), 0u);
+  EXPECT_NE(error_of(train_ + " --vocab-size 12 --output out --input text.txt")
+                .find("has no room for the"),
+            std::string::npos);
+  EXPECT_NE(error_of(train_ + " --type sentencepiece --vocab-size 90000 --output out --input "
+                              "text.txt")
+                .find("too high (90000)"),
+            std::string::npos);
+  write_text(folder_ / "bad.txt", "ab\xff\n");
+  EXPECT_NE(
+      error_of(train_ + output + "bad.txt --refuse-invalid-utf8").find("bad.txt:1: not valid"),
+      std::string::npos);
+  error_of(train_ + output + "text.txt --vocab-size many");
+  error_of(train_ + output + "text.txt --type words");
+  error_of(train_ + " --output out");
+  EXPECT_FALSE(std::filesystem::exists(folder_ / "out" / "vocab.txt"));  // nothing half-written
+  EXPECT_FALSE(std::filesystem::exists(folder_ / "out" / "spiece.model"));
+
+  EXPECT_NE(error_of(tokenize_ + " --tokenizer none").find("no tokenizer at none"),
+            std::string::npos);
+  write_text(folder_ / "vocab.txt", "[PAD]\n[UNK]\n[CLS]\n[SEP]\na\n");
+  EXPECT_NE(error_of(tokenize_ + " --tokenizer vocab.txt").find("no special token [MASK]"),
+            std::string::npos);
+  write_text(folder_ / "broken.model", "not a model");
+  EXPECT_NE(error_of(tokenize_ + " --tokenizer broken.model").find("broken.model is damaged"),
+            std::string::npos);
+  error_of(tokenize_);
+  error_of(tokenize_ + " --tokenizer vocab.txt --no-such-option");
+  for (const std::string& program : {train_, tokenize_}) {
+    EXPECT_EQ(run(program + " --help").exit_code, 0);
+    EXPECT_TRUE(run(program + " --version").output.starts_with("bert.cu "));
+  }
+}
+
+}  // namespace
+}  // namespace bert
