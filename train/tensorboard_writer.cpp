@@ -1,6 +1,7 @@
 #include "train/tensorboard_writer.h"
 
 #include <array>
+#include <bit>
 #include <cerrno>
 #include <chrono>
 #include <cstring>
@@ -10,18 +11,47 @@
 
 #include "runtime/error.h"
 #include "runtime/file.h"
-#include "tensorboard_event.pb.h"
 
 namespace bert {
 namespace {
 
 namespace fs = std::filesystem;
-using tensorboard::Event;
 
-constexpr int kStringDtype = 7;
-constexpr int kSessionStart = 1;
+void append_little_endian(std::string& out, std::uint64_t value, int bytes) {
+  for (int i = 0; i < bytes; ++i) out.push_back(static_cast<char>((value >> (8 * i)) & 0xff));
+}
 
-double wall_time() {
+// A protobuf message being written: each field is a key (number and wire type) and a value.
+class Message {
+ public:
+  void varint(int field, std::uint64_t value) {
+    raw_varint(static_cast<std::uint64_t>(field) << 3);
+    raw_varint(value);
+  }
+  void fixed64(int field, double value) { fixed(field, 1, std::bit_cast<std::uint64_t>(value), 8); }
+  void fixed32(int field, float value) { fixed(field, 5, std::bit_cast<std::uint32_t>(value), 4); }
+  // Strings, bytes, and messages inside messages.
+  void bytes(int field, std::string_view value) {
+    raw_varint(static_cast<std::uint64_t>(field) << 3 | 2);
+    raw_varint(value.size());
+    data_ += value;
+  }
+  const std::string& data() const { return data_; }
+
+ private:
+  void fixed(int field, unsigned type, std::uint64_t bits, int count) {
+    raw_varint(static_cast<std::uint64_t>(field) << 3 | type);
+    append_little_endian(data_, bits, count);
+  }
+  void raw_varint(std::uint64_t value) {
+    for (; value >= 0x80; value >>= 7) data_.push_back(static_cast<char>(value | 0x80));
+    data_.push_back(static_cast<char>(value));
+  }
+
+  std::string data_;
+};
+
+double now() {
   using Seconds = std::chrono::duration<double>;
   return Seconds(std::chrono::system_clock::now().time_since_epoch()).count();
 }
@@ -53,24 +83,64 @@ std::uint32_t masked_crc32c(std::string_view data) {
   return ((crc >> 15) | (crc << 17)) + 0xa282ead8u;
 }
 
-void append_little_endian(std::string& out, std::uint64_t value, int bytes) {
-  for (int i = 0; i < bytes; ++i) out.push_back(static_cast<char>((value >> (8 * i)) & 0xff));
-}
-
-Event event_at(std::int64_t step) {
-  Event event;
-  event.set_wall_time(wall_time());
-  event.set_step(step);
+// Event: wall_time = 1, step = 2.
+Message event_at(double when, std::int64_t step) {
+  Message event;
+  event.fixed64(1, when);
+  event.varint(2, static_cast<std::uint64_t>(step));
   return event;
 }
 
-tensorboard::Summary::Value& add_value(Event& event, std::string_view tag) {
-  auto* value = event.mutable_summary()->add_value();
-  value->set_tag(std::string(tag));
-  return *value;
+// Event.summary = 5; Summary.value = 1.
+std::string summary_event(double when, std::int64_t step, const Message& value) {
+  Message summary, event = event_at(when, step);
+  summary.bytes(1, value.data());
+  event.bytes(5, summary.data());
+  return event.data();
 }
 
 }  // namespace
+
+namespace tensorboard {
+
+std::string version_event(double wall_time) {
+  Message event;
+  event.fixed64(1, wall_time);
+  event.bytes(3, "brain.Event:2");
+  return event.data();
+}
+
+std::string start_event(double wall_time, std::int64_t step) {
+  Message session_log, event = event_at(wall_time, step);
+  session_log.varint(1, 1);  // status: START
+  event.bytes(7, session_log.data());
+  return event.data();
+}
+
+std::string scalar_event(double wall_time, std::int64_t step, std::string_view tag, float scalar) {
+  Message value;  // Summary.Value
+  value.bytes(1, tag);
+  value.fixed32(2, scalar);  // simple_value
+  return summary_event(wall_time, step, value);
+}
+
+std::string text_event(double wall_time, std::int64_t step, std::string_view tag,
+                       std::string_view markdown) {
+  Message size, shape, tensor, plugin, metadata, value;
+  size.varint(1, 1);            // TensorShapeProto.Dim: size
+  shape.bytes(2, size.data());  // TensorShapeProto: dim
+  tensor.varint(1, 7);          // TensorProto: dtype DT_STRING
+  tensor.bytes(2, shape.data());
+  tensor.bytes(8, markdown);         // string_val
+  plugin.bytes(1, "text");           // PluginData: plugin_name
+  metadata.bytes(1, plugin.data());  // SummaryMetadata: plugin_data
+  value.bytes(1, tag);
+  value.bytes(8, tensor.data());
+  value.bytes(9, metadata.data());
+  return summary_event(wall_time, step, value);
+}
+
+}  // namespace tensorboard
 
 std::uint32_t crc32c(std::string_view data) {
   static constexpr std::array<std::uint32_t, 256> kTable = make_crc_table();
@@ -83,7 +153,7 @@ TensorboardWriter::TensorboardWriter(const fs::path& folder, std::int64_t first_
   make_directories(folder);
   // The seconds come first in the name, for TensorBoard reads files in the order of their names;
   // the last number keeps two files of one second and process apart.
-  const auto seconds = static_cast<std::int64_t>(wall_time());
+  const auto seconds = static_cast<std::int64_t>(now());
   for (int number = 0; file_ == nullptr; ++number) {
     path_ = folder / fmt::format("events.out.tfevents.{:010d}.{}.{}.{}", seconds, host_name(),
                                  ::getpid(), number);
@@ -94,34 +164,19 @@ TensorboardWriter::TensorboardWriter(const fs::path& folder, std::int64_t first_
       throw_runtime_error("cannot write {}: {}", path_.string(), std::strerror(errno));
     }
   }
-  Event version;
-  version.set_wall_time(wall_time());
-  version.set_file_version("brain.Event:2");
-  record(version.SerializeAsString());
-  if (first_step > 0) {
-    Event start = event_at(first_step);
-    start.mutable_session_log()->set_status(kSessionStart);
-    record(start.SerializeAsString());
-  }
+  record(tensorboard::version_event(now()));
+  if (first_step > 0) record(tensorboard::start_event(now(), first_step));
   flush();
 }
 
 TensorboardWriter::~TensorboardWriter() { std::fclose(file_); }
 
 void TensorboardWriter::scalar(std::string_view tag, double value, std::int64_t step) {
-  Event event = event_at(step);
-  add_value(event, tag).set_simple_value(static_cast<float>(value));
-  record(event.SerializeAsString());
+  record(tensorboard::scalar_event(now(), step, tag, static_cast<float>(value)));
 }
 
 void TensorboardWriter::text(std::string_view tag, std::string_view markdown, std::int64_t step) {
-  Event event = event_at(step);
-  auto& value = add_value(event, tag);
-  value.mutable_metadata()->mutable_plugin_data()->set_plugin_name("text");
-  value.mutable_tensor()->set_dtype(kStringDtype);
-  value.mutable_tensor()->mutable_tensor_shape()->add_dim()->set_size(1);
-  value.mutable_tensor()->add_string_val(std::string(markdown));
-  record(event.SerializeAsString());
+  record(tensorboard::text_event(now(), step, tag, markdown));
 }
 
 void TensorboardWriter::flush() {

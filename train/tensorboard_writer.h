@@ -1,7 +1,9 @@
 // TensorBoard event files: scalars and texts.
 //
 // A file is a sequence of records (u64 length | masked crc32c | data | masked crc32c), each an
-// Event message (train/tensorboard_event.proto).
+// Event message in protobuf's wire format. The few messages needed are written here by hand, for
+// Debian's libsentencepiece brings a protobuf of its own, whose symbols a second one would mix
+// with.
 #pragma once
 
 #include <cstdint>
@@ -14,6 +16,17 @@ namespace bert {
 
 // CRC-32C (Castagnoli), as in RFC 3720: crc32c("123456789") == 0xe3069283.
 std::uint32_t crc32c(std::string_view data);
+
+// Event messages, under the field numbers of tensorflow's event.proto, summary.proto and
+// tensor.proto. `wall_time`: seconds since 1970.
+namespace tensorboard {
+std::string version_event(double wall_time);
+// A run starts at `step`: what earlier files say of it and of later steps is void.
+std::string start_event(double wall_time, std::int64_t step);
+std::string scalar_event(double wall_time, std::int64_t step, std::string_view tag, float value);
+std::string text_event(double wall_time, std::int64_t step, std::string_view tag,
+                       std::string_view markdown);
+}  // namespace tensorboard
 
 class TensorboardWriter {
  public:
