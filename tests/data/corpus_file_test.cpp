@@ -64,6 +64,11 @@ TEST(CorpusFile, EveryTruncationIsCaught) {
   }
   write_text(folder / "a", good + "x");
   EXPECT_THROW(CorpusFile(folder / "a", "numbers", 4).verify(), InputError);
+  // The end is right, but something in front of it is missing or too much.
+  write_text(folder / "a", good.substr(8));
+  EXPECT_THROW(CorpusFile(folder / "a", "numbers", 4), InputError);
+  write_text(folder / "a", "12345678" + good);
+  EXPECT_THROW(CorpusFile(folder / "a", "numbers", 4), InputError);
 }
 
 TEST(CorpusFile, DamageIsSeenAtFirstTouchAndNamed) {

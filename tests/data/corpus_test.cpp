@@ -220,18 +220,34 @@ TEST_F(CorpusTest, TruncatedAndMissingFilesAreCaught) {
   Corpus(corpus).verify();
 }
 
+// Each file is sound by itself and of the right size, but not the one that belongs here.
 TEST_F(CorpusTest, FilesOfAnotherCorpusAreCaught) {
-  counting_corpus();
+  auto documents = counting_documents(varied_lengths(100));
+  const auto tokenizer = number_tokenizer(vocabulary_for(documents));
+  write_corpus(folder_ / "corpus", tokenizer, documents);
+  for (TokenizedDocument& document : documents) {
+    std::reverse(document.ids.begin(), document.ids.end());
+    document.word_starts.assign(document.ids.size(), 1);
+  }
+  write_corpus(folder_ / "other", tokenizer, documents);
   CorpusWriterOptions options;
   options.seed = 1;
-  const auto documents = counting_documents(varied_lengths(100));
-  write_corpus(folder_ / "other", number_tokenizer(vocabulary_for(documents)), documents, options);
-  for (const std::string file : {"train/words.bin", "train/cuts_chunks_126.bin"}) {
+  write_corpus(folder_ / "resplit", tokenizer, documents, options);
+  for (const auto& [file, from] :
+       {std::pair{"train/tokens.bin", "other"}, std::pair{"train/words.bin", "other"},
+        std::pair{"train/sentences.bin", "resplit"},
+        std::pair{"train/cuts_chunks_126.bin", "resplit"}}) {
     const std::string mine = read_file(folder_ / "corpus" / file);
-    write_text(folder_ / "corpus" / file, read_file(folder_ / "other" / file));
+    write_text(folder_ / "corpus" / file, read_file(folder_ / from / file));
     refusal([&] { Corpus(folder_ / "corpus").verify(); });
+    if (std::string_view(file).ends_with("chunks_126.bin")) {
+      refusal([&] { Corpus(folder_ / "corpus").cuts(Part::train, Sampling::chunks, 126); });
+    } else {
+      refusal([&] { Corpus(folder_ / "corpus"); });
+    }
     write_text(folder_ / "corpus" / file, mine);
   }
+  Corpus(folder_ / "corpus").verify();
 }
 
 TEST_F(CorpusTest, NoCorpusThere) {
