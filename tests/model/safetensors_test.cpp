@@ -2,6 +2,7 @@
 
 #include <cmath>
 #include <cstring>
+#include <fstream>
 #include <limits>
 
 #include <gtest/gtest.h>
@@ -28,6 +29,11 @@ class Safetensors : public testing::Test {
     const std::uint64_t length = header.size();
     std::string content(reinterpret_cast<const char*>(&length), sizeof length);
     write_file_atomic(path_, content + header + data);
+  }
+  // Without waiting for the disk, for tests that write thousands of files.
+  void write_plainly(const std::string& content) {
+    fs::remove(path_);  // file systems sync a file that is cut to nothing and written again
+    std::ofstream(path_, std::ios::binary) << content;
   }
   std::string open_error() {
     try {
@@ -191,7 +197,7 @@ TEST_F(Safetensors, BitFlipsInTheHeaderAreHarmless) {
     for (int bit = 0; bit < 8; ++bit) {
       std::string bad = good;
       bad[byte] = static_cast<char>(bad[byte] ^ (1 << bit));
-      write_file_atomic(path_, bad);
+      write_plainly(bad);
       refused += !open_error().empty();
     }
   }
@@ -204,7 +210,7 @@ TEST_F(Safetensors, EveryTruncationIsRefused) {
                             {"second", DType::f32, {2}, values.data()}});
   const std::string good = read_file(path_);
   for (std::size_t size = 0; size < good.size(); ++size) {
-    write_file_atomic(path_, std::string_view(good).substr(0, size));
+    write_plainly(good.substr(0, size));
     EXPECT_NE(open_error(), "") << size;
   }
 }

@@ -1,10 +1,14 @@
 #include "train/progress.h"
 
 #include <cmath>
+#include <cstdlib>
 #include <limits>
 #include <memory>
 
+#include <fcntl.h>
 #include <gtest/gtest.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
 
 namespace bert {
 namespace {
@@ -54,9 +58,10 @@ TEST(ProgressFormat, Lines) {
   ProgressState state = some_state();
   EXPECT_EQ(format_progress_line(state),
             "step 1200/4000 (30.0%)  loss 4.512  ppl 91.1  lr 9.80e-05  8.8k tokens/s  ETA 4m05s");
-  EXPECT_EQ(format_progress_bar(state, 100),
-            "[========>                  ] 1200/4000  loss 4.512  ppl 91.1  lr 9.80e-05  8.8k tokens/s  "
-            "ETA 4m05s");
+  EXPECT_EQ(
+      format_progress_bar(state, 100),
+      "[========>                  ] 1200/4000  loss 4.512  ppl 91.1  lr 9.80e-05  8.8k tokens/s  "
+      "ETA 4m05s");
   // Too narrow for a bar, then for everything.
   EXPECT_EQ(format_progress_bar(state, 80),
             "1200/4000  loss 4.512  ppl 91.1  lr 9.80e-05  8.8k tokens/s  ETA 4m05s");
@@ -95,6 +100,45 @@ TEST(Progress, PlainLinesAreRateLimited) {
   EXPECT_EQ(lines[1], "a message");
   EXPECT_TRUE(lines[2].starts_with("step 20/20 (100.0%)")) << lines[2];
   EXPECT_TRUE(lines[2].ends_with("ETA 0s")) << lines[2];
+}
+
+// On a pseudo-terminal: one line that is rewritten, and messages above it.
+TEST(Progress, OnATerminalTheLineUpdatesItself) {
+  const int master = ::posix_openpt(O_RDWR | O_NOCTTY);
+  if (master < 0 || ::grantpt(master) != 0 || ::unlockpt(master) != 0) {
+    GTEST_SKIP() << "no pseudo-terminal here";
+  }
+  const int slave = ::open(::ptsname(master), O_RDWR | O_NOCTTY);
+  ASSERT_GE(slave, 0);
+  winsize size{};
+  size.ws_col = 101;
+  ASSERT_EQ(::ioctl(slave, TIOCSWINSZ, &size), 0);
+  std::FILE* out = ::fdopen(slave, "w");
+  {
+    Progress progress(out, 0, 4);
+    progress.update(1, 4.0, 1e-4, 1000);
+    progress.message("a message");
+    progress.update(2, 3.0, 1e-4, 1000);  // too soon to be shown
+    progress.update(4, 2.0, 1e-4, 1000);
+    progress.finish();
+  }
+  char buffer[4096];
+  const ssize_t count = ::read(master, buffer, sizeof buffer);
+  ASSERT_GT(count, 0);
+  const std::string text(buffer, static_cast<std::size_t>(count));
+  std::fclose(out);
+  ::close(master);
+
+  const auto position = [&](const std::string& part) {
+    EXPECT_NE(text.find(part), std::string::npos) << part << " is not in " << text;
+    return text.find(part);
+  };
+  EXPECT_TRUE(text.starts_with("\r[======")) << text;
+  EXPECT_LT(position("1/4  loss 4.000"), position("\r\x1b[Ka message\r\n"));
+  EXPECT_LT(position("a message"), text.rfind("1/4  loss 4.000"));  // the bar came back
+  EXPECT_EQ(text.find("2/4"), std::string::npos);
+  EXPECT_NE(position("4/4  loss 2.000"), 0u);
+  EXPECT_TRUE(text.ends_with("\x1b[K\r\n")) << text;
 }
 
 }  // namespace
