@@ -11,6 +11,7 @@
 #include "bench/bench_support.h"
 #include "kernels/cpu/blas.h"
 #include "kernels/cpu/cpu_ops.h"
+#include "kernels/cpu/openmp_wait.h"
 #include "runtime/program.h"
 
 namespace bert::bench {
@@ -343,5 +344,6 @@ int main_program(int argc, char** argv) {
 }  // namespace bert::bench
 
 int main(int argc, char** argv) {
+  bert::cpu::limit_openmp_spinning(argv);
   return bert::run_program([&] { return bert::bench::main_program(argc, argv); });
 }
