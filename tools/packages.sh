@@ -21,8 +21,6 @@ PACKAGES=(
   libutf8proc-dev        # Unicode categories and normalisation for the tokenizer
   libsentencepiece-dev   # SentencePiece tokenizers
   libxxhash-dev          # checksums of shards and checkpoints
-  libprotobuf-dev        # TensorBoard events, SentencePiece models
-  protobuf-compiler      # its compiler
   # Training
   libopenblas-openmp-dev # matrix products; the OpenMP build, so that there is one pool of threads
   libopenmpi-dev         # several processes and machines
