@@ -38,6 +38,22 @@ std::string make_text() {
   return text;
 }
 
+std::string decode_base64(const std::string& text) {
+  const std::string digits = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+  EXPECT_EQ(text.size() % 4, 0u);
+  std::string bytes;
+  std::uint32_t bits = 0;
+  int count = 0;
+  for (const char c : text.substr(0, text.find('='))) {
+    bits = bits << 6 | static_cast<std::uint32_t>(digits.find(c));
+    count += 6;
+    if (count < 8) continue;
+    count -= 8;
+    bytes += static_cast<char>(bits >> count & 0xFF);
+  }
+  return bytes;
+}
+
 class SentencepieceTokenizerTest : public testing::Test {
  protected:
   void SetUp() override { write_text(folder_ / "text.txt", make_text()); }
@@ -130,7 +146,11 @@ TEST_F(SentencepieceTokenizerTest, LoadsWhatItSaved) {
       EXPECT_EQ(model.at("vocab").at(4).at(0), "[MASK]");
       EXPECT_EQ(model.at("unk_id"), 1);
     }
-    EXPECT_EQ(json.at("normalizer").at("normalizers").at(0).at("type"), "Precompiled");
+    const auto& normalizer = json.at("normalizer").at("normalizers").at(0);
+    EXPECT_EQ(normalizer.at("type"), "Precompiled");
+    const std::string charsmap = decode_base64(normalizer.at("precompiled_charsmap"));
+    EXPECT_GT(charsmap.size(), 10000u);
+    EXPECT_NE(saved.model().find(charsmap), std::string::npos);
   }
 }
 
