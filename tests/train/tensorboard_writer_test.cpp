@@ -71,6 +71,8 @@ TEST(TensorboardEvents, AreThoseOfTensorboard) {
   EXPECT_EQ(hex(tensorboard::version_event(1.5)),
             "09000000000000f83f1a0d627261696e2e4576656e743a32");
   EXPECT_EQ(hex(tensorboard::start_event(1.5, 300)), "09000000000000f83f10ac023a020801");
+  EXPECT_EQ(hex(tensorboard::start_event(1.5, 128)), "09000000000000f83f1080013a020801");
+  EXPECT_EQ(hex(tensorboard::start_event(1.5, 127)), "09000000000000f83f107f3a020801");
   EXPECT_EQ(hex(tensorboard::scalar_event(1700000000.25, 300, "train/loss", 4.25f)),
             "0900001040fc54d94110ac022a130a110a0a747261696e2f6c6f73731500008840");
   std::string xs;
