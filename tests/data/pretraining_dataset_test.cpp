@@ -225,12 +225,15 @@ TEST_F(PretrainingDatasetTest, NextSentencePartnersAreSpreadOverTheCorpus) {
   options.next_sentence = true;
   const PretrainingDataset data = dataset(options);
   std::set<std::uint64_t> partners;
-  int random = 0;
+  const std::uint64_t middle = data.plan({0, data.num_samples() / 2}).a_begin;
+  int random = 0, first_half = 0;
   for (std::uint64_t epoch = 0; epoch < 400; ++epoch) {
     const SamplePlan plan = data.plan({epoch, 0});
     random += plan.next_label;
+    first_half += plan.next_label == 1 && plan.b_begin < middle;
     if (plan.next_label == 1) partners.insert(plan.b_begin);
   }
+  EXPECT_NEAR(first_half, random / 2.0, 5 * 7);
   EXPECT_NEAR(random, 200, 5 * 10);
   EXPECT_GT(partners.size(), static_cast<std::size_t>(random) * 2 / 3);
 }
