@@ -311,6 +311,9 @@ Json inspect(const Arguments& arguments) {
     return {{"kind", "weights"}, {"weights", describe_tensors(path)}};
   } else if (path.extension() == ".bin") {
     return inspect_corpus_file(arguments);
+  } else if (path.extension() == ".json") {
+    bert::throw_input_error("{}: is one file of several; give the folder that holds it",
+                            path.string());
   }
   const auto tokenizer = bert::load_tokenizer(path);
   return {{"kind", "tokenizer"},

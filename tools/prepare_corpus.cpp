@@ -1,4 +1,5 @@
 // prepare_corpus: raw text to memory-mapped token shards with a validation split.
+#include <csignal>
 #include <cstdio>
 #include <string>
 #include <thread>
@@ -15,6 +16,13 @@ namespace {
 
 using bert::CorpusCounts;
 using bert::PreparationReport;
+
+// Set by Ctrl-C: work then ends like any error, so that no unfinished folder is left behind.
+volatile std::sig_atomic_t interrupted = 0;
+
+void stop_when_interrupted() {
+  if (interrupted != 0) bert::throw_runtime_error("interrupted; nothing was written");
+}
 
 // Above this share of unknown words something is wrong: another language, case or script.
 constexpr double kUnknownWarning = 0.01;
@@ -131,8 +139,10 @@ int run(int argc, char** argv) {
   bert::TokenizerOptions tokenizer_options;
   tokenizer_options.cased = cased;
   const auto tokenizer = bert::load_tokenizer(tokenizer_path, tokenizer_options);
+  for (const int signal : {SIGINT, SIGTERM}) std::signal(signal, [](int) { interrupted = 1; });
   bert::ByteProgress progress;
   options.progress = [&](std::uint64_t read, std::uint64_t total, std::uint64_t tokens) {
+    stop_when_interrupted();
     progress.update(read, total,
                     fmt::format("{:.1f} M tokens", static_cast<double>(tokens) * 1e-6));
   };

@@ -69,6 +69,9 @@ TEST(CorpusFile, EveryTruncationIsCaught) {
   EXPECT_THROW(CorpusFile(folder / "a", "numbers", 4), InputError);
   write_text(folder / "a", "12345678" + good);
   EXPECT_THROW(CorpusFile(folder / "a", "numbers", 4), InputError);
+  write_numbers(folder / "a", 600'000);
+  write_text(folder / "a", read_file(folder / "a").substr(2 * kCorpusBlockBytes));
+  EXPECT_THROW(CorpusFile(folder / "a", "numbers", 4), InputError);
 }
 
 TEST(CorpusFile, DamageIsSeenAtFirstTouchAndNamed) {

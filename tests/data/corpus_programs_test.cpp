@@ -5,6 +5,8 @@
 #include <nlohmann/json.hpp>
 #include <sys/wait.h>
 
+#include "model/bert_config.h"
+#include "model/safetensors.h"
 #include "tests/data/corpus_fixture.h"
 
 namespace bert {
@@ -139,6 +141,33 @@ TEST_F(CorpusPrograms, InspectFindsDamage) {
   fs::remove(folder_ / "corpus" / "manifest.json");
   EXPECT_EQ(inspect(folder_ / "corpus").exit_code, 2);
   expect_refused(inspect(folder_ / "nothing"), "does not exist");
+}
+
+TEST_F(CorpusPrograms, InspectCheckpoint) {
+  BertConfig config = bert_preset("bert_tiny");
+  config.vocab_size = 57;
+  const fs::path folder = folder_ / "checkpoint";
+  fs::create_directories(folder);
+  write_text(folder / "config.json", to_hugging_face_json(config, "ForPreTraining"));
+  const std::vector<float> weights(57 * 128);
+  write_safetensors(
+      folder / "model.safetensors",
+      {{"bert.embeddings.word_embeddings.weight", DType::f32, {57, 128}, weights.data()},
+       {"cls.predictions.bias", DType::f32, {57}, weights.data()}});
+  fs::copy_file(folder_ / "vocab.txt", folder / "vocab.txt");
+  const Answer answer = inspect(folder, "--json");
+  ASSERT_EQ(answer.exit_code, 0) << answer.output;
+  const auto shown = nlohmann::json::parse(answer.output);
+  EXPECT_EQ(shown.at("kind"), "checkpoint");
+  EXPECT_EQ(shown.at("config").at("hidden_size"), 128);
+  EXPECT_EQ(shown.at("weights").at("parameters"), 57 * 129);
+  EXPECT_EQ(shown.at("weights").at("tensors").size(), 2u);
+  EXPECT_EQ(shown.at("tokenizer").at("vocab_size"), 57);
+  EXPECT_NE(inspect(folder).output.find("word_embeddings.weight"), std::string::npos);
+  EXPECT_EQ(inspect(folder / "model.safetensors").exit_code, 0);
+  expect_refused(inspect(folder / "config.json"), "give the folder");
+  fs::resize_file(folder / "model.safetensors", 5000);
+  expect_refused(inspect(folder), "model.safetensors");
 }
 
 TEST_F(CorpusPrograms, HelpAndVersion) {
