@@ -119,6 +119,7 @@ TEST(WordSplitter, LowersAndStripsAccents) {
   EXPECT_EQ(split("H\u00c9llo \u0130", strip_only).words, (Strings{"HEllo", "I"}));
   // Hangul becomes jamo, the sharp s stays.
   EXPECT_EQ(split("\ud55c Stra\u00dfe").words, (Strings{"\u1112\u1161\u11ab", "stra\u00dfe"}));
+  EXPECT_EQ(split("\uac00 \ud7a3").words, (Strings{"\u1100\u1161", "\u1112\u1175\u11c2"}));
   // A character may decompose into punctuation: the Greek varia is a grave accent.
   EXPECT_EQ(split("a\u1fefb").words, (Strings{"a", "`", "b"}));
 }
