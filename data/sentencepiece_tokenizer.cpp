@@ -21,7 +21,8 @@ std::int32_t find_special(const sentencepiece::SentencePieceProcessor& processor
                           std::string_view source, const std::string& name,
                           std::initializer_list<const char*> usual, int from_model) {
   const auto id_of = [&](std::string_view piece) {
-    const int id = processor.PieceToId(piece);
+    // Older versions of the library have a string_view of their own.
+    const int id = processor.PieceToId({piece.data(), piece.size()});
     return id >= 0 && processor.IdToPiece(id) == piece ? id : -1;
   };
   if (!name.empty()) {
@@ -82,7 +83,7 @@ void SentencepieceTokenizer::encode_plain(std::string_view text, std::uint32_t o
   if (text.empty()) return;
   // A SentencePieceText: pieces are field 2, with id (2), begin (4) and end (5) in bytes. Read as
   // it is serialized, because the classes to read it with differ between the library's versions.
-  const std::string encoded = processor_->EncodeAsSerializedProto(text);
+  const std::string encoded = processor_->EncodeAsSerializedProto({text.data(), text.size()});
   WireReader reader(encoded);
   while (const auto field = reader.next()) {
     if (field->number != 2) continue;

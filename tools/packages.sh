@@ -33,24 +33,20 @@ PACKAGES=(
   bible-kjv              # the King James text
 )
 
-# Package names that `dpkg` does not know as installed.
+# missing_packages NAME ...: those that `dpkg` does not know as installed.
 missing_packages() {
   local package
-  for package in "${PACKAGES[@]}"; do
+  for package in "$@"; do
     if [[ "$(dpkg-query -W -f='${Status}' "$package" 2>/dev/null)" != "install ok installed" ]]; then
       echo "$package"
     fi
   done
 }
 
-install_packages() {
-  if ! command -v apt-get >/dev/null || ! command -v dpkg-query >/dev/null; then
-    echo "error: this script installs packages with apt-get, which is not here." >&2
-    echo "Install the equivalents of these, then build with CMake: ${PACKAGES[*]}" >&2
-    return 1
-  fi
+# install_missing NAME ...
+install_missing() {
   local missing
-  mapfile -t missing < <(missing_packages)
+  mapfile -t missing < <(missing_packages "$@")
   if ((${#missing[@]} == 0)); then
     return 0
   fi
@@ -75,6 +71,23 @@ install_packages() {
     return 1
   fi
   rm -f "$log"
+}
+
+# Installs PACKAGES, and chooses the compiler for configure_build unless CXX is set.
+install_packages() {
+  if ! command -v apt-get >/dev/null || ! command -v dpkg-query >/dev/null; then
+    echo "error: this script installs packages with apt-get, which is not here." >&2
+    echo "Install the equivalents of these, then build with CMake: ${PACKAGES[*]}" >&2
+    return 1
+  fi
+  install_missing "${PACKAGES[@]}"
+  # Ubuntu 22.04's own g++ is 11; the vector code wants 12.
+  local version
+  version="$(g++ -dumpversion)"
+  if [[ -z "${CXX:-}" ]] && ((${version%%.*} < 12)); then
+    install_missing g++-12
+    export CC=gcc-12 CXX=g++-12
+  fi
 }
 
 # How many compilers at once: one per processor, but at least 1.5 GiB of memory for each.
