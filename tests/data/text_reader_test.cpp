@@ -80,12 +80,13 @@ class TextReaderTest : public testing::Test {
 TEST_F(TextReaderTest, EndsDocumentsAtBlankLinesAndFileEnds) {
   const std::string a = file("a.txt", "\n\none\ntwo\n\n \t \nthree\n\n\n");
   const std::string b = file("b.txt", "four\n\nfive");
-  TextReader reader({a, b});
-  EXPECT_EQ(read_all(reader), (Documents{{"one", "two"}, {"three"}, {"four"}, {"five"}}));
-  EXPECT_EQ(reader.stats().files, 2u);
-  EXPECT_EQ(reader.stats().documents, 4u);
-  EXPECT_EQ(reader.stats().lines, 5u);
-  EXPECT_EQ(reader.stats().bytes, 19u);
+  const std::string c = file("c.txt", "six");
+  TextReader reader({a, b, c});
+  EXPECT_EQ(read_all(reader), (Documents{{"one", "two"}, {"three"}, {"four"}, {"five"}, {"six"}}));
+  EXPECT_EQ(reader.stats().files, 3u);
+  EXPECT_EQ(reader.stats().documents, 5u);
+  EXPECT_EQ(reader.stats().lines, 6u);
+  EXPECT_EQ(reader.stats().bytes, 22u);
   EXPECT_EQ(reader.stats().invalid_utf8, 0u);
   EXPECT_EQ(reader.stats().cut_lines, 0u);
 }
