@@ -90,10 +90,8 @@ void TimedOps::adamw(const AdamW& op) {
 }
 
 void run_products(const std::vector<Product>& products, int threads) {
-  const cpu::Blas& blas = cpu::Blas::instance();
   for (const Product& p : products) {
-    blas.sgemm(threads, p.transpose_a, p.transpose_b, p.m, p.n, p.k, p.a, p.transpose_a ? p.m : p.k,
-               p.b, p.transpose_b ? p.k : p.n, p.beta, p.c, p.n);
+    cpu::product(threads, p.transpose_a, p.transpose_b, p.m, p.n, p.k, p.a, p.b, p.beta, p.c);
   }
 }
 

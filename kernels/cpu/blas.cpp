@@ -71,28 +71,23 @@ Blas::Blas() {
   }
   const char* (*get_config)() = nullptr;
   const char* (*get_corename)() = nullptr;
+  void (*set_num_threads)(int) = nullptr;
   find(library, "cblas_sgemm", sgemm_);
-  find(library, "openblas_set_num_threads", set_num_threads_);
-  find(library, "openblas_get_num_threads", get_num_threads_);
+  find(library, "openblas_set_num_threads", set_num_threads);
   find(library, "openblas_get_config", get_config);
   find(library, "openblas_get_corename", get_corename);
   description_ = get_config();
   core_ = get_corename();
   openmp_ = description_.find("USE_OPENMP") != std::string::npos;
-  if (!openmp_) {
-    fmt::print(stderr,
-               "warning: the OpenBLAS found was not built for OpenMP ({}); its threads and ours "
-               "compete for the processor: install the package libopenblas0-openmp\n",
-               description_);
-  }
+  set_num_threads(1);
 }
 
-void Blas::sgemm(int threads, bool transpose_a, bool transpose_b, std::int64_t m, std::int64_t n,
-                 std::int64_t k, const float* a, std::int64_t lda, const float* b, std::int64_t ldb,
-                 float beta, float* c, std::int64_t ldc) const {
-  // Under OpenMP the library follows omp_get_max_threads(), a setting of the calling thread.
-  if (openmp_ && omp_get_max_threads() != threads) omp_set_num_threads(threads);
-  if (get_num_threads_() != threads) set_num_threads_(threads);
+void Blas::sgemm(bool transpose_a, bool transpose_b, std::int64_t m, std::int64_t n, std::int64_t k,
+                 const float* a, std::int64_t lda, const float* b, std::int64_t ldb, float beta,
+                 float* c, std::int64_t ldc) const {
+  // Built for OpenMP, the library works on omp_get_max_threads() threads, a setting of the calling
+  // thread, unless it is inside a parallel region.
+  if (openmp_ && !omp_in_parallel() && omp_get_max_threads() != 1) omp_set_num_threads(1);
   sgemm_(kRowMajor, transpose_a ? kTranspose : kNoTranspose,
          transpose_b ? kTranspose : kNoTranspose, static_cast<int>(m), static_cast<int>(n),
          static_cast<int>(k), 1.0f, a, static_cast<int>(lda), b, static_cast<int>(ldb), beta, c,

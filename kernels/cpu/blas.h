@@ -1,13 +1,20 @@
 // Products on OpenBLAS, loaded at first use (libopenblas.so.0; package libopenblas0-openmp).
 //
 // It is loaded by hand for two reasons. A program that multiplies nothing does not pay for it. And
-// OpenBLAS chooses its kernels by processor model when it is loaded: one older than the processor
-// falls back to kernels for Haswell, half as fast as the machine. So OPENBLAS_CORETYPE=SKYLAKEX is
-// set first where the processor has AVX-512, unless the user has set it.
+// OpenBLAS chooses its kernels by processor model when it is loaded: a release older than the
+// processor may take kernels for Haswell, half as fast as the machine. So
+// OPENBLAS_CORETYPE=SKYLAKEX is set first where the processor has AVX-512, unless the user has set
+// the variable.
+//
+// OpenBLAS always works on one thread here. The blocks of a product are shared among our own
+// threads (see `product`): the split then depends on nothing but sizes and threads, any build of
+// the library will do, and the threads need not wait for one another inside a product.
 #pragma once
 
 #include <cstdint>
 #include <string>
+
+#include "kernels/cpu/parallel.h"
 
 namespace bert::cpu {
 
@@ -16,11 +23,10 @@ class Blas {
   // The loaded library. RuntimeError naming the package when there is none.
   static const Blas& instance();
 
-  // c = op(a) op(b) + beta * c, row-major, on `threads` threads; op(a) [m, k], op(b) [k, n].
-  // Not called from inside a parallel region.
-  void sgemm(int threads, bool transpose_a, bool transpose_b, std::int64_t m, std::int64_t n,
-             std::int64_t k, const float* a, std::int64_t lda, const float* b, std::int64_t ldb,
-             float beta, float* c, std::int64_t ldc) const;
+  // c = op(a) op(b) + beta * c, row-major, on the calling thread; op(a) [m, k], op(b) [k, n].
+  void sgemm(bool transpose_a, bool transpose_b, std::int64_t m, std::int64_t n, std::int64_t k,
+             const float* a, std::int64_t lda, const float* b, std::int64_t ldb, float beta,
+             float* c, std::int64_t ldc) const;
 
   // "OpenBLAS 0.3.21 ... USE_OPENMP ... SkylakeX", for logs.
   const std::string& description() const { return description_; }
@@ -33,11 +39,60 @@ class Blas {
                          float alpha, const float* a, int lda, const float* b, int ldb, float beta,
                          float* c, int ldc);
   Sgemm sgemm_ = nullptr;
-  void (*set_num_threads_)(int) = nullptr;
-  int (*get_num_threads_)() = nullptr;
   bool openmp_ = false;
   std::string description_;
   std::string core_;
 };
+
+// The blocks that `threads` threads make of an [m, n] product: rows x columns = threads at most,
+// with the least to read for each.
+struct Grid {
+  int rows = 1, columns = 1;
+};
+inline Grid product_grid(int threads, std::int64_t m, std::int64_t n, std::int64_t k) {
+  constexpr std::int64_t kWorthSharing = 64 * 64 * 64;  // below it, waking a thread costs more
+  if (m * n * k <= kWorthSharing) return {};
+  constexpr int kMaxCallers = 64;  // OpenBLAS has buffers for a fixed number of calls at a time
+  if (threads > kMaxCallers) threads = kMaxCallers;
+  Grid best;
+  double least = 0.0;
+  for (int rows = 1; rows <= threads; ++rows) {
+    if (threads % rows != 0) continue;
+    const int columns = threads / rows;
+    const double read = static_cast<double>(m) / rows + static_cast<double>(n) / columns;
+    if (rows == 1 || read < least) {
+      best = {rows, columns};
+      least = read;
+    }
+  }
+  return best;
+}
+
+// c = op(a) op(b) + beta * c on `threads` threads, dense and row-major (the leading dimensions are
+// the row lengths of a, b and c). Each thread calls finish(rows, columns) for its block of c, once
+// that is done. Not from inside a parallel region.
+template <typename Finish>
+void product(int threads, bool transpose_a, bool transpose_b, std::int64_t m, std::int64_t n,
+             std::int64_t k, const float* a, const float* b, float beta, float* c,
+             Finish&& finish) {
+  const Blas& blas = Blas::instance();
+  const Grid grid = product_grid(threads, m, n, k);
+  const std::int64_t lda = transpose_a ? m : k, ldb = transpose_b ? k : n;
+  on_threads(grid.rows * grid.columns, [&](int thread) {
+    // 16: a whole cache line of c, and of whatever else lies like it, belongs to one thread.
+    const Range rows = share(m, thread / grid.columns, grid.rows, 16);
+    const Range columns = share(n, thread % grid.columns, grid.columns, 16);
+    if (rows.begin == rows.end || columns.begin == columns.end) return;
+    blas.sgemm(transpose_a, transpose_b, rows.end - rows.begin, columns.end - columns.begin, k,
+               a + rows.begin * (transpose_a ? 1 : lda), lda,
+               b + columns.begin * (transpose_b ? ldb : 1), ldb, beta,
+               c + rows.begin * n + columns.begin, n);
+    finish(rows, columns);
+  });
+}
+inline void product(int threads, bool transpose_a, bool transpose_b, std::int64_t m, std::int64_t n,
+                    std::int64_t k, const float* a, const float* b, float beta, float* c) {
+  product(threads, transpose_a, transpose_b, m, n, k, a, b, beta, c, [](Range, Range) {});
+}
 
 }  // namespace bert::cpu

@@ -9,13 +9,14 @@
 namespace bert::cpu {
 namespace {
 
-// y = activation(y + bias) over `range` of the rows; the pre-activation is kept in `pre` if given.
+// y = activation(y + bias) over a block of y [.., n]; the pre-activation is kept in `pre` if given.
 template <Activation kActivation, bool kBias, bool kKeep>
-void finish_rows(float* y, float* pre, const float* bias, Range range, std::int64_t n) {
-  for (std::int64_t r = range.begin; r < range.end; ++r) {
+void finish_block(float* y, float* pre, const float* bias, Range rows, Range columns,
+                  std::int64_t n) {
+  for (std::int64_t r = rows.begin; r < rows.end; ++r) {
     float* y_row = y + r * n;
     float* pre_row = kKeep ? pre + r * n : nullptr;
-    for_lanes(0, n, [&](std::int64_t c, auto lanes) {
+    for_lanes(columns.begin, columns.end, [&](std::int64_t c, auto lanes) {
       F32 v = load(y_row + c, lanes);
       if constexpr (kBias) v += load(bias + c, lanes);
       if constexpr (kKeep) store(pre_row + c, v, lanes);
@@ -24,13 +25,16 @@ void finish_rows(float* y, float* pre, const float* bias, Range range, std::int6
   }
 }
 
-// dx = dy * activation'(pre) over `range` of the rows.
+// dx = dy * activation'(pre) over a block of [.., n].
 template <Activation kActivation>
-void differentiate_rows(const float* dy, const float* pre, float* dx, Range range, std::int64_t n) {
-  for_lanes(range.begin * n, range.end * n, [&](std::int64_t i, auto lanes) {
-    store(dx + i, load(dy + i, lanes) * activation_derivative<kActivation>(load(pre + i, lanes)),
-          lanes);
-  });
+void differentiate_block(const float* dy, const float* pre, float* dx, Range rows, Range columns,
+                         std::int64_t n) {
+  for (std::int64_t r = rows.begin; r < rows.end; ++r) {
+    for_lanes(r * n + columns.begin, r * n + columns.end, [&](std::int64_t i, auto lanes) {
+      store(dx + i, load(dy + i, lanes) * activation_derivative<kActivation>(load(pre + i, lanes)),
+            lanes);
+    });
+  }
 }
 
 }  // namespace
@@ -77,25 +81,22 @@ void CpuOps::linear_forward(const LinearForward& op) {
   const float* bias = op.bias.data<float>();
   float* pre = op.pre_activation.data<float>();
   if (rows > 0) {
-    Blas::instance().sgemm(threads_, false, true, rows, n, k, op.x.data<float>(), k,
-                           op.weight.compute.data<float>(), k, 0.0f, y, n);
-    if (bias != nullptr || op.activation != Activation::none) {
-      on_threads(threads_, [&](int thread) {
-        const Range range = share(rows, thread, threads_);
-        with_activation(op.activation, [&](auto activation) {
-          constexpr Activation kActivation = decltype(activation)::value;
-          if (bias != nullptr && pre != nullptr) {
-            finish_rows<kActivation, true, true>(y, pre, bias, range, n);
-          } else if (bias != nullptr) {
-            finish_rows<kActivation, true, false>(y, pre, bias, range, n);
-          } else if (pre != nullptr) {
-            finish_rows<kActivation, false, true>(y, pre, bias, range, n);
-          } else {
-            finish_rows<kActivation, false, false>(y, pre, bias, range, n);
-          }
-        });
-      });
-    }
+    product(threads_, false, true, rows, n, k, op.x.data<float>(), op.weight.compute.data<float>(),
+            0.0f, y, [&](Range block_rows, Range columns) {
+              if (bias == nullptr && op.activation == Activation::none) return;
+              with_activation(op.activation, [&](auto activation) {
+                constexpr Activation kActivation = decltype(activation)::value;
+                if (bias != nullptr && pre != nullptr) {
+                  finish_block<kActivation, true, true>(y, pre, bias, block_rows, columns, n);
+                } else if (bias != nullptr) {
+                  finish_block<kActivation, true, false>(y, pre, bias, block_rows, columns, n);
+                } else if (pre != nullptr) {
+                  finish_block<kActivation, false, true>(y, pre, bias, block_rows, columns, n);
+                } else {
+                  finish_block<kActivation, false, false>(y, pre, bias, block_rows, columns, n);
+                }
+              });
+            });
   }
   zero_tail(op.y, rows);
   zero_tail(op.pre_activation, rows);
@@ -107,25 +108,22 @@ void CpuOps::linear_backward(const LinearBackward& op) {
   const std::int64_t n = op.dy.dim(1), k = op.weight.compute.dim(1);
   const float* dy = op.dy.data<float>();
   if (rows > 0) {
-    const Blas& blas = Blas::instance();
     if (op.dbias) add_column_sums(dy, rows, n, op.dbias.data<float>());
     if (op.dweight) {
-      blas.sgemm(threads_, true, false, n, k, rows, dy, n, op.x.data<float>(), k, 1.0f,
-                 op.dweight.data<float>(), k);
+      product(threads_, true, false, n, k, rows, dy, op.x.data<float>(), 1.0f,
+              op.dweight.data<float>());
     }
     if (op.dx) {
       float* dx = op.dx.data<float>();
-      blas.sgemm(threads_, false, false, rows, k, n, dy, n, op.weight.compute.data<float>(), k,
-                 op.accumulate_dx ? 1.0f : 0.0f, dx, k);
-      if (op.input_activation != Activation::none) {
-        const float* pre = op.input_pre_activation.data<float>();
-        on_threads(threads_, [&](int thread) {
-          with_activation(op.input_activation, [&](auto activation) {
-            differentiate_rows<decltype(activation)::value>(dx, pre, dx,
-                                                            share(rows, thread, threads_), k);
-          });
-        });
-      }
+      const float* pre = op.input_pre_activation.data<float>();
+      product(threads_, false, false, rows, k, n, dy, op.weight.compute.data<float>(),
+              op.accumulate_dx ? 1.0f : 0.0f, dx, [&](Range block_rows, Range columns) {
+                if (op.input_activation == Activation::none) return;
+                with_activation(op.input_activation, [&](auto activation) {
+                  differentiate_block<decltype(activation)::value>(dx, pre, dx, block_rows, columns,
+                                                                   k);
+                });
+              });
     }
   }
   if (op.dx && !op.accumulate_dx) zero_tail(op.dx, rows);
@@ -136,9 +134,9 @@ void CpuOps::activation_backward(const ActivationBackward& op) {
   const std::int64_t rows = row_count(op.rows, op.dy.rows());
   on_threads(threads_, [&](int thread) {
     with_activation(op.activation, [&](auto activation) {
-      differentiate_rows<decltype(activation)::value>(
+      differentiate_block<decltype(activation)::value>(
           op.dy.data<float>(), op.pre_activation.data<float>(), op.dx.data<float>(),
-          share(rows, thread, threads_), op.dy.dim(1));
+          share(rows, thread, threads_), {0, op.dy.dim(1)}, op.dy.dim(1));
     });
   });
   zero_tail(op.dx, rows);

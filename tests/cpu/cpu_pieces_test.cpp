@@ -133,22 +133,59 @@ TEST(SimdRegister, ReductionsSeeEveryLane) {
   }
 }
 
-TEST(Blas, UsesTheOpenMpLibraryAndMultiplies) {
+TEST(Blas, IsOpenBlasAndKnowsItsKernels) {
   const Blas& blas = Blas::instance();
-  EXPECT_NE(blas.description().find("USE_OPENMP"), std::string::npos) << blas.description();
-  const std::int64_t m = 5, n = 7, k = 11;
-  const std::vector<float> a = random_floats(m * k, 1), b = random_floats(n * k, 2);
-  for (const int threads : {1, 2, 3}) {
-    std::vector<float> c(static_cast<std::size_t>(m * n), 1.0f);
-    blas.sgemm(threads, false, true, m, n, k, a.data(), k, b.data(), k, 1.0f, c.data(), n);
-    for (std::int64_t i = 0; i < m; ++i) {
-      for (std::int64_t j = 0; j < n; ++j) {
-        double sum = 1.0;
-        for (std::int64_t p = 0; p < k; ++p) {
-          sum += double(a[static_cast<std::size_t>(i * k + p)]) *
-                 double(b[static_cast<std::size_t>(j * k + p)]);
+  EXPECT_NE(blas.description().find("OpenBLAS"), std::string::npos) << blas.description();
+  EXPECT_FALSE(blas.core().empty());
+}
+
+TEST(Blas, ProductGridUsesEveryThreadAndKeepsBlocksSquare) {
+  const auto grid = [](int threads, std::int64_t m, std::int64_t n) {
+    const Grid g = product_grid(threads, m, n, 768);
+    return std::pair{g.rows, g.columns};
+  };
+  EXPECT_EQ(grid(1, 1024, 768), std::pair(1, 1));
+  EXPECT_EQ(grid(2, 1024, 768), std::pair(2, 1));
+  EXPECT_EQ(grid(2, 154, 30522), std::pair(1, 2));
+  EXPECT_EQ(grid(16, 4096, 4096), std::pair(4, 4));
+  EXPECT_EQ(grid(7, 4096, 1024), std::pair(7, 1));
+  EXPECT_EQ(grid(8, 4, 2), std::pair(1, 1)) << "too small to share";
+}
+
+TEST(Blas, ProductEqualsThePlainSum) {
+  for (const std::int64_t m : {5, 70, 129}) {
+    for (const std::int64_t n : {1, 93, 128}) {
+      for (const std::int64_t k : {7, 90}) {
+        for (const bool transpose_a : {false, true}) {
+          for (const bool transpose_b : {false, true}) {
+            const std::vector<float> a = random_floats(m * k, 1), b = random_floats(n * k, 2);
+            for (const int threads : {1, 2, 3, 4}) {
+              std::vector<float> c(static_cast<std::size_t>(m * n), 1.0f);
+              std::vector<int> finished(c.size(), 0);
+              product(threads, transpose_a, transpose_b, m, n, k, a.data(), b.data(), 1.0f,
+                      c.data(), [&](Range rows, Range columns) {
+                        for (std::int64_t i = rows.begin; i < rows.end; ++i) {
+                          for (std::int64_t j = columns.begin; j < columns.end; ++j) {
+                            ++finished[static_cast<std::size_t>(i * n + j)];
+                          }
+                        }
+                      });
+              EXPECT_EQ(finished, std::vector<int>(c.size(), 1));
+              for (std::int64_t i = 0; i < m; ++i) {
+                for (std::int64_t j = 0; j < n; ++j) {
+                  double sum = 1.0;
+                  for (std::int64_t p = 0; p < k; ++p) {
+                    sum +=
+                        double(a[static_cast<std::size_t>(transpose_a ? p * m + i : i * k + p)]) *
+                        double(b[static_cast<std::size_t>(transpose_b ? j * k + p : p * n + j)]);
+                  }
+                  ASSERT_NEAR(c[static_cast<std::size_t>(i * n + j)], sum, 1e-5)
+                      << m << " x " << n << " x " << k << " on " << threads << " threads";
+                }
+              }
+            }
+          }
         }
-        ASSERT_NEAR(c[static_cast<std::size_t>(i * n + j)], sum, 1e-5);
       }
     }
   }
