@@ -7,10 +7,10 @@
 
 namespace bert::hf {
 
-Json read_json(const std::filesystem::path& file) {
+ParsedJson read_json(const std::filesystem::path& file) {
   try {
-    return Json::parse(read_file(file));
-  } catch (const Json::exception& error) {
+    return ParsedJson::parse(read_file(file));
+  } catch (const ParsedJson::exception& error) {
     throw_input_error("{} is not valid JSON: {}", file.string(), error.what());
   }
 }
@@ -79,7 +79,7 @@ Json vocab_map(const Tokenizer& tokenizer) {
   return vocab;
 }
 
-void read_token_name(const Json& config, const char* key, std::string& name) {
+void read_token_name(const ParsedJson& config, const char* key, std::string& name) {
   const auto found = config.find(key);
   if (found == config.end()) return;
   if (found->is_string()) name = found->get<std::string>();

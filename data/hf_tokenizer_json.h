@@ -11,10 +11,11 @@
 
 namespace bert::hf {
 
-using Json = nlohmann::ordered_json;
+using Json = nlohmann::ordered_json;  // for writing, with keys in the order of their making
+using ParsedJson = nlohmann::json;    // for reading: it finds keys, and vocabularies are large
 
 // InputError naming the file if it cannot be read or parsed.
-Json read_json(const std::filesystem::path& file);
+ParsedJson read_json(const std::filesystem::path& file);
 
 // {"unk_token": ..., "sep_token": ..., ...}: the content of special_tokens_map.json, and part of
 // tokenizer_config.json's.
@@ -30,7 +31,7 @@ Json vocab_map(const Tokenizer& tokenizer);
 
 // The text at a key such as "cls_token": a string, or an object with a "content". `name` is kept
 // where there is none.
-void read_token_name(const Json& config, const char* key, std::string& name);
+void read_token_name(const ParsedJson& config, const char* key, std::string& name);
 
 void write_json(const std::filesystem::path& file, const Json& json);
 

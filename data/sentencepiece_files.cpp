@@ -202,13 +202,13 @@ std::unique_ptr<SentencepieceTokenizer> load_sentencepiece(const fs::path& path)
     const fs::path config_file = path / "tokenizer_config.json";
     if (fs::exists(config_file)) {
       try {
-        const Json config = hf::read_json(config_file);
+        const hf::ParsedJson config = hf::read_json(config_file);
         hf::read_token_name(config, "pad_token", names.pad);
         hf::read_token_name(config, "unk_token", names.unk);
         hf::read_token_name(config, "cls_token", names.cls);
         hf::read_token_name(config, "sep_token", names.sep);
         hf::read_token_name(config, "mask_token", names.mask);
-      } catch (const Json::exception& error) {
+      } catch (const hf::ParsedJson::exception& error) {
         throw_input_error("{} does not describe a tokenizer: {}", config_file.string(),
                           error.what());
       }

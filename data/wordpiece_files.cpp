@@ -14,12 +14,13 @@ namespace {
 
 namespace fs = std::filesystem;
 using hf::Json;
+using hf::ParsedJson;
 
 constexpr const char* kModeKey = "tokenizer_mode";  // ours; absent means huggingface
 
 // The value at a key, or nothing where it is absent or null.
 template <typename Value>
-std::optional<Value> get(const Json& object, const char* key) {
+std::optional<Value> get(const ParsedJson& object, const char* key) {
   const auto found = object.find(key);
   if (found == object.end() || found->is_null()) return std::nullopt;
   return found->get<Value>();
@@ -39,7 +40,7 @@ std::vector<std::string> read_vocab(const fs::path& file) {
   return pieces;
 }
 
-void read_special_names(const Json& config, SpecialTokenNames& names) {
+void read_special_names(const ParsedJson& config, SpecialTokenNames& names) {
   hf::read_token_name(config, "pad_token", names.pad);
   hf::read_token_name(config, "unk_token", names.unk);
   hf::read_token_name(config, "cls_token", names.cls);
@@ -49,7 +50,7 @@ void read_special_names(const Json& config, SpecialTokenNames& names) {
 
 // What tokenizer_config.json or special_tokens_map.json says, over what `options` held before.
 void read_config(const fs::path& file, WordpieceOptions& options) {
-  const Json config = hf::read_json(file);
+  const ParsedJson config = hf::read_json(file);
   if (const auto name = get<std::string>(config, "tokenizer_class")) {
     if (*name == "BertJapaneseTokenizer" || *name == "BertweetTokenizer") {
       throw_input_error("{}: a {} cannot be read; expected a BertTokenizer", file.string(), *name);
@@ -70,20 +71,21 @@ void read_config(const fs::path& file, WordpieceOptions& options) {
   read_special_names(config, options.special);
 }
 
-[[noreturn]] void throw_foreign(const fs::path& file, std::string_view part, const Json& found,
-                                std::string_view expected) {
+[[noreturn]] void throw_foreign(const fs::path& file, std::string_view part,
+                                const ParsedJson& found, std::string_view expected) {
   throw_input_error("{}: its {} is {}; expected {}, as BERT's tokenizers have it", file.string(),
                     part, found.is_object() ? found.value("type", "of no type") : "missing",
                     expected);
 }
 
 // Pieces in the order of their ids out of a map from piece to id.
-std::vector<std::string> order_pieces(const fs::path& file, const Json& vocab, const Json& added) {
+std::vector<std::string> order_pieces(const fs::path& file, const ParsedJson& vocab,
+                                      const ParsedJson& added) {
   std::vector<std::pair<std::string, std::int64_t>> entries;
   for (const auto& [text, id] : vocab.items()) {
     entries.emplace_back(text, id.template get<std::int64_t>());
   }
-  for (const Json& token : added) {
+  for (const ParsedJson& token : added) {
     if (!vocab.contains(token.at("content").get<std::string>())) {
       entries.emplace_back(token.at("content").get<std::string>(),
                            token.at("id").get<std::int64_t>());
@@ -105,16 +107,16 @@ std::vector<std::string> order_pieces(const fs::path& file, const Json& vocab, c
 
 // tokenizer.json: the pieces, and what it says about splitting.
 std::vector<std::string> read_tokenizer_json(const fs::path& file, WordpieceOptions& options) {
-  const Json json = hf::read_json(file);
-  const Json null;
-  const auto part = [&](const char* key) -> const Json& {
+  const ParsedJson json = hf::read_json(file);
+  const ParsedJson null;
+  const auto part = [&](const char* key) -> const ParsedJson& {
     const auto found = json.find(key);
     return found == json.end() ? null : *found;
   };
-  const auto has_type = [](const Json& object, std::string_view type) {
+  const auto has_type = [](const ParsedJson& object, std::string_view type) {
     return object.is_object() && object.value("type", "") == type;
   };
-  const Json &model = part("model"), &normalizer = part("normalizer");
+  const ParsedJson &model = part("model"), &normalizer = part("normalizer");
   if (!has_type(model, "WordPiece")) throw_foreign(file, "model", model, "WordPiece");
   if (!has_type(normalizer, "BertNormalizer")) {
     throw_foreign(file, "normalizer", normalizer, "BertNormalizer");
@@ -134,7 +136,7 @@ std::vector<std::string> read_tokenizer_json(const fs::path& file, WordpieceOpti
   splitter.clean_text = get<bool>(normalizer, "clean_text").value_or(true);
   options.max_word_chars = get<std::size_t>(model, "max_input_chars_per_word").value_or(100);
   options.special.unk = get<std::string>(model, "unk_token").value_or(options.special.unk);
-  for (const Json& token : part("added_tokens")) {
+  for (const ParsedJson& token : part("added_tokens")) {
     const std::string text = token.at("content").get<std::string>();
     if (!token.value("special", false)) {
       throw_input_error(
@@ -201,7 +203,7 @@ std::unique_ptr<WordpieceTokenizer> load_wordpiece_folder(const fs::path& folder
       if (fs::exists(file)) read_config(file, options);
     }
     return std::make_unique<WordpieceTokenizer>(std::move(pieces), options, source.string());
-  } catch (const Json::exception& error) {
+  } catch (const ParsedJson::exception& error) {
     throw_input_error("{} does not describe a tokenizer: {}", file.string(), error.what());
   }
 }
