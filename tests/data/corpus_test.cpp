@@ -299,7 +299,7 @@ TEST_F(CorpusTest, WriterOptionsOutOfRange) {
 class PreparationTest : public CorpusTest {
  protected:
   PreparationOptions two_files() {
-    write_text(folder_ / "a.txt", random_text(1, 3000));
+    write_text(folder_ / "a.txt", random_text(1, 8000));
     write_text(folder_ / "b.txt", random_text(2, 500));
     PreparationOptions options;
     options.files = {(folder_ / "a.txt").string(), (folder_ / "b.txt").string()};
@@ -344,7 +344,7 @@ TEST_F(PreparationTest, ThreadsChangeNothing) {
   const auto tokenizer = letter_tokenizer();
   PreparationOptions options = two_files();
   const PreparationReport report = prepare_corpus(tokenizer, options);
-  EXPECT_EQ(report.counts.documents, 3500u);
+  EXPECT_EQ(report.counts.documents, 8500u);
   EXPECT_GT(report.counts.unknown, 0u);
   const auto expected = contents(options.output);
   for (options.threads = 2; options.threads <= 5; ++options.threads) {
