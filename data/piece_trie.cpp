@@ -5,6 +5,11 @@
 #include "runtime/error.h"
 
 namespace bert {
+namespace {
+
+constexpr std::size_t kPatience = 300;  // slots tried for one node before some are given up
+
+}  // namespace
 
 PieceTrie::PieceTrie(std::vector<std::pair<std::string_view, std::int32_t>> pieces) {
   std::sort(pieces.begin(), pieces.end());
@@ -54,7 +59,7 @@ PieceTrie::PieceTrie(std::vector<std::pair<std::string_view, std::int32_t>> piec
       }
     }
     // Where a long search was in vain the slots are nearly full: leave them behind.
-    if (tried > 2000) search_from = std::max(search_from, slot - 1000);
+    if (tried > kPatience) search_from = std::max(search_from, slot - kPatience / 2);
     const auto base = static_cast<std::int32_t>(slot - lowest);
     nodes_[static_cast<std::size_t>(range.node)].base = base;
     for (Range& child : children) {

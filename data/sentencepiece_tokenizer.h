@@ -40,7 +40,10 @@ class SentencepieceTokenizer final : public Tokenizer {
   // False for the unknown piece, which may stand anywhere in a word.
   bool starts_word(std::int32_t id) const override;
   const SpecialTokens& special() const override { return special_; }
-  // spiece.model, tokenizer.json, tokenizer_config.json and special_tokens_map.json.
+  // spiece.model, tokenizer.json, tokenizer_config.json and special_tokens_map.json. By
+  // tokenizer.json Hugging Face cuts text as the library does, but for near ties of unigram scores,
+  // which it adds in double precision, and letters with combining marks, which it normalises by
+  // other rules.
   void save(const std::filesystem::path& folder) const override;
   std::string fingerprint() const override;
 
@@ -66,11 +69,11 @@ void save_sentencepiece(const SentencepieceTokenizer& tokenizer,
                         const std::filesystem::path& folder);
 
 struct SentencepieceTrainerOptions {
-  std::int32_t vocab_size = 30522;  // special tokens included
-  std::string type = "unigram";     // or "bpe"
-  bool cased = false;               // NFKC normalisation, with case folding if false
+  std::int32_t vocab_size = 30522;     // special tokens included
+  std::string type = "unigram";        // or "bpe"
+  bool cased = false;                  // NFKC normalisation, with case folding if false
   double character_coverage = 0.9999;  // of the text; characters beyond become [UNK]
-  bool refuse_invalid_utf8 = false;  // see TextReaderOptions
+  bool refuse_invalid_utf8 = false;    // see TextReaderOptions
 };
 
 // The content of a .model with [PAD] [UNK] [CLS] [SEP] [MASK] as pieces 0 to 4. InputError for
