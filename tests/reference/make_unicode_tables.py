@@ -15,7 +15,8 @@ from tokenizers import normalizers, pre_tokenizers
 
 
 def bert(**what):
-    options = dict(clean_text=False, handle_chinese_chars=False, strip_accents=False, lowercase=False)
+    options = dict(clean_text=False, handle_chinese_chars=False, strip_accents=False,
+                   lowercase=False)
     return normalizers.BertNormalizer(**{**options, **what}).normalize_str
 
 
