@@ -36,6 +36,7 @@ struct BertConfig {
   LayerNormPlacement layer_norm = LayerNormPlacement::post;
   WeightInit init = WeightInit::truncated_normal;  // not part of config.json
 
+  bool pre_layer_norm() const { return layer_norm == LayerNormPlacement::pre; }
   std::int64_t head_size() const { return hidden_size / num_attention_heads; }
 
   bool operator==(const BertConfig&) const = default;

@@ -1,0 +1,101 @@
+// BertForPretraining: embeddings, encoder, the masked-token head and, if asked for, the pooler and
+// the next-sentence head. Owns the parameters and the memory of one micro-batch.
+//
+// One optimizer step: zero the gradients, then for each micro-batch forward(), loss(), backward();
+// gradients and loss sums accumulate.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "model/bert_config.h"
+#include "model/context.h"
+#include "model/embeddings.h"
+#include "model/encoder.h"
+#include "model/mlm_head.h"
+#include "model/nsp_head.h"
+#include "model/parameter.h"
+#include "model/pooler.h"
+#include "runtime/arena.h"
+
+namespace bert {
+
+// A micro-batch in device memory.
+struct PretrainingInput {
+  Tensor input_ids{}, token_type_ids{};  // i32 [T]
+  PackedTokens tokens{};
+  Tensor masked_rows{}, masked_targets{};  // i32 [M]
+  DeviceCount num_masked = nullptr;
+  Tensor nsp_labels{};  // i32 [B]; absent without next-sentence prediction
+};
+
+// Sums over micro-batches, and what the gradient of each sum is multiplied by; device memory.
+struct PretrainingLoss {
+  LossSums mlm, nsp;
+  double mlm_scale = 0.0;  // 1 / masked tokens of the whole optimizer step, 0 without any
+  double nsp_scale = 0.0;  // 1 / sequences of the whole optimizer step
+};
+
+class BertForPretraining {
+ public:
+  enum class Heads { mlm, mlm_and_nsp };
+
+  // Declares the parameters; they have no memory yet. `config` is copied.
+  BertForPretraining(const BertConfig& config, Heads heads);
+  BertForPretraining(const BertForPretraining&) = delete;
+  BertForPretraining& operator=(const BertForPretraining&) = delete;
+
+  // Gives parameters and one micro-batch memory on `device`, for `ops`' dtype.
+  void allocate(Device& device, Ops& ops, const Capacity& capacity, bool with_gradients);
+
+  // dropout_key: device memory, or null for evaluation.
+  void forward(const PretrainingInput& input, const DropoutKey* dropout_key);
+  // Adds to loss->mlm and loss->nsp. With gradients, turns the logits into their gradients.
+  void loss(const PretrainingInput& input, PretrainingLoss* loss, bool with_gradients);
+  // After forward and loss with gradients, on the same input.
+  void backward(const PretrainingInput& input);
+
+  // What the last forward left, in the arena; valid until the next call.
+  std::vector<Tensor> hidden_states() const;  // [T, C] each: as Hugging Face counts them, L + 1
+  const Tensor& mlm_logits() const { return saved_.mlm.logits; }  // [M, V], before loss()
+  const Tensor& nsp_logits() const { return saved_.nsp.logits; }  // [B, 2], before loss()
+  const Tensor& pooled() const { return saved_.pooler.y; }        // [B, C]
+
+  const BertConfig& config() const { return config_; }
+  bool has_nsp() const { return heads_ == Heads::mlm_and_nsp; }
+  ParameterStore& parameters() { return store_; }
+  const ParameterStore& parameters() const { return store_; }
+  std::size_t activation_bytes() const { return arena_.bytes(); }
+  const Capacity& capacity() const { return capacity_; }
+
+ private:
+  struct Saved {
+    Embeddings::Saved embeddings;
+    Encoder::Saved encoder;
+    Tensor hidden{};  // [T, C], the encoder's output
+    MlmHead::Saved mlm;
+    Pooler::Saved pooler;
+    NspHead::Saved nsp;
+  };
+  Context context(const PretrainingInput& input) const {
+    return {ops_, dropout_key_, input.tokens};
+  }
+
+  const BertConfig config_;
+  const Heads heads_;
+  ParameterStore store_;
+  Embeddings embeddings_;
+  Encoder encoder_;
+  std::unique_ptr<Pooler> pooler_;  // with next-sentence prediction
+  MlmHead mlm_head_;
+  std::unique_ptr<NspHead> nsp_head_;
+
+  Ops* ops_ = nullptr;
+  Capacity capacity_;
+  Arena arena_;
+  Saved saved_;
+  BackwardWorkspace workspace_;
+  const DropoutKey* dropout_key_ = nullptr;  // of the last forward
+};
+
+}  // namespace bert

@@ -1,0 +1,84 @@
+#include "model/encoder.h"
+
+#include <algorithm>
+
+#include "model/hf_names.h"
+
+namespace bert {
+
+Encoder::Encoder(ParameterStore& store, const BertConfig& config) : config_(config) {
+  if (config.pre_layer_norm()) {
+    const std::string name = hf::pre_attention_layer_norm(0);
+    first_gamma_ =
+        &store.add({name + ".weight"}, {config.hidden_size}, ParameterKind::layer_norm_weight);
+    first_beta_ =
+        &store.add({name + ".bias"}, {config.hidden_size}, ParameterKind::layer_norm_bias);
+  }
+  for (int layer = 0; layer < config.num_hidden_layers; ++layer) {
+    layers_.push_back(std::make_unique<EncoderLayer>(store, config, layer));
+  }
+}
+
+void Encoder::plan(Arena& arena, const Capacity& capacity, const Ops& ops, Saved& saved) const {
+  if (config_.pre_layer_norm()) {
+    saved.first_norm = arena.take(ops.dtype(), {capacity.tokens, config_.hidden_size});
+    saved.mean = arena.take(ops.statistics_dtype(), {capacity.tokens});
+    saved.rstd = arena.take(ops.statistics_dtype(), {capacity.tokens});
+  }
+  saved.layers.resize(layers_.size());
+  for (std::size_t i = 0; i < layers_.size(); ++i) {
+    layers_[i]->plan(arena, capacity, ops, saved.layers[i]);
+  }
+}
+
+void Encoder::plan_backward(Arena& arena, const Capacity& capacity, const Ops& ops,
+                            BackwardWorkspace& workspace) const {
+  const std::int64_t tokens = capacity.tokens, channels = config_.hidden_size;
+  workspace.d_normalized = arena.take(ops.dtype(), {tokens, channels});
+  if (config_.pre_layer_norm()) workspace.d_residual = arena.take(ops.dtype(), {tokens, channels});
+  workspace.d_branch = arena.take(ops.dtype(), {tokens, channels});
+  workspace.d_attention = arena.take(ops.dtype(), {tokens, channels});
+  const std::int64_t wide = std::max<std::int64_t>(3 * channels, config_.intermediate_size);
+  workspace.d_wide = arena.take(ops.dtype(), {tokens * wide});
+}
+
+Tensor Encoder::forward(const Context& context, const Tensor& x, Saved& saved) const {
+  saved.x = x;
+  Stream stream{x, x};
+  if (config_.pre_layer_norm()) {
+    context.ops->layer_norm_forward({.x = x,
+                                     .gamma = first_gamma_->value,
+                                     .beta = first_beta_->value,
+                                     .epsilon = config_.layer_norm_eps,
+                                     .rows = context.tokens.num_tokens,
+                                     .y = saved.first_norm,
+                                     .mean = saved.mean,
+                                     .rstd = saved.rstd});
+    stream.normalized = saved.first_norm;
+  }
+  for (std::size_t i = 0; i < layers_.size(); ++i) {
+    stream = layers_[i]->forward(context, stream, saved.layers[i]);
+  }
+  return stream.normalized;
+}
+
+Tensor Encoder::backward(const Context& context, const Saved& saved,
+                         BackwardWorkspace& workspace) const {
+  for (std::size_t i = layers_.size(); i-- > 0;) {
+    layers_[i]->backward(context, saved.layers[i], workspace, i + 1 == layers_.size());
+  }
+  if (!config_.pre_layer_norm()) return workspace.d_normalized;
+  context.ops->layer_norm_backward({.dy = workspace.d_normalized,
+                                    .x = saved.x,
+                                    .gamma = first_gamma_->value,
+                                    .mean = saved.mean,
+                                    .rstd = saved.rstd,
+                                    .rows = context.tokens.num_tokens,
+                                    .dx = workspace.d_residual,
+                                    .accumulate_dx = true,
+                                    .dgamma = first_gamma_->gradient,
+                                    .dbeta = first_beta_->gradient});
+  return workspace.d_residual;
+}
+
+}  // namespace bert

@@ -1,0 +1,68 @@
+// Parameters: all of a model's weights in one contiguous buffer in the order they were declared
+// (layer order), with the gradients mirroring it. AdamW is one pass over flat memory, an all-reduce
+// bucket is a slice.
+#pragma once
+
+#include <cstdint>
+#include <deque>
+#include <string>
+#include <vector>
+
+#include "kernels/ops.h"
+#include "model/bert_config.h"
+#include "runtime/device.h"
+#include "runtime/tensor.h"
+
+namespace bert {
+
+enum class ParameterKind { weight, bias, layer_norm_weight, layer_norm_bias };
+
+struct Parameter {
+  // Hugging Face's names. More than one when a parameter is several of their tensors stacked along
+  // dimension 0 in equal parts (query, key, value).
+  std::vector<std::string> hf_names;
+  std::vector<std::int64_t> shape;  // one or two extents
+  ParameterKind kind = ParameterKind::weight;
+  std::int64_t offset = 0;  // of its first element in the flat buffers
+  Tensor value, gradient;   // once allocated
+
+  const std::string& name() const { return hf_names.front(); }
+  std::int64_t numel() const;
+  LinearWeight weight() const { return {value, value}; }
+  // Weight decay applies to matrices only: decided by kind, never by name.
+  bool decays() const { return kind == ParameterKind::weight; }
+};
+
+class ParameterStore {
+ public:
+  // References stay valid for the store's life.
+  Parameter& add(std::vector<std::string> hf_names, std::vector<std::int64_t> shape,
+                 ParameterKind kind);
+
+  // Gives every parameter memory of `dtype` (zero); gradients too if `with_gradients`.
+  void allocate(Device& device, DType dtype, bool with_gradients);
+  // Fresh weights: a normal distribution of standard deviation initializer_range, truncated at two
+  // of them (google-research/bert) or plain; biases 0, LayerNorm 1 and 0. A pure function of seed.
+  void initialize(const BertConfig& config, std::uint64_t seed);
+
+  const std::deque<Parameter>& parameters() const { return parameters_; }
+  std::int64_t num_parameters() const;  // without padding
+  Device& device() const { return *device_; }
+  // Flat, each parameter padded with zeros to a multiple of AdamW::kBlock elements.
+  const Tensor& values() const { return values_; }
+  const Tensor& gradients() const { return gradients_; }
+  const Tensor& decays() const { return decays_; }  // u8 [size / kBlock]
+
+  // One parameter's elements to or from host memory of f64, whatever its dtype.
+  std::vector<double> read(const Tensor& view) const;
+  void write(const Tensor& view, const std::vector<double>& values);
+
+ private:
+  std::deque<Parameter> parameters_;
+  std::int64_t flat_size_ = 0;
+  Device* device_ = nullptr;
+  DeviceBuffer value_memory_, gradient_memory_, decay_memory_;
+  Tensor values_, gradients_, decays_;
+};
+
+}  // namespace bert
