@@ -1,0 +1,120 @@
+#include "train/evaluator.h"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <vector>
+
+#include "runtime/device.h"
+
+namespace bert {
+namespace {
+
+// Every rank's counts and sums, added up.
+void add_over_ranks(LossSums& sums, Communicator& communicator) {
+  communicator.all_reduce_sum(Tensor(&sums.loss, DType::f64, {1}));
+  std::vector<std::int64_t> counts{sums.count, sums.correct};
+  communicator.all_reduce_sum(counts);
+  sums.count = counts[0];
+  sums.correct = counts[1];
+}
+
+std::uint64_t end_step(std::int64_t max_batches) {
+  return max_batches > 0 ? static_cast<std::uint64_t>(max_batches)
+                         : std::numeric_limits<std::uint64_t>::max();
+}
+
+double share(std::int64_t part, std::int64_t whole) {
+  return whole > 0 ? static_cast<double>(part) / static_cast<double>(whole) : 0.0;
+}
+
+// How often each id occurs in the text of a part.
+std::vector<std::int64_t> count_tokens(const TokenShard& shard, std::int32_t vocab_size) {
+  constexpr std::uint64_t kBlock = 1 << 16;
+  std::vector<std::int64_t> counts(static_cast<std::size_t>(vocab_size));
+  std::vector<std::int32_t> ids;
+  for (std::uint64_t begin = 0; begin < shard.num_tokens(); begin += kBlock) {
+    ids.resize(std::min(kBlock, shard.num_tokens() - begin));
+    shard.read_ids(begin, ids);
+    for (const std::int32_t id : ids) ++counts[static_cast<std::size_t>(id)];
+  }
+  return counts;
+}
+
+}  // namespace
+
+double EvaluationResult::perplexity() const { return std::exp(loss()); }
+double EvaluationResult::accuracy() const { return share(mlm.correct, mlm.count); }
+double EvaluationResult::nsp_accuracy() const { return share(nsp.correct, nsp.count); }
+
+EvaluationResult evaluate(BertForPretraining& model, Device& device, DeviceBatch& memory,
+                          std::shared_ptr<const PretrainingDataset> dataset,
+                          std::int64_t batch_size, std::int64_t max_batches,
+                          Communicator& communicator) {
+  const Capacity& capacity = model.capacity();
+  LoaderOptions options;
+  options.batch_size = batch_size;
+  options.rank = communicator.rank();
+  options.world_size = communicator.size();
+  options.limits = {capacity.tokens, capacity.sequences, capacity.masked};
+  options.in_order = true;
+  options.end_step = end_step(max_batches);
+  const bool next_sentence = dataset->options().next_sentence;
+  DataLoader loader(std::move(dataset), options);
+
+  const DeviceBuffer sums(device, sizeof(PretrainingLoss));
+  device.fill_zero(sums.data(), sums.bytes());
+  auto* const loss = static_cast<PretrainingLoss*>(sums.data());
+  while (const std::optional<StepBatches> step = loader.next()) {
+    for (const Batch& batch : step->micro_batches) {
+      const PretrainingInput& input = memory.upload(batch);
+      model.forward(input, nullptr);
+      model.loss(input, loss, false);
+    }
+  }
+  PretrainingLoss total;
+  device.copy_to_host(&total, sums.data(), sizeof total);
+
+  EvaluationResult result;
+  result.mlm = total.mlm;
+  // A model with the head, on samples that have no labels for it: that sum means nothing.
+  if (model.has_nsp() && next_sentence) result.nsp = total.nsp;
+  add_over_ranks(result.mlm, communicator);
+  add_over_ranks(result.nsp, communicator);
+  return result;
+}
+
+EvaluationResult evaluate_unigram(const PretrainingDataset& training,
+                                  const PretrainingDataset& validation, std::int64_t batch_size,
+                                  std::int64_t max_batches) {
+  BERT_CHECK(batch_size > 0);
+  const std::int32_t vocab_size = training.corpus().manifest().vocab_size;
+  const std::vector<std::int64_t> counts = count_tokens(training.shard(), vocab_size);
+  const double total =
+      static_cast<double>(training.shard().num_tokens()) + static_cast<double>(vocab_size);
+  const auto commonest =
+      static_cast<std::int32_t>(std::max_element(counts.begin(), counts.end()) - counts.begin());
+
+  LoaderOptions options;
+  options.batch_size = batch_size;
+  options.in_order = true;
+  const std::uint64_t all =
+      (validation.num_samples() + static_cast<std::uint64_t>(batch_size) - 1) /
+      static_cast<std::uint64_t>(batch_size);
+  const std::uint64_t steps = std::min(all, end_step(max_batches));
+
+  EvaluationResult result;
+  for (std::uint64_t step = 0; step < steps; ++step) {
+    for (const Batch& batch : make_step(validation, options, step).micro_batches) {
+      for (const std::int32_t target : batch.masked_targets) {
+        const auto count = static_cast<double>(counts[static_cast<std::size_t>(target)]);
+        result.mlm.loss -= std::log((count + 1.0) / total);
+        result.mlm.correct += target == commonest ? 1 : 0;
+        ++result.mlm.count;
+      }
+    }
+  }
+  return result;
+}
+
+}  // namespace bert
