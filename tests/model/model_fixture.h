@@ -1,0 +1,99 @@
+// A model with a micro-batch in memory that starts as NaN, for tests that run it whole.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "model/bert_for_pretraining.h"
+#include "tests/support/backends.h"
+#include "tests/support/device_memory.h"
+
+namespace bert::test {
+
+// A CPU device whose fresh memory is NaN as f32 and f64, -1 as an integer.
+std::unique_ptr<Device> make_poisoned_device();
+
+// A packed batch on the host, numbers as double (DeviceTensor's currency).
+struct HostBatch {
+  std::vector<double> input_ids{}, token_type_ids{}, position_ids{};  // [T]
+  std::vector<double> cu_seqlens{0.0};                                // [B + 1]
+  std::vector<double> sequence_index{}, nsp_labels{};                 // [B]; labels may be empty
+  std::vector<double> masked_rows{}, masked_targets{};                // [M], rows ascending
+
+  std::int64_t num_tokens() const { return static_cast<std::int64_t>(input_ids.size()); }
+  std::int64_t num_sequences() const { return static_cast<std::int64_t>(cu_seqlens.size()) - 1; }
+  std::int64_t num_masked() const { return static_cast<std::int64_t>(masked_rows.size()); }
+  std::int64_t max_seqlen() const;
+  Capacity exact_capacity() const {
+    return {num_tokens(), num_sequences(), num_masked(), max_seqlen()};
+  }
+  // Sequences [first, last) as a batch of their own; sequence_index keeps their place in the step.
+  HostBatch part(std::int64_t first, std::int64_t last) const;
+};
+
+// Random ids (never 0) and labels; every `masked_every`-th token owns a loss. `sequence_index` is
+// not in order.
+HostBatch random_batch(std::string_view name, const BertConfig& config,
+                       const std::vector<std::int64_t>& lengths, std::int64_t masked_every);
+
+// A batch in device memory of a capacity; what is beyond the counts is -1.
+class DeviceBatch {
+ public:
+  DeviceBatch(Device& device, const HostBatch& batch, const Capacity& capacity);
+  const PretrainingInput& input() const { return input_; }
+
+ private:
+  Tensor tensor(Device& device, DType dtype, std::int64_t capacity,
+                const std::vector<double>& values, std::optional<double> tail = {});
+  DeviceCount count(Device& device, std::int64_t value);
+
+  std::vector<std::unique_ptr<DeviceTensor>> tensors_;
+  PretrainingInput input_;
+};
+
+// What a forward, loss and backward leave, valid rows only, on the host. Parameters' gradients
+// under Hugging Face's names.
+struct ModelResults {
+  std::vector<std::vector<double>> hidden_states{};
+  std::vector<double> pooled{}, mlm_logits{}, nsp_logits{};
+  LossSums mlm{}, nsp{};
+  double loss = 0.0;  // as Hugging Face sums it
+  std::map<std::string, std::vector<double>> gradients{};
+};
+
+// A model on a backend, parameters allocated and not yet set.
+class ModelRun {
+ public:
+  ModelRun(const BertConfig& config, BertForPretraining::Heads heads,
+           const std::function<Backend()>& backend, const Capacity& capacity);
+
+  BertForPretraining& model() { return model_; }
+  Device& device() { return *device_; }
+
+  // One optimizer step's forward, loss and backward over micro-batches, from zero gradients.
+  // Activations are those of the last.
+  ModelResults step(const std::vector<HostBatch>& micro_batches, std::optional<DropoutKey> key);
+
+ private:
+  std::unique_ptr<Device> device_;
+  std::unique_ptr<Ops> ops_;
+  Capacity capacity_;
+  BertForPretraining model_;
+};
+
+// The tensors a parameter's values or gradients are under Hugging Face's names.
+void split_by_name(const Parameter& parameter, const std::vector<double>& values,
+                   std::map<std::string, std::vector<double>>& out);
+
+// The largest |value - expected| / scale; infinite for NaN or another size. `scale` 0: the largest
+// |expected|.
+double relative_error(const std::vector<double>& values, const std::vector<double>& expected,
+                      double scale = 0.0);
+double largest(const std::vector<double>& values);
+
+}  // namespace bert::test
