@@ -1,6 +1,7 @@
 #include "data/corpus.h"
 
 #include <nlohmann/json.hpp>
+#include <xxhash.h>
 
 #include "runtime/error.h"
 #include "runtime/file.h"
@@ -163,6 +164,11 @@ Corpus::Corpus(const fs::path& folder) : folder_(folder) {
     }
     shards_[static_cast<std::size_t>(part)] = std::move(shard);
   }
+}
+
+std::string Corpus::fingerprint() const {
+  const std::string text = manifest_.to_json();
+  return fmt::format("{:016x}", XXH3_64bits(text.data(), text.size()));
 }
 
 CutTable Corpus::cuts(Part part, Sampling sampling, std::int64_t content) const {

@@ -64,6 +64,9 @@ class Corpus {
   const std::filesystem::path& folder() const { return folder_; }
   std::filesystem::path tokenizer_folder() const { return folder_ / "tokenizer"; }
   const CorpusManifest& manifest() const { return manifest_; }
+  // xxh3, 16 hex digits, of the manifest, which holds a digest of every file: what the samples of
+  // this corpus are made from.
+  std::string fingerprint() const;
   const TokenShard& shard(Part part) const { return *shards_[static_cast<std::size_t>(part)]; }
   CutTable cuts(Part part, Sampling sampling, std::int64_t content) const;
 

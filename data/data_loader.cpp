@@ -51,7 +51,8 @@ LoaderOptions checked(const PretrainingDataset& dataset, LoaderOptions options) 
 StepBatches make_checked_step(const PretrainingDataset& dataset, const LoaderOptions& options,
                               std::uint64_t step) {
   const auto batch_size = static_cast<std::uint64_t>(options.batch_size);
-  const std::uint64_t first = step * batch_size;
+  const std::uint64_t first =
+      options.sequences_before + (step - options.steps_before) * batch_size;
   const std::uint64_t count =
       options.in_order ? std::min(batch_size, dataset.num_samples() - first) : batch_size;
   const auto rank = static_cast<std::uint64_t>(options.rank);

@@ -29,11 +29,14 @@ struct LoaderOptions {
   std::int64_t batch_size = 0;  // sequences per optimizer step, over all ranks; >= world_size
   int rank = 0;
   int world_size = 1;
-  MicroBatchLimits limits;
+  MicroBatchLimits limits{};
   // Evaluation: the samples once and in the order of the corpus, with masks that are the same each
   // time; the last step may be smaller.
   bool in_order = false;
-  std::uint64_t first_step = 0;
+  // Step s is elements sequences_before + [s - steps_before, s - steps_before + 1) * batch_size:
+  // what a run did with other batch sizes before.
+  std::uint64_t sequences_before = 0, steps_before = 0;
+  std::uint64_t first_step = 0;  // >= steps_before
   std::uint64_t end_step = std::numeric_limits<std::uint64_t>::max();  // first one not given
   int threads = 1;
   int prefetch_steps = 4;  // steps made or being made ahead of the one asked for

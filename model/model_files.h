@@ -1,0 +1,41 @@
+// The files of a model folder as Hugging Face has them: config.json and model.safetensors.
+#pragma once
+
+#include <filesystem>
+#include <string>
+#include <vector>
+
+#include "model/bert_for_pretraining.h"
+#include "model/safetensors.h"
+
+namespace bert {
+
+// What a folder's model is: config.json read, heads seen from the tensors that are there.
+struct ModelDescription {
+  BertConfig config;
+  BertForPretraining::Heads heads = BertForPretraining::Heads::mlm;
+};
+// InputError when config.json or model.safetensors is missing or damaged.
+ModelDescription describe_model(const std::filesystem::path& folder);
+
+// Fills every parameter from the tensors of `file`, converting to its dtype. Accepts names without
+// the "bert." prefix and LayerNorm.gamma/beta. Ignores the tied decoder, position_ids and heads
+// this model does not have. `missing_heads_ok`: parameters under "cls." and the pooler may be
+// absent (an encoder saved alone) and keep their values; their names are returned.
+// InputError listing missing and misshaped tensors by name.
+std::vector<std::string> load_parameters(const SafetensorsFile& file, ParameterStore& store,
+                                         bool missing_heads_ok = false);
+
+// Writes config.json and model.safetensors into `folder`, which exists.
+void save_model(const std::filesystem::path& folder, const BertForPretraining& model,
+                std::int32_t pad_token_id);
+
+// Writes a flat buffer laid out like store.values() (moments of the optimizer) as one tensor per
+// Hugging Face tensor, `prefix` before each name; and the reverse.
+void append_tensors(const ParameterStore& store, const Tensor& flat, const std::string& prefix,
+                    std::vector<SafetensorsView>& views,
+                    std::vector<std::vector<std::byte>>& memory);
+void load_flat(const SafetensorsFile& file, const std::string& prefix, ParameterStore& store,
+               const Tensor& flat);
+
+}  // namespace bert

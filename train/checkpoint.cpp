@@ -1,0 +1,191 @@
+#include "train/checkpoint.h"
+
+#include <algorithm>
+#include <cmath>
+#include <string_view>
+#include <vector>
+
+#include <nlohmann/json.hpp>
+#include <xxhash.h>
+
+#include "model/model_files.h"
+#include "runtime/file.h"
+
+namespace bert {
+namespace fs = std::filesystem;
+using nlohmann::ordered_json;
+
+namespace {
+
+constexpr std::string_view kPrefix = "step_";
+constexpr std::string_view kTemporary = ".tmp";
+
+std::string digest(const fs::path& path) {
+  const MappedFile file(path);
+  return fmt::format("{:016x}", XXH3_64bits(file.data(), file.size()));
+}
+
+// The step of a folder named like a checkpoint.
+std::optional<std::int64_t> step_of(const fs::path& path) {
+  const std::string name = path.filename().string();
+  if (name.size() <= kPrefix.size() || name.compare(0, kPrefix.size(), kPrefix) != 0 ||
+      name.find_first_not_of("0123456789", kPrefix.size()) != std::string::npos) {
+    return std::nullopt;
+  }
+  return std::stoll(name.substr(kPrefix.size()));
+}
+
+// All checkpoints of a folder, the newest first.
+std::vector<fs::path> list_checkpoints(const fs::path& folder) {
+  std::vector<fs::path> found;
+  if (!fs::is_directory(folder)) return found;
+  for (const auto& entry : fs::directory_iterator(folder)) {
+    if (entry.is_directory() && step_of(entry.path())) found.push_back(entry.path());
+  }
+  std::sort(found.begin(), found.end(),
+            [](const fs::path& a, const fs::path& b) { return *step_of(a) > *step_of(b); });
+  return found;
+}
+
+}  // namespace
+
+std::string TrainerState::to_json() const {
+  ordered_json json;
+  json["step"] = step;
+  json["skipped"] = skipped;
+  json["seed"] = seed;
+  json["precision"] = precision;
+  json["world_size"] = world_size;
+  json["threads"] = threads;
+  json["corpus"] = corpus;
+  json["best_loss"] = std::isfinite(best_loss) ? ordered_json(best_loss) : ordered_json(nullptr);
+  json["best_step"] = best_step;
+  json["evaluations_since_best"] = evaluations_since_best;
+  return json.dump(2) + "\n";
+}
+
+TrainerState TrainerState::parse(const std::string& text, const std::string& source) {
+  try {
+    const ordered_json json = ordered_json::parse(text);
+    TrainerState state;
+    state.step = json.at("step");
+    state.skipped = json.at("skipped");
+    state.seed = json.at("seed");
+    state.precision = json.at("precision");
+    state.world_size = json.at("world_size");
+    state.threads = json.at("threads");
+    state.corpus = json.at("corpus");
+    if (!json.at("best_loss").is_null()) state.best_loss = json.at("best_loss");
+    state.best_step = json.at("best_step");
+    state.evaluations_since_best = json.at("evaluations_since_best");
+    return state;
+  } catch (const ordered_json::exception& error) {
+    throw_input_error("{}: not the state of a training run: {}", source, error.what());
+  }
+}
+
+std::string checkpoint_name(std::int64_t step) { return fmt::format("{}{:08}", kPrefix, step); }
+
+fs::path save_checkpoint(const fs::path& folder, const TrainerState& state,
+                         const BertForPretraining& model, const Moments& moments,
+                         const Tokenizer& tokenizer) {
+  const fs::path target = folder / checkpoint_name(state.step);
+  const fs::path temporary = target.string() + std::string(kTemporary);
+  std::error_code error;
+  fs::remove_all(temporary, error);
+  make_directories(temporary);
+
+  save_model(temporary, model, tokenizer.special().pad);
+  tokenizer.save(temporary);
+  {
+    std::vector<SafetensorsView> views;
+    std::vector<std::vector<std::byte>> memory;
+    append_tensors(model.parameters(), moments.m, "exp_avg.", views, memory);
+    append_tensors(model.parameters(), moments.v, "exp_avg_sq.", views, memory);
+    write_safetensors(temporary / "optimizer.safetensors", views);
+  }
+  write_file_atomic(temporary / "trainer_state.json", state.to_json());
+
+  ordered_json checksums = ordered_json::object();
+  std::vector<fs::path> files;
+  for (const auto& entry : fs::directory_iterator(temporary)) files.push_back(entry.path());
+  std::sort(files.begin(), files.end());
+  for (const fs::path& file : files) checksums[file.filename().string()] = digest(file);
+  write_file_atomic(temporary / "checksums.json", checksums.dump(2) + "\n");
+
+  // A checkpoint of the same step (a run resumed from before it) holds the same bytes.
+  fs::remove_all(target, error);
+  fs::rename(temporary, target, error);
+  if (error) {
+    throw_runtime_error("cannot rename {} to {}: {}", temporary.string(), target.string(),
+                        error.message());
+  }
+  fsync_directory(folder);
+  return target;
+}
+
+void verify_checkpoint(const fs::path& checkpoint) {
+  const fs::path list = checkpoint / "checksums.json";
+  if (!fs::exists(list)) {
+    throw_input_error("{} is not a checkpoint: it has no checksums.json", checkpoint.string());
+  }
+  ordered_json checksums;
+  try {
+    checksums = ordered_json::parse(read_file(list));
+  } catch (const ordered_json::exception& error) {
+    throw_input_error("{} is damaged: {}", list.string(), error.what());
+  }
+  if (!checksums.is_object()) throw_input_error("{} is damaged: not an object", list.string());
+  for (const char* needed :
+       {"model.safetensors", "config.json", "optimizer.safetensors", "trainer_state.json"}) {
+    if (!checksums.contains(needed)) {
+      throw_input_error("{} is damaged: it does not list {}", list.string(), needed);
+    }
+  }
+  for (const auto& [name, expected] : checksums.items()) {
+    const fs::path file = checkpoint / name;
+    if (!expected.is_string() || digest(file) != expected.get<std::string>()) {
+      throw_input_error("{} is damaged: its checksum differs from the one in {}", file.string(),
+                        list.string());
+    }
+  }
+}
+
+std::optional<fs::path> newest_checkpoint(
+    const fs::path& folder, const std::function<void(const std::string&)>& on_damaged) {
+  for (const fs::path& checkpoint : list_checkpoints(folder)) {
+    try {
+      verify_checkpoint(checkpoint);
+      return checkpoint;
+    } catch (const InputError& error) {
+      on_damaged(error.what());
+    }
+  }
+  return std::nullopt;
+}
+
+TrainerState load_checkpoint(const fs::path& checkpoint, BertForPretraining& model,
+                             const Moments& moments) {
+  load_parameters(SafetensorsFile(checkpoint / "model.safetensors"), model.parameters());
+  const SafetensorsFile optimizer(checkpoint / "optimizer.safetensors");
+  load_flat(optimizer, "exp_avg.", model.parameters(), moments.m);
+  load_flat(optimizer, "exp_avg_sq.", model.parameters(), moments.v);
+  const fs::path state = checkpoint / "trainer_state.json";
+  return TrainerState::parse(read_file(state), state.string());
+}
+
+void prune_checkpoints(const fs::path& folder, std::int64_t keep) {
+  const std::vector<fs::path> checkpoints = list_checkpoints(folder);
+  std::error_code ignored;  // what cannot be removed now is removed next time
+  for (std::size_t i = static_cast<std::size_t>(keep); i < checkpoints.size(); ++i) {
+    fs::remove_all(checkpoints[i], ignored);
+  }
+  for (const auto& entry : fs::directory_iterator(folder)) {
+    const std::string name = entry.path().filename().string();
+    if (name.compare(0, kPrefix.size(), kPrefix) == 0 && entry.path().extension() == kTemporary) {
+      fs::remove_all(entry.path(), ignored);
+    }
+  }
+}
+
+}  // namespace bert

@@ -1,0 +1,71 @@
+// Checkpoints: a Hugging Face model folder with everything a resumed run needs beside it.
+//
+//   config.json, model.safetensors, tokenizer files   what from_pretrained loads
+//   optimizer.safetensors                             moments: exp_avg.NAME, exp_avg_sq.NAME
+//   trainer_state.json                                TrainerState
+//   checksums.json                                    xxh3 of every file above
+//
+// A checkpoint is written under a temporary name, every file synced, and renamed: a folder called
+// step_XXXXXXXX is whole.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <limits>
+#include <optional>
+#include <string>
+
+#include "data/tokenizer.h"
+#include "model/bert_for_pretraining.h"
+
+namespace bert {
+
+// Everything besides parameters and moments that decides how a run goes on.
+struct TrainerState {
+  std::int64_t step = 0;     // optimizer steps done
+  std::int64_t skipped = 0;  // of them, those whose gradient was not finite
+  std::uint64_t seed = 0;
+  std::string precision;  // "fp32"
+  std::int64_t world_size = 1;
+  std::int64_t threads = 1;
+  std::string corpus;  // fingerprint of what the samples are made from
+  double best_loss = std::numeric_limits<double>::infinity();  // of validation
+  std::int64_t best_step = 0;
+  std::int64_t evaluations_since_best = 0;  // early stopping counts them
+
+  std::string to_json() const;
+  // InputError naming `source` when a key is missing or of the wrong type.
+  static TrainerState parse(const std::string& text, const std::string& source);
+};
+
+// The optimizer's flat buffers, laid out like ParameterStore::values().
+struct Moments {
+  Tensor m, v;
+};
+
+// "step_00000020"
+std::string checkpoint_name(std::int64_t step);
+
+// Writes folder/step_XXXXXXXX; an older checkpoint of that name is replaced. RuntimeError when the
+// disk refuses; nothing half-written is left under that name.
+std::filesystem::path save_checkpoint(const std::filesystem::path& folder,
+                                      const TrainerState& state, const BertForPretraining& model,
+                                      const Moments& moments, const Tokenizer& tokenizer);
+
+// Reads every byte. InputError naming the file that is missing or damaged.
+void verify_checkpoint(const std::filesystem::path& checkpoint);
+
+// The newest checkpoint in `folder` that verifies, if there is one; `on_damaged` is told of each
+// newer one that does not.
+std::optional<std::filesystem::path> newest_checkpoint(
+    const std::filesystem::path& folder, const std::function<void(const std::string&)>& on_damaged);
+
+// Fills parameters and moments. `checkpoint` has been verified.
+TrainerState load_checkpoint(const std::filesystem::path& checkpoint, BertForPretraining& model,
+                             const Moments& moments);
+
+// Removes all but the newest `keep` and what interrupted writes have left.
+void prune_checkpoints(const std::filesystem::path& folder, std::int64_t keep);
+
+}  // namespace bert

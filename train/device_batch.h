@@ -1,0 +1,26 @@
+// DeviceBatch: room in device memory for one micro-batch, filled from host memory again and again.
+#pragma once
+
+#include "data/batch.h"
+#include "model/bert_for_pretraining.h"
+#include "runtime/arena.h"
+#include "runtime/device.h"
+
+namespace bert {
+
+class DeviceBatch {
+ public:
+  DeviceBatch(Device& device, const Capacity& capacity, bool with_nsp);
+
+  // Copies `batch` in; it must fit the capacity. The result stays valid until the next upload.
+  const PretrainingInput& upload(const Batch& batch);
+
+ private:
+  Device& device_;
+  Capacity capacity_;
+  Arena arena_;
+  Tensor counts_;  // i32 [3]: tokens, sequences, masked
+  PretrainingInput input_;
+};
+
+}  // namespace bert

@@ -1,0 +1,41 @@
+// Evaluator: the loss over the validation part of a corpus, with masks that are the same each time.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+
+#include "data/data_loader.h"
+#include "data/pretraining_dataset.h"
+#include "model/bert_for_pretraining.h"
+#include "runtime/communicator.h"
+#include "train/device_batch.h"
+
+namespace bert {
+
+struct EvaluationResult {
+  LossSums mlm, nsp;  // over every masked token, and every sequence with next-sentence prediction
+
+  double loss() const { return mlm.count > 0 ? mlm.loss / static_cast<double>(mlm.count) : 0.0; }
+  double perplexity() const;  // exp(loss)
+  double accuracy() const;    // of the masked tokens
+  double nsp_loss() const {
+    return nsp.count > 0 ? nsp.loss / static_cast<double>(nsp.count) : 0.0;
+  }
+  double nsp_accuracy() const;
+};
+
+// Runs the first `max_batches` (0: all) batches of `batch_size` sequences of `dataset`, shared
+// among the ranks; sums, not means, are added up, so every masked token weighs the same. All ranks
+// return the same result.
+EvaluationResult evaluate(BertForPretraining& model, Device& device, DeviceBatch& memory,
+                          std::shared_ptr<const PretrainingDataset> dataset,
+                          std::int64_t batch_size, std::int64_t max_batches,
+                          Communicator& communicator);
+
+// The cross-entropy of a model that knows only how often each token occurs among the masked tokens'
+// source: the training part's token frequencies (add-one smoothed), on the very same masked tokens.
+EvaluationResult evaluate_unigram(const PretrainingDataset& training,
+                                  const PretrainingDataset& validation, std::int64_t batch_size,
+                                  std::int64_t max_batches);
+
+}  // namespace bert

@@ -1,0 +1,71 @@
+// train: pre-training, on one device or under mpirun.
+#include <chrono>
+#include <cstdio>
+#include <exception>
+#include <optional>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "kernels/cpu/openmp_wait.h"
+#include "runtime/communicator.h"
+#include "tools/command_line.h"
+#include "train/config.h"
+#include "train/pretrainer.h"
+
+namespace {
+
+using namespace bert;
+
+int train(int argc, char** argv) {
+  CLI::App app(
+      "Pre-trains a BERT as a configuration says, on one device or, under mpirun, on many.",
+      "train");
+  std::string config_path;
+  std::vector<std::string> overrides;
+  PretrainerOptions options;
+  bool print_config = false;
+  app.add_option("config", config_path, "The configuration, a YAML file")->required();
+  app.add_option("overrides", overrides, "key.path=value, over what the file says");
+  app.add_option("--resume", options.resume,
+                 "auto: go on from the run directory's newest valid checkpoint, or start afresh; "
+                 "DIR: from exactly that checkpoint");
+  app.add_flag("--dry-run", options.dry_run, "Check everything, print the plan, change nothing");
+  app.add_flag("--print-config", print_config,
+               "Print every key with its value, meaning and default");
+  app.add_option("--dump-batches", options.dump_batches,
+                 "Append each micro-batch to this file as a JSON line, and save the fresh weights "
+                 "as step 0: for comparing another implementation on the same data");
+  if (const auto exit_code = parse_command_line(app, argc, argv)) return *exit_code;
+
+  const std::unique_ptr<Communicator> communicator = make_communicator();
+  try {
+    const Config config = load_config(config_path, overrides);
+    if (print_config) {
+      if (communicator->is_root()) std::fputs(explain_config(config).c_str(), stdout);
+      return 0;
+    }
+    if (options.dump_batches && communicator->size() > 1) {
+      throw_input_error("--dump-batches works with one rank only");
+    }
+    Pretrainer(config, options, *communicator).run();
+    return 0;
+  } catch (const std::exception& error) {
+    if (communicator->size() == 1) throw;
+    // What is wrong is mostly wrong on every rank alike: rank 0 speaks first, and its abort ends
+    // the others. A rank that fails alone speaks for itself a moment later.
+    if (!communicator->is_root()) std::this_thread::sleep_for(std::chrono::seconds(1));
+    std::fprintf(stderr, "error: rank %d: %s\n", communicator->rank(), error.what());
+    const auto* known = dynamic_cast<const Error*>(&error);
+    const int exit_code = known != nullptr ? known->exit_code() : 1;
+    communicator->abort(exit_code);
+    return exit_code;
+  }
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  cpu::limit_openmp_spinning(argv);
+  return run_program([&] { return train(argc, argv); });
+}

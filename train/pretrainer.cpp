@@ -1,0 +1,473 @@
+#include "train/pretrainer.h"
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <cstddef>
+#include <fstream>
+#include <utility>
+
+#include <nlohmann/json.hpp>
+
+#include "model/model_files.h"
+#include "runtime/file.h"
+#include "train/inference_session.h"
+
+namespace bert {
+namespace fs = std::filesystem;
+using nlohmann::ordered_json;
+
+namespace {
+
+// Evaluation masks are the same in every run, so that losses compare.
+constexpr std::uint64_t kValidationSeed = 0;
+// More tokens than this in a micro-batch gain nothing on a CPU and cost memory.
+constexpr std::int64_t kAutoMicroBatchTokens = 4096;
+
+std::string megabytes(std::size_t bytes) {
+  return fmt::format("{:.1f} MB", static_cast<double>(bytes) / 1e6);
+}
+
+}  // namespace
+
+// Everything that changes from step to step and is read by kernels, in device memory.
+struct Pretrainer::StepScalars {
+  PretrainingLoss loss;
+  GradientNorm gradient;
+  AdamWStep adamw;
+  DropoutKey dropout;
+};
+
+Pretrainer::Pretrainer(Config config, PretrainerOptions options, Communicator& communicator)
+    : config_(std::move(config)),
+      options_(std::move(options)),
+      communicator_(communicator),
+      backend_(make_backend(config_.runtime, communicator)),
+      corpus_(std::make_shared<const Corpus>(config_.data.path)),
+      tokenizer_(load_tokenizer(config_.tokenizer.path, {.cased = config_.tokenizer.cased})),
+      schedule_(config_.lr_schedule()) {
+  corpus_->check_tokenizer(*tokenizer_);
+  std::optional<BertConfig> initial;
+  if (config_.model.init_from) initial = describe_model(*config_.model.init_from).config;
+  const BertConfig bert = resolve_model(config_, tokenizer_->vocab_size(), initial);
+  model_ = std::make_unique<BertForPretraining>(bert, config_.objective.next_sentence
+                                                          ? BertForPretraining::Heads::mlm_and_nsp
+                                                          : BertForPretraining::Heads::mlm);
+  check_corpus_fits();
+  for (const Phase& phase : config_.phases()) {
+    const Capacity needed = phase_capacity(phase);
+    capacity_.tokens = std::max(capacity_.tokens, needed.tokens);
+    capacity_.sequences = std::max(capacity_.sequences, needed.sequences);
+    capacity_.masked = std::max(capacity_.masked, needed.masked);
+    capacity_.max_seqlen = std::max(capacity_.max_seqlen, needed.max_seqlen);
+  }
+
+  Device& device = *backend_.device;
+  model_->allocate(device, *backend_.ops, capacity_, /*with_gradients=*/true);
+  memory_ = std::make_unique<DeviceBatch>(device, capacity_, model_->has_nsp());
+  const Tensor& values = model_->parameters().values();
+  moment_memory_ = DeviceBuffer(device, 2 * values.bytes());
+  device.fill_zero(moment_memory_.data(), moment_memory_.bytes());
+  const Tensor both(moment_memory_.data(), values.dtype(), {2 * values.numel()});
+  moments_ = {both.slice(0, values.numel()), both.slice(values.numel(), values.numel())};
+  step_memory_ = DeviceBuffer(device, sizeof(StepScalars));
+  scalars_ = static_cast<StepScalars*>(step_memory_.data());
+
+  model_->parameters().initialize(model_->config(), config_.seed);
+  if (config_.model.init_from) {
+    load_parameters(SafetensorsFile(fs::path(*config_.model.init_from) / "model.safetensors"),
+                    model_->parameters(), /*missing_heads_ok=*/true);
+  }
+  state_.seed = config_.seed;
+  state_.precision =
+      precision_name(config_.runtime.precision == Precision::automatic ? Precision::fp32
+                                                                       : config_.runtime.precision);
+  state_.world_size = communicator_.size();
+  state_.threads = backend_.threads;
+  state_.corpus = corpus_->fingerprint();
+  if (!options_.dry_run) open_run_directory();
+}
+
+Pretrainer::~Pretrainer() = default;
+
+// --- Opening ------------------------------------------------------------------------------------
+
+DatasetOptions Pretrainer::dataset_options(std::int64_t sequence_length, std::uint64_t seed) const {
+  return {.sampling = config_.data.sampling,
+          .sequence_length = sequence_length,
+          .next_sentence = config_.objective.next_sentence,
+          .masking = {.masking = config_.objective.masking,
+                      .fraction = config_.objective.mask_fraction,
+                      .max_predictions = config_.objective.max_predictions.value_or(0)},
+          .seed = seed};
+}
+
+Capacity Pretrainer::phase_capacity(const Phase& phase) const {
+  const std::int64_t ranks = communicator_.size();
+  Capacity capacity;
+  capacity.max_seqlen = phase.sequence_length;
+  capacity.sequences = (phase.batch_size + ranks - 1) / ranks;
+  const std::int64_t step_tokens = capacity.sequences * phase.sequence_length;
+  const std::int64_t wanted = phase.micro_batch_tokens.value_or(
+      std::min(step_tokens, std::max(kAutoMicroBatchTokens, phase.sequence_length)));
+  if (wanted < phase.sequence_length) {
+    throw_input_error("{} is {}, expected room for one sequence of {} tokens at least",
+                      config_.where("train.micro_batch_tokens"), wanted, phase.sequence_length);
+  }
+  capacity.tokens = std::min(wanted, step_tokens);
+  // Each sequence rounds its number of predictions up by one at most.
+  capacity.masked = std::min(
+      capacity.tokens, static_cast<std::int64_t>(std::ceil(config_.objective.mask_fraction *
+                                                           static_cast<double>(capacity.tokens))) +
+                           capacity.sequences);
+  return capacity;
+}
+
+void Pretrainer::check_corpus_fits() const {
+  for (const Phase& phase : config_.phases()) {
+    for (const Part part : {Part::train, Part::validation}) {
+      const PretrainingDataset dataset(corpus_, part, dataset_options(phase.sequence_length, 0));
+      (void)dataset;
+    }
+  }
+}
+
+void Pretrainer::open_run_directory() {
+  const fs::path run_dir = config_.run_dir;
+  const fs::path checkpoints = run_dir / "checkpoints";
+  std::string resume;  // decided by rank 0 for all
+  if (communicator_.is_root()) {
+    const bool used = fs::is_directory(run_dir) && !fs::is_empty(run_dir);
+    if (fs::exists(run_dir) && !fs::is_directory(run_dir)) {
+      throw_input_error("run_dir: {} is not a folder", run_dir.string());
+    }
+    if (!options_.resume && used) {
+      throw_input_error(
+          "run_dir: {} is not empty; resume it with --resume auto, or name another folder",
+          run_dir.string());
+    }
+    if (options_.resume && *options_.resume == "auto") {
+      const auto newest = newest_checkpoint(checkpoints, [](const std::string& damage) {
+        std::fprintf(stderr, "warning: %s; looking for an older checkpoint\n", damage.c_str());
+      });
+      if (newest) resume = newest->string();
+    } else if (options_.resume) {
+      resume = *options_.resume;
+      verify_checkpoint(resume);
+    }
+    try {
+      make_directories(checkpoints);
+      write_file_atomic(run_dir / "config.yaml", config_to_yaml(config_));
+    } catch (const RuntimeError& error) {
+      throw_input_error("run_dir: {}", error.what());
+    }
+  }
+  communicator_.broadcast(resume);
+  if (!resume.empty()) resume_from(resume);
+  if (communicator_.is_root()) {
+    log_ = std::make_unique<RunLog>(run_dir, state_.step, config_.train.max_steps,
+                                    config_.logging.tensorboard);
+  }
+}
+
+void Pretrainer::resume_from(const fs::path& checkpoint) {
+  const ModelDescription found = describe_model(checkpoint);
+  BertConfig comparable = found.config;
+  comparable.init = model_->config().init;  // not part of config.json
+  if (!(comparable == model_->config()) ||
+      (found.heads == BertForPretraining::Heads::mlm_and_nsp) != model_->has_nsp()) {
+    throw_input_error(
+        "{} holds another model than the configuration describes; resume with the configuration "
+        "the run was started with ({}/config.yaml)",
+        checkpoint.string(), config_.run_dir);
+  }
+  const TrainerState now = state_;
+  state_ = load_checkpoint(checkpoint, *model_, moments_);
+  const auto differs = [&](const std::string& what, const auto& was, const auto& is) {
+    throw_input_error("{} was trained with {} {}, this run has {}", checkpoint.string(), what, was,
+                      is);
+  };
+  if (state_.corpus != now.corpus) differs("the corpus", state_.corpus, now.corpus);
+  if (state_.seed != now.seed) differs("seed", state_.seed, now.seed);
+  if (state_.precision != now.precision) differs("precision", state_.precision, now.precision);
+  if (communicator_.is_root() &&
+      (state_.world_size != now.world_size || state_.threads != now.threads)) {
+    std::fprintf(stderr,
+                 "warning: %s was written by %lld rank(s) of %lld thread(s), this run has %lld of "
+                 "%lld: sums are rounded in another order, so it goes on equally well but not bit "
+                 "for bit\n",
+                 checkpoint.c_str(), static_cast<long long>(state_.world_size),
+                 static_cast<long long>(state_.threads), static_cast<long long>(now.world_size),
+                 static_cast<long long>(now.threads));
+  }
+  state_.world_size = now.world_size;
+  state_.threads = now.threads;
+}
+
+void Pretrainer::start_phase(std::int64_t step) {
+  phase_ = config_.phase_at(step);
+  // Sequences seen before this phase: its batches go on from there.
+  std::uint64_t seen = 0;
+  for (const Phase& phase : config_.phases()) {
+    if (phase.first_step >= phase_.first_step) break;
+    seen += static_cast<std::uint64_t>((phase.end_step - phase.first_step) * phase.batch_size);
+  }
+  const auto training = std::make_shared<const PretrainingDataset>(
+      corpus_, Part::train, dataset_options(phase_.sequence_length, config_.seed));
+  validation_ = std::make_shared<const PretrainingDataset>(
+      corpus_, Part::validation, dataset_options(phase_.sequence_length, kValidationSeed));
+  loader_ = std::make_unique<DataLoader>(
+      training, LoaderOptions{.batch_size = phase_.batch_size,
+                              .rank = communicator_.rank(),
+                              .world_size = communicator_.size(),
+                              .limits = {.tokens = phase_capacity(phase_).tokens,
+                                         .sequences = capacity_.sequences,
+                                         .masked = capacity_.masked},
+                              .sequences_before = seen,
+                              .steps_before = static_cast<std::uint64_t>(phase_.first_step),
+                              .first_step = static_cast<std::uint64_t>(step),
+                              .end_step = static_cast<std::uint64_t>(phase_.end_step),
+                              .threads = static_cast<int>(config_.data.threads),
+                              .prefetch_steps = static_cast<int>(config_.data.prefetch)});
+}
+
+std::string Pretrainer::banner() const {
+  const ParameterStore& store = model_->parameters();
+  const BertConfig& bert = model_->config();
+  const auto& counts = corpus_->manifest().parts;
+  const Phase first = config_.phase_at(0);
+  const PretrainingDataset training(corpus_, Part::train,
+                                    dataset_options(first.sequence_length, config_.seed));
+  std::string text;
+  text +=
+      fmt::format("model       {} layers of {}, {} heads, vocabulary {}, {}-LN, {} parameters\n",
+                  bert.num_hidden_layers, bert.hidden_size, bert.num_attention_heads,
+                  bert.vocab_size, layer_norm_name(bert.layer_norm), store.num_parameters());
+  text += fmt::format("corpus      {}: {} + {} documents, {} + {} tokens (training + validation)\n",
+                      corpus_->folder().string(), counts[0].documents, counts[1].documents,
+                      counts[0].tokens, counts[1].tokens);
+  text += fmt::format(
+      "batches     {} sequences of up to {} tokens a step, {} steps an epoch, "
+      "micro-batches of up to {} tokens on each of {} rank(s)\n",
+      first.batch_size, first.sequence_length,
+      training.num_samples() / static_cast<std::uint64_t>(first.batch_size), capacity_.tokens,
+      communicator_.size());
+  text += fmt::format("memory      parameters {}, gradients {}, moments {}, activations {}\n",
+                      megabytes(store.values().bytes()), megabytes(store.gradients().bytes()),
+                      megabytes(moment_memory_.bytes()), megabytes(model_->activation_bytes()));
+  text += fmt::format("computing   {}; ranks: {}\n", backend_.description(), communicator_.name());
+  text += fmt::format("run         {} steps into {}", config_.train.max_steps, config_.run_dir);
+  if (state_.step > 0) text += fmt::format(", resumed at step {}", state_.step);
+  return text;
+}
+
+// --- Training -----------------------------------------------------------------------------------
+
+void Pretrainer::run() {
+  if (communicator_.is_root() && options_.dry_run) std::printf("%s\n", banner().c_str());
+  if (options_.dry_run) return;
+  say(banner());
+  if (options_.dump_batches && state_.step == 0) save();
+  if (state_.step >= config_.train.max_steps) {
+    say(fmt::format("nothing to do: step {} of {} is done", state_.step, config_.train.max_steps));
+    return;
+  }
+
+  using Clock = std::chrono::steady_clock;
+  start_phase(state_.step);
+  auto last = Clock::now();
+  bool go_on = true;
+  while (go_on && state_.step < config_.train.max_steps) {
+    if (state_.step == phase_.end_step) start_phase(state_.step);
+    std::optional<StepBatches> batches = loader_->next();
+    BERT_CHECK(batches.has_value());
+    if (options_.dump_batches) dump(*batches);
+    const StepResult result = train_step(*batches);
+    ++state_.step;
+
+    const auto now = Clock::now();
+    const double seconds = std::chrono::duration<double>(now - std::exchange(last, now)).count();
+    log_step(result, static_cast<double>(result.tokens) / seconds);
+    const bool at_end = state_.step == config_.train.max_steps;
+    const auto due = [&](std::int64_t every) {
+      return at_end || (every > 0 && state_.step % every == 0);
+    };
+    const bool evaluates = due(config_.evaluation.every_steps);
+    if (evaluates) go_on = evaluate_and_report();
+    const bool saves = due(config_.checkpoint.every_steps) || !go_on;
+    if (saves) save();
+    if (evaluates || saves) last = Clock::now();
+  }
+  if (log_) log_->progress().finish();
+}
+
+Pretrainer::StepResult Pretrainer::train_step(StepBatches& batches) {
+  Device& device = *backend_.device;
+  Ops& ops = *backend_.ops;
+
+  // The loss is a mean over the masked tokens of the whole step: counted before the first forward.
+  std::vector<std::int64_t> totals{batches.masked, batches.tokens};
+  communicator_.all_reduce_sum(totals);
+  StepResult result;
+  result.masked = totals[0];
+  result.tokens = totals[1];
+  result.learning_rate = schedule_.at(state_.step);
+
+  StepScalars scalars;
+  scalars.loss.mlm_scale = result.masked > 0 ? 1.0 / static_cast<double>(result.masked) : 0.0;
+  scalars.loss.nsp_scale = 1.0 / static_cast<double>(batches.global_sequences);
+  scalars.adamw.learning_rate = result.learning_rate;
+  if (config_.optimizer.bias_correction) {
+    // Updates that were skipped left the moments alone and do not count.
+    const auto t = static_cast<double>(state_.step - state_.skipped + 1);
+    scalars.adamw.bias_correction1 = 1.0 - std::pow(config_.optimizer.beta1, t);
+    scalars.adamw.bias_correction2 = 1.0 - std::pow(config_.optimizer.beta2, t);
+  }
+  scalars.dropout = {config_.seed, static_cast<std::uint32_t>(state_.step)};
+  device.copy_from_host(scalars_, &scalars, sizeof scalars);
+
+  ParameterStore& store = model_->parameters();
+  ops.zero(store.gradients());
+  for (const Batch& batch : batches.micro_batches) {
+    const PretrainingInput& input = memory_->upload(batch);
+    model_->forward(input, &scalars_->dropout);
+    model_->loss(input, &scalars_->loss, /*with_gradients=*/true);
+    model_->backward(input);
+  }
+  communicator_.all_reduce_sum(store.gradients());
+  ops.gradient_norm({.gradients = store.gradients(),
+                     .max_norm = config_.optimizer.max_grad_norm,
+                     .result = &scalars_->gradient});
+  ops.adamw({.parameters = store.values(),
+             .gradients = store.gradients(),
+             .m = moments_.m,
+             .v = moments_.v,
+             .decays = store.decays(),
+             .beta1 = config_.optimizer.beta1,
+             .beta2 = config_.optimizer.beta2,
+             .epsilon = config_.optimizer.epsilon,
+             .weight_decay = config_.optimizer.weight_decay,
+             .step = &scalars_->adamw,
+             .norm = &scalars_->gradient});
+
+  device.copy_to_host(&scalars, scalars_, sizeof scalars);
+  double losses[2] = {scalars.loss.mlm.loss, scalars.loss.nsp.loss};
+  communicator_.all_reduce_sum(Tensor(losses, DType::f64, {2}));
+  result.mlm_loss = losses[0] * scalars.loss.mlm_scale;
+  result.nsp_loss = model_->has_nsp() ? losses[1] * scalars.loss.nsp_scale : 0.0;
+  result.loss = result.mlm_loss + result.nsp_loss;
+  result.gradient = scalars.gradient;
+  if (result.gradient.nonfinite != 0) ++state_.skipped;
+  return result;
+}
+
+void Pretrainer::log_step(const StepResult& result, double tokens_per_second) {
+  if (!log_) return;
+  if (result.gradient.nonfinite != 0) {
+    log_->message(
+        fmt::format("warning: step {}: {} elements of the gradient are not finite; the "
+                    "update was skipped",
+                    state_.step, result.gradient.nonfinite));
+  }
+  log_->progress().update(state_.step, result.mlm_loss, result.learning_rate, tokens_per_second);
+  const std::int64_t every = config_.logging.every_steps;
+  if (state_.step % every != 0 && state_.step != config_.train.max_steps) return;
+  ordered_json record;
+  record["step"] = state_.step;
+  record["loss"] = result.loss;
+  record["mlm_loss"] = result.mlm_loss;
+  if (model_->has_nsp()) record["nsp_loss"] = result.nsp_loss;
+  record["learning_rate"] = result.learning_rate;
+  record["grad_norm"] = result.gradient.norm;
+  record["tokens_per_second"] = tokens_per_second;
+  record["masked_tokens"] = result.masked;
+  log_->metrics(record, "train");
+}
+
+bool Pretrainer::evaluate_and_report() {
+  const EvaluationResult result =
+      evaluate(*model_, *backend_.device, *memory_, validation_, phase_.batch_size,
+               config_.evaluation.max_batches, communicator_);
+  const bool best = result.loss() < state_.best_loss;
+  if (best) {
+    state_.best_loss = result.loss();
+    state_.best_step = state_.step;
+  }
+  state_.evaluations_since_best = best ? 0 : state_.evaluations_since_best + 1;
+  const std::int64_t patience = config_.evaluation.patience;
+  const bool stop = patience > 0 && state_.evaluations_since_best >= patience;
+  if (!log_) return !stop;
+
+  ordered_json record;
+  record["step"] = state_.step;
+  record["val_loss"] = result.loss();
+  record["val_perplexity"] = result.perplexity();
+  record["val_accuracy"] = result.accuracy();
+  if (model_->has_nsp()) {
+    record["val_nsp_loss"] = result.nsp_loss();
+    record["val_nsp_accuracy"] = result.nsp_accuracy();
+  }
+  log_->metrics(record, "validation");
+  log_->message(fmt::format(
+      "step {}: validation loss {:.4f}, perplexity {:.2f}, accuracy {:.1f} %{}", state_.step,
+      result.loss(), result.perplexity(), 100.0 * result.accuracy(), best ? " (best)" : ""));
+  report_samples();
+  if (stop) {
+    log_->message(
+        fmt::format("stopping: no better validation loss than step {}'s in {} evaluations",
+                    state_.best_step, patience));
+  }
+  return !stop;
+}
+
+void Pretrainer::report_samples() {
+  const auto wanted = std::min<std::int64_t>(
+      {config_.evaluation.samples, capacity_.sequences, capacity_.tokens / phase_.sequence_length,
+       static_cast<std::int64_t>(validation_->num_samples())});
+  if (wanted <= 0) return;
+  const StepBatches step =
+      make_step(*validation_, {.batch_size = wanted, .in_order = true, .end_step = 1}, 0);
+  const Batch& batch = step.micro_batches.front();
+  const auto predictions = predict_masked(*model_, *backend_.device, *memory_, batch, 1);
+  std::string markdown = "| text | masked | predicted |\n|---|---|---|\n";
+  for (std::int64_t b = 0; b < wanted; ++b) {
+    const std::string predicted = show_predictions(*tokenizer_, batch, predictions, b);
+    if (b == 0) log_->message("  e.g. " + predicted);
+    markdown += fmt::format("| {} | {} | {} |\n", show_original(*tokenizer_, batch, b),
+                            show_masked(*tokenizer_, batch, b), predicted);
+  }
+  log_->text("validation/predictions", markdown, state_.step);
+}
+
+void Pretrainer::save() {
+  if (communicator_.is_root()) {
+    const fs::path folder = fs::path(config_.run_dir) / "checkpoints";
+    save_checkpoint(folder, state_, *model_, moments_, *tokenizer_);
+    prune_checkpoints(folder, config_.checkpoint.keep);
+  }
+  communicator_.barrier();
+}
+
+void Pretrainer::dump(const StepBatches& batches) {
+  std::ofstream out(*options_.dump_batches, std::ios::app);
+  for (const Batch& batch : batches.micro_batches) {
+    ordered_json record;
+    record["step"] = state_.step;
+    record["input_ids"] = batch.input_ids;
+    record["position_ids"] = batch.position_ids;
+    record["token_type_ids"] = batch.token_type_ids;
+    record["cu_seqlens"] = batch.cu_seqlens;
+    record["sequence_index"] = batch.sequence_index;
+    record["masked_rows"] = batch.masked_rows;
+    record["masked_targets"] = batch.masked_targets;
+    record["nsp_labels"] = batch.nsp_labels;
+    out << record.dump() << '\n';
+  }
+  if (!out.flush()) throw_runtime_error("cannot write {}", *options_.dump_batches);
+}
+
+void Pretrainer::say(const std::string& line) {
+  if (log_) log_->message(line);
+}
+
+}  // namespace bert

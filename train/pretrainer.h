@@ -1,0 +1,92 @@
+// Pretrainer: the training run. Reads top to bottom as what happens: open what the configuration
+// names, check it, make or resume the run directory, then step, evaluate, save.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "data/corpus.h"
+#include "data/data_loader.h"
+#include "model/bert_for_pretraining.h"
+#include "runtime/communicator.h"
+#include "train/backend.h"
+#include "train/checkpoint.h"
+#include "train/config.h"
+#include "train/device_batch.h"
+#include "train/evaluator.h"
+#include "train/run_log.h"
+
+namespace bert {
+
+struct PretrainerOptions {
+  // "auto": the newest valid checkpoint of the run directory, or a fresh start. Otherwise the
+  // folder of one checkpoint. Absent: the run directory must be empty.
+  std::optional<std::string> resume;
+  bool dry_run = false;  // check everything, print the plan, change nothing
+  // Development: write each micro-batch as a JSON line to this file, and the fresh weights as a
+  // checkpoint of step 0, so that another implementation can train on the very same data.
+  std::optional<std::string> dump_batches;
+};
+
+class Pretrainer {
+ public:
+  // Opens and checks everything; InputError before anything is written.
+  Pretrainer(Config config, PretrainerOptions options, Communicator& communicator);
+  ~Pretrainer();
+
+  // What will be run, for people: sizes, memory, steps.
+  std::string banner() const;
+  // Trains to the end (or does nothing under dry_run).
+  void run();
+
+ private:
+  struct StepResult {
+    double loss = 0.0, mlm_loss = 0.0, nsp_loss = 0.0;
+    GradientNorm gradient;
+    double learning_rate = 0.0;
+    std::int64_t tokens = 0, masked = 0;  // over all ranks
+  };
+
+  // Opening.
+  DatasetOptions dataset_options(std::int64_t sequence_length, std::uint64_t seed) const;
+  Capacity phase_capacity(const Phase& phase) const;
+  void check_corpus_fits() const;
+  void open_run_directory();
+  void resume_from(const std::filesystem::path& checkpoint);
+  void start_phase(std::int64_t step);
+
+  // Training.
+  StepResult train_step(StepBatches& batches);
+  void log_step(const StepResult& result, double tokens_per_second);
+  bool evaluate_and_report();  // whether to go on
+  void report_samples();
+  void save();
+  void dump(const StepBatches& batches);
+  void say(const std::string& line);  // rank 0: to the terminal and log.txt
+
+  Config config_;
+  PretrainerOptions options_;
+  Communicator& communicator_;
+  Backend backend_;
+  std::shared_ptr<const Corpus> corpus_;
+  std::unique_ptr<Tokenizer> tokenizer_;
+  std::unique_ptr<BertForPretraining> model_;
+  LrSchedule schedule_;
+  Capacity capacity_;
+  std::unique_ptr<DeviceBatch> memory_;
+  DeviceBuffer moment_memory_, step_memory_;
+  Moments moments_;
+  struct StepScalars;               // what lies in step_memory_
+  StepScalars* scalars_ = nullptr;  // device memory
+
+  TrainerState state_;
+  Phase phase_;
+  std::shared_ptr<const PretrainingDataset> validation_;
+  std::unique_ptr<DataLoader> loader_;
+  std::unique_ptr<RunLog> log_;  // rank 0 of a real run
+};
+
+}  // namespace bert
