@@ -1,0 +1,105 @@
+// Every backend's whole model against the f64 reference, at a size where blocks, tiles and threads
+// are at work.
+#include <gtest/gtest.h>
+
+#include "tests/model/model_fixture.h"
+
+namespace bert::test {
+namespace {
+
+struct Param {
+  LayerNormPlacement layer_norm;
+  BackendEntry backend;
+};
+
+class ModelOnBackend : public ::testing::TestWithParam<Param> {
+ protected:
+  BertConfig config() const {
+    BertConfig c;
+    c.vocab_size = 1003;
+    c.hidden_size = 128;
+    c.num_hidden_layers = 2;
+    c.num_attention_heads = 2;
+    c.intermediate_size = 512;
+    c.max_position_embeddings = 128;
+    c.initializer_range = 0.05;  // attention that is not nearly uniform
+    c.layer_norm = GetParam().layer_norm;
+    return c;
+  }
+};
+
+constexpr DropoutKey kKey{42, 1000};
+
+// Weights are drawn in f32 and are the same on both sides.
+ModelResults results_of(const BertConfig& config, const std::function<Backend()>& backend,
+                        const HostBatch& batch, std::optional<DropoutKey> key) {
+  constexpr auto heads = BertForPretraining::Heads::mlm_and_nsp;
+  ModelRun run(config, heads, backend, batch.exact_capacity());
+  ParameterStore& store = run.model().parameters();
+  store.initialize(config, 11);
+  for (const Parameter& parameter : store.parameters()) {
+    std::vector<double> values = store.read(parameter.value);
+    for (double& value : values) value = static_cast<float>(value);
+    store.write(parameter.value, values);
+  }
+  return run.step({batch}, key);
+}
+
+TEST_P(ModelOnBackend, AgreesWithTheReference) {
+  const HostBatch batch = random_batch("model_on_backend", config(), {63, 1, 97, 7, 40}, 6);
+  const ModelResults expected = results_of(config(), reference_backend, batch, kKey);
+  const ModelResults results = results_of(config(), GetParam().backend.make, batch, kKey);
+
+  EXPECT_NEAR(results.loss, expected.loss, 1e-5 * expected.loss);
+  EXPECT_EQ(results.mlm.count, expected.mlm.count);
+  for (std::size_t l = 0; l < expected.hidden_states.size(); ++l) {
+    EXPECT_LE(relative_error(results.hidden_states[l], expected.hidden_states[l]), 1e-5) << l;
+  }
+  EXPECT_LE(relative_error(results.mlm_logits, expected.mlm_logits), 1e-5);
+  EXPECT_LE(relative_error(results.nsp_logits, expected.nsp_logits), 1e-5);
+  double largest_of_all = 0.0;
+  for (const auto& [name, gradient] : expected.gradients) {
+    largest_of_all = std::max(largest_of_all, largest(gradient));
+  }
+  for (const auto& [name, gradient] : expected.gradients) {
+    // The gradient of a key's bias is zero: rounding on the scale of the others is left.
+    const double scale = name.ends_with("key.bias") ? largest_of_all : 0.0;
+    EXPECT_LE(relative_error(results.gradients.at(name), gradient, scale), 1e-4) << name;
+  }
+}
+
+TEST_P(ModelOnBackend, GivesTheSameBitsTwice) {
+  const HostBatch batch = random_batch("model_on_backend", config(), {63, 1, 97, 7, 40}, 6);
+  const ModelResults first = results_of(config(), GetParam().backend.make, batch, kKey);
+  const ModelResults second = results_of(config(), GetParam().backend.make, batch, kKey);
+  EXPECT_EQ(first.loss, second.loss);
+  EXPECT_EQ(first.gradients, second.gradients);
+}
+
+TEST_P(ModelOnBackend, DropsNothingWithoutAKey) {
+  BertConfig certain = config();
+  certain.hidden_dropout_prob = certain.attention_probs_dropout_prob = 0.0;
+  const HostBatch batch = random_batch("model_on_backend", config(), {20, 9}, 6);
+  const auto& make = GetParam().backend.make;
+  const ModelResults expected = results_of(certain, make, batch, kKey);
+  EXPECT_EQ(results_of(config(), make, batch, {}).gradients, expected.gradients);
+  EXPECT_NE(results_of(config(), make, batch, kKey).gradients, expected.gradients);
+}
+
+std::vector<Param> all_params() {
+  std::vector<Param> params;
+  for (const auto layer_norm : {LayerNormPlacement::post, LayerNormPlacement::pre}) {
+    for (const BackendEntry& backend : available_backends())
+      params.push_back({layer_norm, backend});
+  }
+  return params;
+}
+
+INSTANTIATE_TEST_SUITE_P(All, ModelOnBackend, ::testing::ValuesIn(all_params()),
+                         [](const auto& param_info) {
+                           return std::string(layer_norm_name(param_info.param.layer_norm)) +
+                                  "_on_" + param_info.param.backend.name;
+                         });
+
+}  // namespace
+}  // namespace bert::test
