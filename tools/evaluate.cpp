@@ -1,0 +1,162 @@
+// evaluate: how well a checkpoint predicts text it has not seen, beside knowing word counts only.
+#include <algorithm>
+#include <cmath>
+#include <iostream>
+#include <memory>
+#include <optional>
+#include <string>
+
+#include <nlohmann/json.hpp>
+
+#include "data/pretraining_dataset.h"
+#include "kernels/cpu/openmp_wait.h"
+#include "model/model_files.h"
+#include "runtime/communicator.h"
+#include "tools/command_line.h"
+#include "train/evaluator.h"
+#include "train/inference_session.h"
+
+namespace {
+
+using bert::EvaluationResult;
+using Json = nlohmann::ordered_json;
+
+struct Arguments {
+  std::string checkpoint, data;
+  std::int64_t batch_size = 32, max_batches = 0;
+  std::optional<std::int64_t> sequence_length;
+  std::string sampling = "sentences", masking = "whole_word";
+  std::uint64_t seed = 0;
+  bool unigram = false, json = false;
+};
+
+// The share by which a model's perplexity lies below the baseline's: 0.9 is a tenth of it.
+double below(const EvaluationResult& model, const EvaluationResult& baseline) {
+  return 1.0 - model.perplexity() / baseline.perplexity();
+}
+
+Json to_json(const EvaluationResult& result) {
+  return {{"mlm_loss", result.loss()},
+          {"perplexity", result.perplexity()},
+          {"mlm_accuracy", result.accuracy()},
+          {"masked_tokens", result.mlm.count}};
+}
+
+void print_row(const std::string& name, const EvaluationResult& result) {
+  std::cout << fmt::format("{:<9} loss {:>8.4f}   perplexity {:>10.2f}   accuracy {:>6.2f} %\n",
+                           name, result.loss(), result.perplexity(), 100.0 * result.accuracy());
+}
+
+void print(const EvaluationResult& model, const std::optional<EvaluationResult>& baseline,
+           const Arguments& arguments, std::int64_t sequence_length, bool next_sentence) {
+  std::cout << fmt::format("{} masked tokens of {} (validation part, sequences of up to {})\n",
+                           model.mlm.count, arguments.data, sequence_length);
+  print_row("model", model);
+  if (baseline) print_row("unigram", *baseline);
+  if (next_sentence) {
+    std::cout << fmt::format("next sentence: loss {:.4f}, accuracy {:.2f} % of {} pairs\n",
+                             model.nsp_loss(), 100.0 * model.nsp_accuracy(), model.nsp.count);
+  }
+  if (baseline) {
+    const double share = 100.0 * below(model, *baseline);
+    std::cout << fmt::format("the model's perplexity is {:.1f} % {} the unigram perplexity\n",
+                             std::abs(share), share < 0 ? "above" : "below");
+  }
+}
+
+int run(const Arguments& arguments) {
+  const bert::ModelDescription description = bert::describe_model(arguments.checkpoint);
+  const std::int64_t longest = description.config.max_position_embeddings;
+  const std::int64_t length =
+      arguments.sequence_length.value_or(std::min<std::int64_t>(128, longest));
+  if (length > longest) {
+    bert::throw_input_error("--sequence-length {}: the model of {} takes at most {} tokens", length,
+                            arguments.checkpoint, longest);
+  }
+  const auto corpus = std::make_shared<const bert::Corpus>(arguments.data);
+  bert::DatasetOptions options;
+  options.sampling = bert::parse_sampling(arguments.sampling);
+  options.sequence_length = length;
+  options.next_sentence = description.heads == bert::BertForPretraining::Heads::mlm_and_nsp;
+  options.masking.masking = bert::parse_masking(arguments.masking);
+  options.seed = arguments.seed;
+  const auto validation =
+      std::make_shared<const bert::PretrainingDataset>(corpus, bert::Part::validation, options);
+
+  // Micro-batches of about 4096 tokens: larger ones are no faster on a processor.
+  const std::int64_t sequences =
+      std::clamp<std::int64_t>(4096 / length, 1, std::min<std::int64_t>(arguments.batch_size, 64));
+  const bert::Capacity capacity{.tokens = sequences * length,
+                                .sequences = sequences,
+                                .masked = sequences * validation->masker().num_predictions(length),
+                                .max_seqlen = length};
+  bert::InferenceSession session(arguments.checkpoint, bert::make_backend(), capacity);
+  corpus->check_tokenizer(session.tokenizer());
+
+  const auto communicator = bert::make_local_communicator();
+  const EvaluationResult model =
+      bert::evaluate(session.model(), *session.backend().device, session.memory(), validation,
+                     arguments.batch_size, arguments.max_batches, *communicator);
+  std::optional<EvaluationResult> baseline;
+  if (arguments.unigram) {
+    const bert::PretrainingDataset training(corpus, bert::Part::train, options);
+    baseline =
+        bert::evaluate_unigram(training, *validation, arguments.batch_size, arguments.max_batches);
+  }
+  if (model.mlm.count == 0) {
+    bert::throw_input_error("{}: nothing is masked in these samples of its validation part",
+                            arguments.data);
+  }
+  if (!arguments.json) {
+    print(model, baseline, arguments, length, options.next_sentence);
+    return 0;
+  }
+  Json answer = to_json(model);
+  answer["sequence_length"] = length;
+  if (options.next_sentence) {
+    answer["nsp_loss"] = model.nsp_loss();
+    answer["nsp_accuracy"] = model.nsp_accuracy();
+    answer["sequences"] = model.nsp.count;
+  }
+  if (baseline) {
+    answer["unigram"] = to_json(*baseline);
+    answer["perplexity_below_unigram"] = below(model, *baseline);
+  }
+  std::cout << answer.dump(2) << '\n';
+  return 0;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  bert::cpu::limit_openmp_spinning(argv);
+  return bert::run_program([&] {
+    CLI::App app{
+        "Measures a model on the validation part of a corpus: loss, perplexity and accuracy on "
+        "masked tokens, the masks being the same every time. Weighs every masked token the same.",
+        "evaluate"};
+    Arguments arguments;
+    app.add_option("--checkpoint", arguments.checkpoint,
+                   "a folder with config.json, model.safetensors and tokenizer files")
+        ->required();
+    app.add_option("--data", arguments.data, "a corpus made by prepare_corpus")->required();
+    app.add_flag("--unigram", arguments.unigram,
+                 "also measure predicting by the training part's token frequencies, on the same "
+                 "masked tokens");
+    app.add_option("--max-batches", arguments.max_batches, "stop after so many; 0: everything")
+        ->check(CLI::Range(std::int64_t{0}, std::int64_t{1} << 40))
+        ->capture_default_str();
+    app.add_option("--batch-size", arguments.batch_size, "sequences in a batch")
+        ->check(CLI::Range(std::int64_t{1}, std::int64_t{1} << 20))
+        ->capture_default_str();
+    app.add_option("--sequence-length", arguments.sequence_length,
+                   "the longest sequence (default: 128, or what the model takes)")
+        ->check(CLI::Range(std::int64_t{8}, std::int64_t{1} << 20));
+    app.add_option("--sampling", arguments.sampling, "sentences or chunks")->capture_default_str();
+    app.add_option("--masking", arguments.masking, "whole_word or token")->capture_default_str();
+    app.add_option("--seed", arguments.seed, "of the masks")->capture_default_str();
+    app.add_flag("--json", arguments.json, "print a JSON object");
+    if (const auto done = bert::parse_command_line(app, argc, argv)) return *done;
+    return run(arguments);
+  });
+}
