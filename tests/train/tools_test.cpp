@@ -1,0 +1,397 @@
+// fill_mask, evaluate and forward as a user runs them: what they print, and exit codes.
+#include <algorithm>
+#include <cmath>
+#include <cstdio>
+#include <cstring>
+#include <optional>
+
+#include <gtest/gtest.h>
+#include <nlohmann/json.hpp>
+#include <sys/wait.h>
+
+#include "data/data_loader.h"
+#include "model/model_files.h"
+#include "tests/data/corpus_fixture.h"
+#include "train/backend.h"
+
+namespace bert {
+namespace {
+
+namespace fs = std::filesystem;
+using Json = nlohmann::json;
+
+struct Answer {
+  int exit_code = -1;
+  std::string output;  // standard output and standard error
+};
+
+Answer run(const std::string& command) {
+  Answer answer;
+  std::FILE* pipe = ::popen(("(" + command + ") 2>&1 </dev/null").c_str(), "r");
+  char buffer[4096];
+  while (const std::size_t got = std::fread(buffer, 1, sizeof buffer, pipe)) {
+    answer.output.append(buffer, got);
+  }
+  const int status = ::pclose(pipe);
+  answer.exit_code = WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+  return answer;
+}
+
+// One line beginning with "error:", exit code 2.
+void expect_refused(const Answer& answer, const std::string& part) {
+  EXPECT_EQ(answer.exit_code, 2) << answer.output;
+  EXPECT_TRUE(answer.output.starts_with("error: ")) << answer.output;
+  EXPECT_EQ(std::count(answer.output.begin(), answer.output.end(), '\n'), 1) << answer.output;
+  EXPECT_NE(answer.output.find(part), std::string::npos) << answer.output;
+}
+
+constexpr std::int32_t kVocabSize = 60;
+
+// A checkpoint of random weights whose output bias makes `favourite` certain where it is given.
+void write_checkpoint(const fs::path& folder, const Tokenizer& tokenizer,
+                      BertForPretraining::Heads heads,
+                      std::optional<std::int32_t> favourite = std::nullopt) {
+  BertConfig config;
+  config.vocab_size = kVocabSize;
+  config.hidden_size = 16;
+  config.num_hidden_layers = 2;
+  config.num_attention_heads = 2;
+  config.intermediate_size = 24;
+  config.max_position_embeddings = 40;
+  Backend backend = make_backend(Precision::fp32, 1);
+  BertForPretraining model(config, heads);
+  model.allocate(*backend.device, *backend.ops,
+                 {.tokens = 8, .sequences = 1, .masked = 1, .max_seqlen = 8}, false);
+  model.parameters().initialize(config, 3);
+  if (favourite) {
+    for (const Parameter& parameter : model.parameters().parameters()) {
+      if (parameter.name() != "cls.predictions.bias") continue;
+      std::vector<double> bias(static_cast<std::size_t>(kVocabSize));
+      bias[static_cast<std::size_t>(*favourite)] = 50.0;
+      model.parameters().write(parameter.value, bias);
+    }
+  }
+  fs::create_directories(folder);
+  save_model(folder, model, tokenizer.special().pad);
+  tokenizer.save(folder);
+}
+
+class Tools : public testing::Test {
+ protected:
+  void SetUp() override {
+    write_checkpoint(folder_ / "mlm", tokenizer_, BertForPretraining::Heads::mlm);
+    write_checkpoint(folder_ / "nsp", tokenizer_, BertForPretraining::Heads::mlm_and_nsp);
+  }
+  void write_text_corpus(const Tokenizer& tokenizer, const std::string& name) {
+    PhiloxStream random(11, 2, 0);
+    std::vector<TokenizedDocument> documents(120);
+    for (TokenizedDocument& document : documents) {
+      for (int sentence = 0; sentence < 3; ++sentence) {
+        for (std::uint32_t i = 0; i < 9; ++i) {
+          // Squared, so that low ids are common.
+          const std::uint32_t u = random.next_below(28);
+          const auto id = kNumSpecial + 2 * static_cast<std::int32_t>(u * u / 28);
+          document.ids.push_back(id);
+          document.word_starts.push_back(1);
+        }
+        document.sentence_ends.push_back(static_cast<std::uint32_t>(document.ids.size()));
+      }
+    }
+    CorpusWriterOptions options;
+    options.validation_fraction = 0.3;
+    write_corpus(folder_ / name, tokenizer, documents, options);
+  }
+  std::string path(std::string_view name) const { return (folder_ / name).string(); }
+  Answer fill_mask(const std::string& arguments, const std::string& checkpoint = "mlm") {
+    return run(fmt::format("{} --checkpoint {} {}", BERT_FILL_MASK, path(checkpoint), arguments));
+  }
+  Answer evaluate(const std::string& arguments, const std::string& checkpoint = "mlm") {
+    return run(fmt::format("{} --checkpoint {} {}", BERT_EVALUATE, path(checkpoint), arguments));
+  }
+  Answer forward(const std::string& input, const std::string& more = "",
+                 const std::string& checkpoint = "nsp") {
+    write_text(folder_ / "input.json", input);
+    return run(fmt::format("{} --checkpoint {} --input {} --output {} {}", BERT_FORWARD,
+                           path(checkpoint), path("input.json"), path("out.safetensors"), more));
+  }
+
+  TemporaryFolder folder_;
+  WordpieceTokenizer tokenizer_ = number_tokenizer(kVocabSize);
+};
+
+TEST_F(Tools, FillMaskGivesShareOfTheWholeVocabulary) {
+  const Answer answer = fill_mask("--json --top-k 60 'w5 [MASK] w7 [MASK]'");
+  ASSERT_EQ(answer.exit_code, 0) << answer.output;
+  const Json json = Json::parse(answer.output);
+  ASSERT_EQ(json.at("masks").size(), 2u);
+  for (const Json& mask : json.at("masks")) {
+    ASSERT_EQ(mask.size(), 60u);
+    double sum = 0.0, last = 1.0;
+    for (const Json& prediction : mask) {
+      const double probability = prediction.at("probability");
+      EXPECT_LE(probability, last);
+      last = probability;
+      sum += probability;
+    }
+    EXPECT_NEAR(sum, 1.0, 1e-6);
+  }
+  // Two of sixty are a small share of it, and the same two.
+  const Json few = Json::parse(fill_mask("--json --top-k 2 'w5 [MASK] w7 [MASK]'").output);
+  EXPECT_EQ(few.at("masks")[1].size(), 2u);
+  EXPECT_EQ(few.at("masks")[1][0], json.at("masks")[1][0]);
+  EXPECT_LT(few.at("masks")[1][0].at("probability"), 0.2);
+}
+
+TEST_F(Tools, FillMaskShowsThePredictionInItsPlace) {
+  write_checkpoint(folder_ / "sure", tokenizer_, BertForPretraining::Heads::mlm, 9);
+  const Answer answer = fill_mask("'w5 [MASK] w7' 'w11 w11 [MASK]'", "sure");
+  EXPECT_EQ(answer.exit_code, 0) << answer.output;
+  EXPECT_NE(answer.output.find("w5 w9[100.0%] w7"), std::string::npos) << answer.output;
+  EXPECT_NE(answer.output.find("w11 w11 w9[100.0%]"), std::string::npos) << answer.output;
+
+  const Answer piped =
+      run(fmt::format("printf 'w5 [MASK] w7\\n\\n[MASK]\\r\\n' | {} --checkpoint {} --json",
+                      BERT_FILL_MASK, path("sure")));
+  EXPECT_EQ(piped.exit_code, 0) << piped.output;
+  EXPECT_EQ(std::count(piped.output.begin(), piped.output.end(), '\n'), 2) << piped.output;
+  EXPECT_EQ(Json::parse(piped.output.substr(0, piped.output.find('\n'))).at("filled"),
+            "w5 w9[100.0%] w7");
+}
+
+TEST_F(Tools, FillMaskShowsSamples) {
+  write_text_corpus(tokenizer_, "corpus");
+  write_checkpoint(folder_ / "sure", tokenizer_, BertForPretraining::Heads::mlm, 9);
+  const Answer answer = fill_mask("--samples 3 --data " + path("corpus"), "sure");
+  EXPECT_EQ(answer.exit_code, 0) << answer.output;
+  EXPECT_NE(answer.output.find("3 of 3"), std::string::npos) << answer.output;
+  EXPECT_NE(answer.output.find("w9[100.0%]"), std::string::npos) << answer.output;
+  const Answer json = fill_mask("--json --samples 1 --data " + path("corpus"), "sure");
+  const Json sample = Json::parse(json.output);
+  EXPECT_EQ(sample.at("masks")[0].at("predictions").size(), 5u);
+  // Where the masks are filled in again with the targets, the text is as it was.
+  EXPECT_EQ(sample.at("text").get<std::string>().find("[MASK]"), std::string::npos);
+  EXPECT_NE(sample.at("masked").get<std::string>().find("[MASK]"), std::string::npos);
+}
+
+TEST_F(Tools, FillMaskRefuses) {
+  expect_refused(fill_mask("'w5 w7'"), "[MASK]");
+  expect_refused(fill_mask(""), "no text");
+  std::string longer = "[MASK]";
+  for (int i = 0; i < 38; ++i) longer += " w5";
+  expect_refused(fill_mask("'" + longer + "'"), "41 tokens");
+  EXPECT_EQ(fill_mask("'" + longer.substr(0, longer.size() - 3) + "'").exit_code, 0);
+  expect_refused(fill_mask("'[MASK]'", "nowhere"), path("nowhere"));
+  expect_refused(fill_mask("--top-k 0 '[MASK]'"), "top-k");
+  expect_refused(fill_mask("--data " + path("nowhere")), path("nowhere"));
+  expect_refused(run(std::string(BERT_FILL_MASK) + " '[MASK]'"), "--checkpoint");
+  fs::resize_file(folder_ / "mlm" / "model.safetensors", 3000);
+  expect_refused(fill_mask("'[MASK]'"), "model.safetensors");
+  write_text(folder_ / "mlm" / "config.json", "{\"vocab_size\": ");
+  expect_refused(fill_mask("'[MASK]'"), "config.json");
+}
+
+TEST_F(Tools, EvaluateAndUnigram) {
+  write_text_corpus(tokenizer_, "corpus");
+  const Answer answer = evaluate("--unigram --json --sequence-length 32 --data " + path("corpus"));
+  ASSERT_EQ(answer.exit_code, 0) << answer.output;
+  const Json json = Json::parse(answer.output);
+  EXPECT_FALSE(json.contains("nsp_accuracy"));
+
+  // The baseline by hand, over the same masked tokens.
+  const auto corpus = std::make_shared<const Corpus>(folder_ / "corpus");
+  DatasetOptions options;
+  options.sequence_length = 32;
+  const PretrainingDataset validation(corpus, Part::validation, options);
+  std::vector<double> counts(static_cast<std::size_t>(kVocabSize), 1.0);
+  double total = kVocabSize;
+  for (std::uint64_t d = 0; d < corpus->shard(Part::train).num_documents(); ++d) {
+    for (const std::int32_t id : corpus->shard(Part::train).document(d).ids) {
+      ++counts[static_cast<std::size_t>(id)];
+      ++total;
+    }
+  }
+  const auto commonest = std::max_element(counts.begin(), counts.end()) - counts.begin();
+  double loss = 0.0, correct = 0.0;
+  std::int64_t masked = 0;
+  PretrainingDataset::Scratch scratch;
+  for (std::uint64_t i = 0; i < validation.num_samples(); ++i) {
+    Batch batch;
+    validation.append(validation.plan(validation.in_order(i)), 0, batch, scratch);
+    for (const std::int32_t target : batch.masked_targets) {
+      loss -= std::log(counts[static_cast<std::size_t>(target)] / total);
+      correct += target == commonest ? 1 : 0;
+      ++masked;
+    }
+  }
+  const auto n = static_cast<double>(masked);
+  EXPECT_EQ(json.at("masked_tokens"), masked);
+  EXPECT_EQ(json.at("unigram").at("masked_tokens"), masked);
+  EXPECT_NEAR(json.at("unigram").at("mlm_loss"), loss / n, 1e-12);
+  EXPECT_NEAR(json.at("unigram").at("mlm_accuracy"), correct / n, 1e-12);
+  EXPECT_GT(json.at("unigram").at("mlm_accuracy"), 0.0);
+  EXPECT_NEAR(json.at("perplexity_below_unigram"),
+              1.0 - json.at("perplexity").get<double>() / std::exp(loss / n), 1e-9);
+  // Random weights know nothing: about the logarithm of the vocabulary.
+  EXPECT_NEAR(json.at("mlm_loss"), std::log(60.0), 0.2);
+
+  // Batches, and micro-batches with them, change nothing but rounding.
+  const Json other = Json::parse(
+      evaluate("--json --batch-size 1 --sequence-length 32 --data " + path("corpus")).output);
+  EXPECT_EQ(other.at("masked_tokens"), masked);
+  EXPECT_NEAR(other.at("mlm_loss"), json.at("mlm_loss").get<double>(), 1e-6);
+  const Json part = Json::parse(
+      evaluate("--json --unigram --batch-size 2 --max-batches 2 --sequence-length 32 --data " +
+               path("corpus"))
+          .output);
+  EXPECT_LT(part.at("masked_tokens"), masked);
+  EXPECT_EQ(part.at("masked_tokens"), part.at("unigram").at("masked_tokens"));
+
+  const Answer shown = evaluate("--unigram --data " + path("corpus"));
+  EXPECT_NE(shown.output.find("the unigram perplexity"), std::string::npos) << shown.output;
+}
+
+TEST_F(Tools, EvaluateCountsACertainModelRight) {
+  write_text_corpus(tokenizer_, "corpus");
+  // Certain of the commonest token: its accuracy is the unigram baseline's.
+  write_checkpoint(folder_ / "sure", tokenizer_, BertForPretraining::Heads::mlm, 5);
+  const Json json =
+      Json::parse(evaluate("--unigram --json --data " + path("corpus"), "sure").output);
+  EXPECT_EQ(json.at("mlm_accuracy"), json.at("unigram").at("mlm_accuracy"));
+  EXPECT_LT(json.at("perplexity_below_unigram"), -1.0);
+}
+
+TEST_F(Tools, EvaluateNextSentence) {
+  write_text_corpus(tokenizer_, "corpus");
+  const Answer answer = evaluate("--json --data " + path("corpus"), "nsp");
+  ASSERT_EQ(answer.exit_code, 0) << answer.output;
+  const Json json = Json::parse(answer.output);
+  EXPECT_GT(json.at("sequences"), 20);
+  EXPECT_NEAR(json.at("nsp_loss"), std::log(2.0), 0.1);
+}
+
+TEST_F(Tools, EvaluateRefuses) {
+  write_text_corpus(tokenizer_, "corpus");
+  expect_refused(evaluate("--data " + path("nowhere")), path("nowhere"));
+  expect_refused(evaluate("--data " + path("corpus"), "nowhere"), path("nowhere"));
+  expect_refused(evaluate(""), "--data");
+  expect_refused(evaluate("--sequence-length 41 --data " + path("corpus")), "at most 40");
+  expect_refused(evaluate("--batch-size 0 --data " + path("corpus")), "batch-size");
+  expect_refused(evaluate("--masking some --data " + path("corpus")), "some");
+  write_text_corpus(number_tokenizer(kVocabSize - 1), "other");
+  expect_refused(evaluate("--data " + path("other")), "another tokenizer");
+  expect_refused(fill_mask("--data " + path("other")), "another tokenizer");
+}
+
+TEST_F(Tools, ForwardRefuses) {
+  const std::string good = R"([{"input_ids": [2, 4, 3], "labels": [-100, 7, -100]}])";
+  EXPECT_EQ(forward(good, "--gradients").exit_code, 0);
+  EXPECT_TRUE(fs::exists(folder_ / "out.safetensors"));
+  fs::remove(folder_ / "out.safetensors");
+  expect_refused(forward("[{\"input_ids\": "), "input.json");
+  expect_refused(forward("[]"), "list of sequences");
+  expect_refused(forward("3"), "list of sequences");
+  expect_refused(forward("[3]"), "sequence 0");
+  expect_refused(forward(R"([{}])"), "input_ids");
+  expect_refused(forward(R"([{"input_ids": []}])"), "0 ids");
+  expect_refused(forward(R"([{"input_ids": [2, 60]}])"), "input_ids[1] is 60");
+  expect_refused(forward(R"([{"input_ids": [2]}, {"input_ids": [-1]}])"), "sequence 1");
+  expect_refused(forward(R"([{"input_ids": [2.5]}])"), "2.5");
+  expect_refused(forward(R"([{"input_ids": [18446744073709551615]}])"), "18446744073709551615");
+  expect_refused(forward(R"([{"input_ids": [2], "token_type_ids": [2]}])"), "token_type_ids[0]");
+  expect_refused(forward(R"([{"input_ids": [2], "token_type_ids": [0, 0]}])"), "2 token_type_ids");
+  expect_refused(forward(R"([{"input_ids": [2], "labels": [-1]}])"), "-100");
+  expect_refused(forward(R"([{"input_ids": [2], "label": [1]}])"), "unknown key label");
+  expect_refused(forward(R"([{"input_ids": [2], "next_sentence_label": 2}])"), "0 to 1");
+  expect_refused(forward(R"([{"input_ids": [2], "next_sentence_label": 1}, {"input_ids": [2]}])"),
+                 "1 of 2");
+  expect_refused(forward(R"([{"input_ids": [2], "next_sentence_label": 1}])", "", "mlm"),
+                 "no next-sentence head");
+  std::string longer = "2";
+  for (int i = 0; i < 40; ++i) longer += ", 5";
+  expect_refused(forward("[{\"input_ids\": [" + longer + "]}]"), "41 ids");
+  expect_refused(forward(good, "--precision fp8"), "precision");
+  expect_refused(forward(good, "", "nowhere"), path("nowhere"));
+  EXPECT_FALSE(fs::exists(folder_ / "out.safetensors"));
+}
+
+// --- forward against Hugging Face ---------------------------------------------------------------
+std::vector<double> read(const SafetensorsFile& file, std::string_view name) {
+  const SafetensorsTensor& tensor = file.at(name);
+  std::vector<double> values(static_cast<std::size_t>(tensor.numel()));
+  file.read(tensor, std::span<double>(values));
+  return values;
+}
+
+std::vector<std::int32_t> read_integers(const SafetensorsFile& file, std::string_view name) {
+  const SafetensorsTensor& tensor = file.at(name);
+  std::vector<std::int32_t> values(static_cast<std::size_t>(tensor.numel()));
+  std::memcpy(values.data(), tensor.data, tensor.bytes);
+  return values;
+}
+
+// The batch of a golden file as forward reads it.
+Json golden_input(const SafetensorsFile& golden) {
+  const auto ids = read_integers(golden, "input_ids");
+  const auto types = read_integers(golden, "token_type_ids");
+  const auto ends = read_integers(golden, "cu_seqlens");
+  const auto rows = read_integers(golden, "masked_rows");
+  const auto targets = read_integers(golden, "masked_targets");
+  std::vector<std::int32_t> labels(ids.size(), -100);
+  for (std::size_t m = 0; m < rows.size(); ++m) {
+    labels[static_cast<std::size_t>(rows[m])] = targets[m];
+  }
+  Json input = Json::array();
+  for (std::size_t b = 0; b + 1 < ends.size(); ++b) {
+    const auto part = [&](const std::vector<std::int32_t>& all) {
+      return std::vector<std::int32_t>(all.begin() + ends[b], all.begin() + ends[b + 1]);
+    };
+    input.push_back(
+        {{"input_ids", part(ids)}, {"token_type_ids", part(types)}, {"labels", part(labels)}});
+    if (golden.find("nsp_labels") != nullptr) {
+      input.back()["next_sentence_label"] = read_integers(golden, "nsp_labels")[b];
+    }
+  }
+  return input;
+}
+
+class ForwardGolden : public testing::TestWithParam<const char*> {};
+
+TEST_P(ForwardGolden, AgreesInEveryTensor) {
+  const SafetensorsFile golden(fs::path(BERT_GOLDENS) / (std::string(GetParam()) + ".safetensors"));
+  const TemporaryFolder folder;
+  fs::copy_file(golden.path(), folder / "model.safetensors");
+  write_text(folder / "config.json", golden.metadata().at("config"));
+  write_text(folder / "input.json", golden_input(golden).dump());
+  for (const auto& [precision, tolerance] : {std::pair{"fp64", 1e-10}, std::pair{"fp32", 2e-4}}) {
+    const fs::path output = folder / "out.safetensors";
+    const Answer answer = run(fmt::format(
+        "{} --checkpoint {} --input {} --output {} --gradients --precision {}", BERT_FORWARD,
+        folder.path().string(), (folder / "input.json").string(), output.string(), precision));
+    ASSERT_EQ(answer.exit_code, 0) << answer.output;
+    const SafetensorsFile computed(output);
+    std::size_t compared = 0;
+    for (const SafetensorsTensor& expected : golden.tensors()) {
+      if (expected.dtype != "F64") continue;  // results are, parameters and batch are not
+      ASSERT_NE(computed.find(expected.name), nullptr) << expected.name;
+      EXPECT_EQ(computed.at(expected.name).shape, expected.shape) << expected.name;
+      const std::vector<double> want = read(golden, expected.name);
+      const std::vector<double> have = read(computed, expected.name);
+      ASSERT_EQ(have.size(), want.size()) << expected.name;
+      for (std::size_t i = 0; i < want.size(); ++i) {
+        ASSERT_NEAR(have[i], want[i], tolerance * std::max(1.0, std::abs(want[i])))
+            << expected.name << " at " << i << " in " << precision;
+      }
+      ++compared;
+    }
+    EXPECT_EQ(compared, computed.tensors().size());
+    EXPECT_GT(compared, 30u);
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Goldens, ForwardGolden,
+                         testing::Values("post_gelu", "post_gelu_new", "pre_gelu", "pre_gelu_new",
+                                         "mlm_only"),
+                         [](const auto& golden) { return std::string(golden.param); });
+
+}  // namespace
+}  // namespace bert
