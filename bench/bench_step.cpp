@@ -52,7 +52,10 @@ nlohmann::ordered_json measure(const std::string& path, const Arguments& argumen
                                                 static_cast<double>(sequences * length));
   const std::unique_ptr<Device> device = make_cpu_device();
   TimedOps ops(make_cpu_ops(arguments.threads));
-  TrainingStep step(model, ops, *device, sequences, length, std::max<std::int64_t>(1, masked));
+  const auto heads = config.objective.next_sentence ? BertForPretraining::Heads::mlm_and_nsp
+                                                    : BertForPretraining::Heads::mlm;
+  TrainingStep step(model, heads, ops, *device, sequences, length,
+                    std::max<std::int64_t>(1, masked));
   step.run();  // scratch is allocated, pages are touched
 
   std::vector<double> step_seconds, product_seconds;
