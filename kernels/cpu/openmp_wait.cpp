@@ -1,6 +1,8 @@
 #include "kernels/cpu/openmp_wait.h"
 
 #include <cstdlib>
+#include <filesystem>
+#include <system_error>
 
 #include <dlfcn.h>
 #include <unistd.h>
@@ -16,7 +18,10 @@ void limit_openmp_spinning(char** argv) {
     return;
   }
   setenv("GOMP_SPINCOUNT", kSpins, 1);
-  execv("/proc/self/exe", argv);
+  // By its own path where that can be read: "exe" would be its name in ps and pkill.
+  std::error_code error;
+  const std::filesystem::path program = std::filesystem::read_symlink("/proc/self/exe", error);
+  execv(error ? "/proc/self/exe" : program.c_str(), argv);
 }
 
 }  // namespace bert::cpu
