@@ -11,8 +11,8 @@
 #include "data/pretraining_dataset.h"
 #include "kernels/cpu/openmp_wait.h"
 #include "model/model_files.h"
+#include "runtime/command_line.h"
 #include "runtime/communicator.h"
-#include "tools/command_line.h"
 #include "train/evaluator.h"
 #include "train/inference_session.h"
 

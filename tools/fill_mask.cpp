@@ -13,7 +13,7 @@
 #include "data/pretraining_dataset.h"
 #include "kernels/cpu/openmp_wait.h"
 #include "model/model_files.h"
-#include "tools/command_line.h"
+#include "runtime/command_line.h"
 #include "train/inference_session.h"
 
 namespace {

@@ -12,8 +12,8 @@
 
 #include "kernels/cpu/openmp_wait.h"
 #include "model/model_files.h"
+#include "runtime/command_line.h"
 #include "runtime/file.h"
-#include "tools/command_line.h"
 #include "train/backend.h"
 #include "train/device_batch.h"
 

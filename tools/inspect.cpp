@@ -12,7 +12,7 @@
 #include "data/tokenizer.h"
 #include "model/bert_config.h"
 #include "model/safetensors.h"
-#include "tools/command_line.h"
+#include "runtime/command_line.h"
 
 namespace {
 

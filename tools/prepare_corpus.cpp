@@ -9,8 +9,8 @@
 
 #include "data/corpus_preparation.h"
 #include "data/tokenizer.h"
+#include "runtime/command_line.h"
 #include "tools/byte_progress.h"
-#include "tools/command_line.h"
 
 namespace {
 

@@ -8,8 +8,8 @@
 #include <vector>
 
 #include "kernels/cpu/openmp_wait.h"
+#include "runtime/command_line.h"
 #include "runtime/communicator.h"
-#include "tools/command_line.h"
 #include "train/config.h"
 #include "train/pretrainer.h"
 
