@@ -19,11 +19,21 @@ namespace {
 
 constexpr std::string_view kPrefix = "step_";
 constexpr std::string_view kTemporary = ".tmp";
+constexpr std::string_view kSetAside = ".set_aside";
 
 std::string digest(const fs::path& path) {
   const MappedFile file(path);
   return fmt::format("{:016x}", XXH3_64bits(file.data(), file.size()));
 }
+
+// Whatever ends the writing of a checkpoint, its unfinished folder must not fill the disk.
+struct LeftoverRemover {
+  const fs::path& temporary;
+  ~LeftoverRemover() {
+    std::error_code ignored;  // gone already once it has been renamed
+    fs::remove_all(temporary, ignored);
+  }
+};
 
 // The step of a folder named like a checkpoint.
 std::optional<std::int64_t> step_of(const fs::path& path) {
@@ -91,6 +101,7 @@ fs::path save_checkpoint(const fs::path& folder, const TrainerState& state,
                          const Tokenizer& tokenizer) {
   const fs::path target = folder / checkpoint_name(state.step);
   const fs::path temporary = target.string() + std::string(kTemporary);
+  const LeftoverRemover remover{temporary};
   std::error_code error;
   fs::remove_all(temporary, error);
   make_directories(temporary);
@@ -153,7 +164,8 @@ void verify_checkpoint(const fs::path& checkpoint) {
 
 std::optional<fs::path> newest_checkpoint(
     const fs::path& folder, const std::function<void(const std::string&)>& on_damaged) {
-  for (const fs::path& checkpoint : list_checkpoints(folder)) {
+  const std::vector<fs::path> checkpoints = list_checkpoints(folder);
+  for (const fs::path& checkpoint : checkpoints) {
     try {
       verify_checkpoint(checkpoint);
       return checkpoint;
@@ -161,7 +173,30 @@ std::optional<fs::path> newest_checkpoint(
       on_damaged(error.what());
     }
   }
+  if (!checkpoints.empty()) {
+    throw_input_error(
+        "{}: all {} checkpoints are damaged; move them away to start afresh, or name another "
+        "run_dir",
+        folder.string(), checkpoints.size());
+  }
   return std::nullopt;
+}
+
+std::vector<fs::path> set_aside_checkpoints(const fs::path& folder, std::int64_t step) {
+  std::vector<fs::path> moved;
+  for (const fs::path& checkpoint : list_checkpoints(folder)) {
+    if (*step_of(checkpoint) <= step) continue;
+    const fs::path target = checkpoint.string() + std::string(kSetAside);
+    std::error_code error;
+    fs::remove_all(target, error);
+    fs::rename(checkpoint, target, error);
+    if (error) {
+      throw_runtime_error("cannot rename {} to {}: {}", checkpoint.string(), target.string(),
+                          error.message());
+    }
+    moved.push_back(target);
+  }
+  return moved;
 }
 
 TrainerState load_checkpoint(const fs::path& checkpoint, BertForPretraining& model,

@@ -15,6 +15,7 @@
 #include <limits>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "data/tokenizer.h"
 #include "model/bert_for_pretraining.h"
@@ -57,13 +58,20 @@ std::filesystem::path save_checkpoint(const std::filesystem::path& folder,
 void verify_checkpoint(const std::filesystem::path& checkpoint);
 
 // The newest checkpoint in `folder` that verifies, if there is one; `on_damaged` is told of each
-// newer one that does not.
+// newer one that does not. InputError when there are some and none is whole: starting afresh would
+// write over what might still be saved.
 std::optional<std::filesystem::path> newest_checkpoint(
     const std::filesystem::path& folder, const std::function<void(const std::string&)>& on_damaged);
 
 // Fills parameters and moments. `checkpoint` has been verified.
 TrainerState load_checkpoint(const std::filesystem::path& checkpoint, BertForPretraining& model,
                              const Moments& moments);
+
+// Renames the checkpoints of later steps than `step`, from which a run is resumed, to
+// NAME.set_aside: they are damaged, or of a past that the run now leaves, and must neither be
+// resumed from nor count among those to keep. Gives their new names.
+std::vector<std::filesystem::path> set_aside_checkpoints(const std::filesystem::path& folder,
+                                                         std::int64_t step);
 
 // Removes all but the newest `keep` and what interrupted writes have left.
 void prune_checkpoints(const std::filesystem::path& folder, std::int64_t keep);

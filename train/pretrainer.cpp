@@ -104,6 +104,10 @@ DatasetOptions Pretrainer::dataset_options(std::int64_t sequence_length, std::ui
 
 Capacity Pretrainer::phase_capacity(const Phase& phase) const {
   const std::int64_t ranks = communicator_.size();
+  if (phase.batch_size < ranks) {
+    throw_input_error("{} is {}, less than one sequence for each of {} ranks",
+                      config_.where("train.batch_size"), phase.batch_size, ranks);
+  }
   Capacity capacity;
   capacity.max_seqlen = phase.sequence_length;
   capacity.sequences = (phase.batch_size + ranks - 1) / ranks;
@@ -155,16 +159,21 @@ void Pretrainer::open_run_directory() {
       resume = *options_.resume;
       verify_checkpoint(resume);
     }
+  }
+  communicator_.broadcast(resume);
+  if (!resume.empty()) resume_from(resume);
+  // Nothing has been written so far: what does not fit is refused with everything as it was.
+  if (communicator_.is_root()) {
     try {
       make_directories(checkpoints);
+      for (const fs::path& moved : set_aside_checkpoints(checkpoints, state_.step)) {
+        std::fprintf(stderr, "warning: going on from step %lld; a later checkpoint is now %s\n",
+                     static_cast<long long>(state_.step), moved.c_str());
+      }
       write_file_atomic(run_dir / "config.yaml", config_to_yaml(config_));
     } catch (const RuntimeError& error) {
       throw_input_error("run_dir: {}", error.what());
     }
-  }
-  communicator_.broadcast(resume);
-  if (!resume.empty()) resume_from(resume);
-  if (communicator_.is_root()) {
     log_ = std::make_unique<RunLog>(run_dir, state_.step, config_.train.max_steps,
                                     config_.logging.tensorboard);
   }

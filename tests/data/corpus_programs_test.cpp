@@ -1,35 +1,16 @@
 // prepare_corpus and inspect as a user runs them: what they print, and exit codes.
-#include <cstdio>
-
 #include <gtest/gtest.h>
 #include <nlohmann/json.hpp>
-#include <sys/wait.h>
 
 #include "model/bert_config.h"
 #include "model/safetensors.h"
 #include "tests/data/corpus_fixture.h"
+#include "tests/support/program_runner.h"
 
 namespace bert {
 namespace {
 
 namespace fs = std::filesystem;
-
-struct Answer {
-  int exit_code = -1;
-  std::string output;  // standard output and standard error
-};
-
-Answer run(const std::string& command) {
-  Answer answer;
-  std::FILE* pipe = ::popen(("(" + command + ") 2>&1 </dev/null").c_str(), "r");
-  char buffer[4096];
-  while (const std::size_t got = std::fread(buffer, 1, sizeof buffer, pipe)) {
-    answer.output.append(buffer, got);
-  }
-  const int status = ::pclose(pipe);
-  answer.exit_code = WIFEXITED(status) ? WEXITSTATUS(status) : -1;
-  return answer;
-}
 
 class CorpusPrograms : public testing::Test {
  protected:
@@ -51,13 +32,6 @@ class CorpusPrograms : public testing::Test {
     return run(fmt::format("{} {} {}", BERT_INSPECT, path.string(), more));
   }
   std::string text() { return "--input " + (folder_ / "text.txt").string(); }
-  // One line beginning with "error:", exit code 2.
-  static void expect_refused(const Answer& answer, const std::string& part) {
-    EXPECT_EQ(answer.exit_code, 2) << answer.output;
-    EXPECT_TRUE(answer.output.starts_with("error: ")) << answer.output;
-    EXPECT_EQ(std::count(answer.output.begin(), answer.output.end(), '\n'), 1) << answer.output;
-    EXPECT_NE(answer.output.find(part), std::string::npos) << answer.output;
-  }
 
   TemporaryFolder folder_;
 };

@@ -1,0 +1,140 @@
+// Data parallelism: however a step's batch is shared among ranks and micro-batches, its loss is the
+// same.
+#include <cmath>
+
+#include "tests/train/training_fixture.h"
+
+namespace bert {
+namespace {
+
+namespace fs = std::filesystem;
+
+class RanksTest : public TrainingTest {
+ protected:
+  void SetUp() override {
+    if (!mpirun_is_here()) GTEST_SKIP() << "mpirun is not installed";
+  }
+
+  // The first 20 losses of 1, 2 and 4 ranks, each with one micro-batch a step and with several,
+  // are within `tolerance`, relative, of those of one process.
+  void expect_same_losses(const Arguments& settings, double tolerance) {
+    std::vector<double> expected;
+    double worst = 0.0;
+    for (const int ranks : {0, 1, 2, 4}) {
+      for (const bool accumulate : {false, true}) {
+        // 18 sequences of at most 32 tokens: uneven among four ranks.
+        Arguments all{"train.max_steps=20", "train.batch_size=18", "checkpoint.every_steps=0",
+                      "schedule.warmup_steps=0"};
+        all.insert(all.end(), settings.begin(), settings.end());
+        if (accumulate) {
+          all.push_back(
+              fmt::format("train.micro_batch_tokens={}", 32 * 18 / 4 / std::max(1, ranks)));
+        }
+        const fs::path run_dir = folder_ / fmt::format("{}_{}", ranks, accumulate);
+        const Answer answer = ranks == 0 ? train(run_dir, all) : train_ranks(ranks, run_dir, all);
+        ASSERT_EQ(answer.exit_code, 0) << answer.output;
+        const std::vector<double> found = losses(run_dir);
+        ASSERT_EQ(found.size(), 20u);
+        if (expected.empty()) expected = found;
+        for (std::size_t step = 0; step < found.size(); ++step) {
+          const double error = std::abs(found[step] - expected[step]) / expected[step];
+          EXPECT_LE(error, tolerance) << ranks << " ranks, step " << step + 1;
+          worst = std::max(worst, error);
+        }
+      }
+    }
+    // What the gradients changed is far above the tolerance: without learning the last losses are
+    // others.
+    Arguments still{"train.max_steps=20", "train.batch_size=18", "optimizer.learning_rate=1e-9"};
+    still.insert(still.end(), settings.begin(), settings.end());
+    ASSERT_EQ(train(folder_ / "still", still).exit_code, 0);
+    EXPECT_GT(std::abs(losses(folder_ / "still").back() / expected.back() - 1.0), 1e-3);
+    std::printf("largest relative difference: %.2g\n", worst);
+    RecordProperty("worst", fmt::format("{:.2g}", worst));
+  }
+};
+
+TEST_F(RanksTest, SameLossesInDoublePrecision) {
+  expect_same_losses({"runtime.precision=fp64", "objective.next_sentence=true",
+                      "model.hidden_size=16", "evaluation.max_batches=1"},
+                     1e-12);
+}
+
+TEST_F(RanksTest, SameLossesInSinglePrecision) {
+  expect_same_losses({"model.layer_norm=post", "objective.next_sentence=true"}, 1e-5);
+}
+
+// Evaluation sums over the ranks, too.
+TEST_F(RanksTest, SameValidation) {
+  std::vector<nlohmann::json> expected;
+  for (const int ranks : {1, 2}) {
+    const fs::path run_dir = folder_ / std::to_string(ranks);
+    const Answer answer =
+        train_ranks(ranks, run_dir, {"train.max_steps=10", "evaluation.max_batches=0"});
+    ASSERT_EQ(answer.exit_code, 0) << answer.output;
+    nlohmann::json last = read_metrics(run_dir).back();
+    ASSERT_TRUE(last.contains("val_loss"));
+    if (ranks == 1) {
+      expected.push_back(last);
+    } else {
+      const double a = expected[0].at("val_loss"), b = last.at("val_loss");
+      EXPECT_NEAR(a, b, 1e-5 * a);
+      const double x = expected[0].at("val_accuracy"), y = last.at("val_accuracy");
+      EXPECT_NEAR(x, y, 2e-3);  // a tie may fall the other way
+    }
+  }
+}
+
+TEST_F(RanksTest, OnlyRankZeroWritesAndPrints) {
+  const fs::path one = folder_ / "one", two = folder_ / "two";
+  const Arguments settings{"train.max_steps=10"};
+  ASSERT_EQ(train(one, settings).exit_code, 0);
+  const Answer answer = train_ranks(2, two, settings);
+  ASSERT_EQ(answer.exit_code, 0) << answer.output;
+  const auto count = [&](const std::string& text) {
+    std::size_t n = 0;
+    for (auto at = answer.output.find(text); at != std::string::npos;
+         at = answer.output.find(text, at + 1)) {
+      ++n;
+    }
+    return n;
+  };
+  EXPECT_EQ(count("model       2 layers"), 1u) << answer.output;
+  EXPECT_EQ(count("step 10: validation loss"), 1u) << answer.output;
+  std::vector<std::string> names_one, names_two;
+  for (const auto& [name, content] : contents(one)) names_one.push_back(name);
+  for (const auto& [name, content] : contents(two)) names_two.push_back(name);
+  EXPECT_EQ(names_one, names_two);
+  EXPECT_EQ(losses(two).size(), 10u);
+}
+
+// One line that begins with "error:", mpirun's own words aside, and the exit code of the error.
+void expect_one_error(const Answer& answer, const std::string& part) {
+  EXPECT_EQ(answer.exit_code, 2) << answer.output;
+  std::size_t errors = 0;
+  for (std::size_t at = 0; at != std::string::npos; at = answer.output.find('\n', at)) {
+    if (at > 0) ++at;
+    if (answer.output.compare(at, 7, "error: ") == 0) ++errors;
+  }
+  EXPECT_EQ(errors, 1u) << answer.output;
+  EXPECT_NE(answer.output.find(part), std::string::npos) << answer.output;
+}
+
+TEST_F(RanksTest, WhatIsWrongEverywhereIsSaidOnce) {
+  expect_one_error(train_ranks(2, folder_ / "run", {"data.path=/nowhere"}), "/nowhere");
+  EXPECT_FALSE(fs::exists(folder_ / "run"));
+  expect_one_error(train_ranks(4, folder_ / "run", {"train.batch_size=3"}), "train.batch_size");
+  EXPECT_FALSE(fs::exists(folder_ / "run"));
+  expect_one_error(train_ranks(2, folder_ / "run", {"train.batch_seize=3"}), "train.batch_size");
+}
+
+// A rank that fails alone, here for its corpus, ends the others, which wait for it.
+TEST_F(RanksTest, OneFailingRankEndsAll) {
+  const std::string line =
+      "timeout 60 mpirun --allow-run-as-root --oversubscribe --bind-to none -np 1 " +
+      command(folder_ / "run") + " : -np 1 " + command(folder_ / "run", {"data.path=/nowhere"});
+  expect_one_error(run(line), "/nowhere");
+}
+
+}  // namespace
+}  // namespace bert

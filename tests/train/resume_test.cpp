@@ -1,0 +1,93 @@
+// A run that is killed and resumed ends with the bytes of one that never was.
+#include "tests/train/training_fixture.h"
+
+namespace bert {
+namespace {
+
+namespace fs = std::filesystem;
+
+class ResumeTest : public TrainingTest {
+ protected:
+  // 40 steps in one go; and killed between the checkpoint of step 20 and the end, then resumed.
+  // `ranks`: 0 without mpirun.
+  void expect_exact(int ranks, const Arguments& settings) {
+    const fs::path whole = folder_ / "whole", broken = folder_ / "broken";
+    const Answer first = ranks > 0 ? train_ranks(ranks, whole, settings) : train(whole, settings);
+    ASSERT_EQ(first.exit_code, 0) << first.output;
+
+    ASSERT_NO_FATAL_FAILURE(train_and_kill(ranks, 25, broken, settings));
+    ASSERT_TRUE(fs::exists(checkpoint_of(broken, 20)));
+    Arguments resumed = settings;
+    resumed.insert(resumed.end(), {"--resume", "auto"});
+    const Answer second = ranks > 0 ? train_ranks(ranks, broken, resumed) : train(broken, resumed);
+    ASSERT_EQ(second.exit_code, 0) << second.output;
+    EXPECT_NE(second.output.find("resumed at step 20"), std::string::npos) << second.output;
+
+    const auto expected = contents(checkpoint_of(whole, 40));
+    const auto found = contents(checkpoint_of(broken, 40));
+    ASSERT_EQ(found.size(), expected.size());
+    ASSERT_GE(found.size(), 6u);
+    for (std::size_t i = 0; i < found.size(); ++i) {
+      EXPECT_EQ(found[i].first, expected[i].first);
+      EXPECT_TRUE(found[i].second == expected[i].second) << found[i].first << " differs";
+    }
+    // The bytes of step 20 are not those of step 40: something was learned in between.
+    EXPECT_NE(read_file(checkpoint_of(broken, 20) / "model.safetensors"),
+              read_file(checkpoint_of(broken, 40) / "model.safetensors"));
+    EXPECT_EQ(comparable_metrics(broken), comparable_metrics(whole));
+    EXPECT_EQ(losses(whole).size(), 40u);
+  }
+};
+
+TEST_F(ResumeTest, DropoutAcrossAnEvaluation) { expect_exact(0, {}); }
+
+TEST_F(ResumeTest, AccumulationPostLayerNormNextSentence) {
+  expect_exact(0, {"model.layer_norm=post", "objective.next_sentence=true",
+                   "train.micro_batch_tokens=256", "evaluation.patience=5"});
+}
+
+TEST_F(ResumeTest, SeveralThreads) { expect_exact(0, {"runtime.threads=2", "data.threads=2"}); }
+
+TEST_F(ResumeTest, TwoRanks) {
+  if (!mpirun_is_here()) GTEST_SKIP() << "mpirun is not installed";
+  expect_exact(2, {"train.micro_batch_tokens=512"});
+}
+
+// The run is killed before the change of sizes at step 22, and after it, at step 25; what is
+// resumed at step 20 goes through it.
+TEST_F(ResumeTest, AcrossPhases) {
+  expect_exact(0, {"train.sequence_length=16",
+                   "train.phases=[{from: 0.55, sequence_length: 32, batch_size: 48}]"});
+}
+
+TEST_F(ResumeTest, NothingToDoAtTheEnd) {
+  const fs::path run_dir = folder_ / "run";
+  const Arguments settings{"train.max_steps=10", "schedule.warmup_steps=0"};
+  ASSERT_EQ(train(run_dir, settings).exit_code, 0);
+  const auto before = contents(run_dir / "checkpoints");
+  Arguments resumed = settings;
+  resumed.insert(resumed.end(), {"--resume", "auto"});
+  const Answer answer = train(run_dir, resumed);
+  EXPECT_EQ(answer.exit_code, 0) << answer.output;
+  EXPECT_NE(answer.output.find("nothing to do"), std::string::npos) << answer.output;
+  EXPECT_TRUE(contents(run_dir / "checkpoints") == before);
+  EXPECT_EQ(losses(run_dir).size(), 10u);
+}
+
+// `auto` in a folder without checkpoints starts afresh, also where a run died before its first.
+TEST_F(ResumeTest, AutoStartsAfresh) {
+  const fs::path whole = folder_ / "whole", broken = folder_ / "broken";
+  const Arguments settings{"train.max_steps=30", "checkpoint.every_steps=30", "--resume", "auto"};
+  ASSERT_EQ(train(whole, settings).exit_code, 0);
+  ASSERT_EQ(losses(whole).size(), 30u);
+  fs::create_directories(broken / "checkpoints" / "step_00000020.tmp");
+  write_text(broken / "checkpoints" / "step_00000020.tmp" / "config.json", "{");
+  fs::copy_file(whole / "metrics.jsonl", broken / "metrics.jsonl");
+  const Answer answer = train(broken, settings);
+  ASSERT_EQ(answer.exit_code, 0) << answer.output;
+  EXPECT_EQ(comparable_metrics(broken), comparable_metrics(whole));
+  EXPECT_FALSE(fs::exists(broken / "checkpoints" / "step_00000020.tmp"));
+}
+
+}  // namespace
+}  // namespace bert

@@ -1,0 +1,74 @@
+// Runs of the program `train` on a small corpus with a very small model.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include <gtest/gtest.h>
+#include <nlohmann/json.hpp>
+
+#include "tests/data/corpus_fixture.h"
+#include "tests/support/program_runner.h"
+
+namespace bert {
+
+// The folder that the tests of one binary share: a corpus, its tokenizer, a configuration.
+//
+// The language: 48 topics of four words; a document is one topic, and a sentence walks round its
+// words from a random one on. Knowing word frequencies only costs ln 192 = 5.26 a word; the topic
+// is seen from any neighbour (ln 4 = 1.39 left), and the place in the round from a near one.
+class TrainingWorld {
+ public:
+  static constexpr int kTopics = 48, kWordsPerTopic = 4;
+  static constexpr int kVocabulary = 5 + kTopics * kWordsPerTopic;
+
+  static const TrainingWorld& get();
+
+  const std::filesystem::path& path() const { return folder_.path(); }
+  std::filesystem::path config() const { return folder_ / "tiny.yaml"; }
+  std::filesystem::path corpus() const { return folder_ / "corpus"; }
+  std::filesystem::path tokenizer() const { return folder_ / "tokenizer"; }
+
+ private:
+  TrainingWorld();
+  TemporaryFolder folder_;
+};
+
+// A tokenizer whose words are "w0", "w1", ..., and a corpus of the language above.
+std::unique_ptr<Tokenizer> topic_tokenizer();
+void write_topic_corpus(const std::filesystem::path& folder, std::uint64_t seed);
+
+using Arguments = std::vector<std::string>;
+
+class TrainingTest : public testing::Test {
+ protected:
+  // A command line of train: `more` are overrides and options, quoted here.
+  std::string command(const std::filesystem::path& run_dir, const Arguments& more = {}) const;
+  Answer train(const std::filesystem::path& run_dir, const Arguments& more = {}) const {
+    return run(command(run_dir, more));
+  }
+  // The same under mpirun with `ranks` processes.
+  Answer train_ranks(int ranks, const std::filesystem::path& run_dir,
+                     const Arguments& more = {}) const;
+  // Starts the run and kills it with SIGKILL once metrics.jsonl tells of `step`, which must be
+  // before the last. `ranks`: 0 starts it without mpirun.
+  void train_and_kill(int ranks, std::int64_t step, const std::filesystem::path& run_dir,
+                      const Arguments& more) const;
+
+  TemporaryFolder folder_;
+};
+
+bool mpirun_is_here();
+std::vector<nlohmann::json> read_metrics(const std::filesystem::path& run_dir);
+// Without the one entry that differs from run to run.
+std::vector<nlohmann::json> comparable_metrics(const std::filesystem::path& run_dir);
+// "loss" of each step logged.
+std::vector<double> losses(const std::filesystem::path& run_dir);
+std::filesystem::path checkpoint_of(const std::filesystem::path& run_dir, std::int64_t step);
+// Names and contents of all files below a folder.
+std::vector<std::pair<std::string, std::string>> contents(const std::filesystem::path& folder);
+
+}  // namespace bert
