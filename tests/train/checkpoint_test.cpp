@@ -1,0 +1,295 @@
+// Checkpoints: what is written is read back, damage is found, and a disk that refuses leaves
+// nothing half-written.
+#include "train/checkpoint.h"
+
+#include <algorithm>
+#include <csignal>
+#include <cstring>
+#include <numeric>
+
+#include <gtest/gtest.h>
+#include <nlohmann/json.hpp>
+#include <sys/mount.h>
+#include <sys/resource.h>
+
+#include "model/safetensors.h"
+#include "tests/data/corpus_fixture.h"
+#include "train/backend.h"
+
+namespace bert {
+namespace {
+
+namespace fs = std::filesystem;
+
+// A small model of random weights with moments that are random, too.
+class Trained {
+ public:
+  explicit Trained(std::uint64_t seed) : backend_(make_backend(Precision::fp32, 1)) {
+    BertConfig config = bert_preset("bert_tiny");
+    config.vocab_size = 25;
+    config.hidden_size = 16;
+    config.num_attention_heads = 2;
+    config.intermediate_size = 24;
+    config.max_position_embeddings = 16;
+    model_ = std::make_unique<BertForPretraining>(config, BertForPretraining::Heads::mlm_and_nsp);
+    model_->allocate(*backend_.device, *backend_.ops,
+                     {.tokens = 16, .sequences = 1, .masked = 4, .max_seqlen = 16}, true);
+    model_->parameters().initialize(config, seed);
+    const Tensor& values = model_->parameters().values();
+    memory_.resize(2 * static_cast<std::size_t>(values.numel()));
+    moments_ = {Tensor(memory_.data(), DType::f32, {values.numel()}),
+                Tensor(memory_.data() + values.numel(), DType::f32, {values.numel()})};
+    if (seed == 0) return;  // moments of zero
+    // Only what belongs to a parameter: the padding between them stays zero.
+    PhiloxStream random(seed, 9, 0);
+    for (const Parameter& parameter : model_->parameters().parameters()) {
+      for (std::int64_t i = 0; i < parameter.numel(); ++i) {
+        const auto at = static_cast<std::size_t>(parameter.offset + i);
+        memory_[at] = static_cast<float>(random.next_double() - 0.5);
+        memory_[at + static_cast<std::size_t>(values.numel())] =
+            static_cast<float>(random.next_double());
+      }
+    }
+  }
+
+  BertForPretraining& model() { return *model_; }
+  const Moments& moments() const { return moments_; }
+  const std::vector<float>& moment_values() const { return memory_; }
+  std::vector<float> values() const {
+    const Tensor& values = model_->parameters().values();
+    return {values.data<float>(), values.data<float>() + values.numel()};
+  }
+  fs::path save(const fs::path& folder, const TrainerState& state) {
+    return save_checkpoint(folder, state, *model_, moments_, number_tokenizer(25));
+  }
+
+ private:
+  Backend backend_;
+  std::unique_ptr<BertForPretraining> model_;
+  std::vector<float> memory_;
+  Moments moments_;
+};
+
+TrainerState some_state(std::int64_t step) {
+  TrainerState state;
+  state.step = step;
+  state.skipped = 3;
+  state.seed = 0xFFFFFFFFFFFFFFFFu;  // more than a double can hold
+  state.precision = "fp32";
+  state.world_size = 4;
+  state.threads = 7;
+  state.corpus = "0123456789abcdef";
+  state.best_loss = 1.0 / 3.0;
+  state.best_step = 11;
+  state.evaluations_since_best = 2;
+  return state;
+}
+
+std::vector<std::string> names_in(const fs::path& folder) {
+  std::vector<std::string> names;
+  for (const auto& entry : fs::directory_iterator(folder)) {
+    names.push_back(entry.path().filename().string());
+  }
+  std::sort(names.begin(), names.end());
+  return names;
+}
+
+TEST(TrainerStateTest, RoundTrip) {
+  const TrainerState state = some_state(20);
+  const TrainerState read = TrainerState::parse(state.to_json(), "test");
+  EXPECT_EQ(read.step, 20);
+  EXPECT_EQ(read.skipped, 3);
+  EXPECT_EQ(read.seed, 0xFFFFFFFFFFFFFFFFu);
+  EXPECT_EQ(read.precision, "fp32");
+  EXPECT_EQ(read.world_size, 4);
+  EXPECT_EQ(read.threads, 7);
+  EXPECT_EQ(read.corpus, "0123456789abcdef");
+  EXPECT_EQ(read.best_loss, 1.0 / 3.0);
+  EXPECT_EQ(read.best_step, 11);
+  EXPECT_EQ(read.evaluations_since_best, 2);
+  // No evaluation yet: JSON has no infinity.
+  EXPECT_EQ(TrainerState::parse(TrainerState().to_json(), "test").best_loss,
+            std::numeric_limits<double>::infinity());
+}
+
+TEST(TrainerStateTest, RefusesWhatIsNotOne) {
+  auto json = nlohmann::json::parse(some_state(20).to_json());
+  json.erase("skipped");
+  for (const std::string& text :
+       {std::string(), std::string("[]"), std::string("{"), json.dump()}) {
+    try {
+      TrainerState::parse(text, "state.json");
+      ADD_FAILURE() << text;
+    } catch (const InputError& error) {
+      EXPECT_NE(std::string(error.what()).find("state.json"), std::string::npos);
+    }
+  }
+}
+
+TEST(Checkpoint, RoundTrip) {
+  TemporaryFolder folder;
+  Trained saved(5), loaded(0);
+  const fs::path path = saved.save(folder.path(), some_state(20));
+  EXPECT_EQ(path.filename(), "step_00000020");
+  EXPECT_NO_THROW(verify_checkpoint(path));
+  EXPECT_NE(loaded.values(), saved.values());
+  const TrainerState state = load_checkpoint(path, loaded.model(), loaded.moments());
+  EXPECT_EQ(state.step, 20);
+  EXPECT_EQ(loaded.values(), saved.values());
+  EXPECT_EQ(loaded.moment_values(), saved.moment_values());
+  EXPECT_EQ(names_in(path),
+            (std::vector<std::string>{"checksums.json", "config.json", "model.safetensors",
+                                      "optimizer.safetensors", "tokenizer_config.json",
+                                      "trainer_state.json", "vocab.txt"}));
+  // Saved again it is the same, to the byte.
+  TemporaryFolder again;
+  loaded.save(again.path(), state);
+  for (const std::string& name : names_in(path)) {
+    EXPECT_TRUE(read_file(path / name) == read_file(again / "step_00000020" / name)) << name;
+  }
+  // The moments are named like Hugging Face's tensors.
+  const SafetensorsFile optimizer(path / "optimizer.safetensors");
+  EXPECT_NE(optimizer.find("exp_avg.bert.encoder.layer.1.attention.self.key.weight"), nullptr);
+  EXPECT_NE(optimizer.find("exp_avg_sq.cls.seq_relationship.bias"), nullptr);
+}
+
+TEST(Checkpoint, EveryFileIsVerified) {
+  TemporaryFolder folder;
+  const fs::path path = Trained(5).save(folder.path(), some_state(20));
+  for (const std::string& name : names_in(path)) {
+    const std::string whole = read_file(path / name);
+    for (const std::size_t byte : {std::size_t{0}, whole.size() / 2, whole.size() - 2}) {
+      flip_bit(path / name, 8 * byte + byte % 8);
+      try {
+        verify_checkpoint(path);
+        ADD_FAILURE() << name << ", byte " << byte;
+      } catch (const InputError& error) {
+        EXPECT_NE(std::string(error.what()).find(path.string()), std::string::npos);
+      }
+      write_text(path / name, whole);
+    }
+    write_text(path / name, whole.substr(0, whole.size() / 2));
+    EXPECT_THROW(verify_checkpoint(path), InputError) << name << ", truncated";
+    fs::remove(path / name);
+    EXPECT_THROW(verify_checkpoint(path), InputError) << name << ", missing";
+    write_text(path / name, whole);
+    EXPECT_NO_THROW(verify_checkpoint(path));
+  }
+}
+
+TEST(Checkpoint, NewestThatVerifies) {
+  TemporaryFolder folder;
+  std::vector<std::string> damage;
+  const auto note = [&](const std::string& text) { damage.push_back(text); };
+  EXPECT_FALSE(newest_checkpoint(folder / "nothing", note));
+  EXPECT_FALSE(newest_checkpoint(folder.path(), note));
+  Trained trained(5);
+  for (const std::int64_t step : {5, 20, 100000000}) trained.save(folder.path(), some_state(step));
+  fs::create_directories(folder / "step_00000030.tmp");
+  fs::create_directories(folder / "step_final");
+  write_text(folder / "step_00000040", "a file");
+  // By number, not by name: step_100000000 sorts before step_00000020 in no listing.
+  EXPECT_EQ(newest_checkpoint(folder.path(), note), folder / "step_100000000");
+  EXPECT_TRUE(damage.empty());
+  flip_bit(folder / "step_100000000" / "model.safetensors", 5000);
+  EXPECT_EQ(newest_checkpoint(folder.path(), note), folder / "step_00000020");
+  EXPECT_EQ(damage.size(), 1u);
+  fs::remove(folder / "step_00000020" / "checksums.json");
+  EXPECT_EQ(newest_checkpoint(folder.path(), note), folder / "step_00000005");
+  fs::remove(folder / "step_00000005" / "checksums.json");
+  EXPECT_THROW(newest_checkpoint(folder.path(), note), InputError);
+}
+
+TEST(Checkpoint, PruneKeepsTheNewest) {
+  TemporaryFolder folder;
+  for (const int step : {5, 10, 20, 100}) fs::create_directories(folder / checkpoint_name(step));
+  fs::create_directories(folder / "step_00000030.tmp");
+  write_text(folder / "step_00000030.tmp" / "config.json", "{");
+  fs::create_directories(folder / "step_00000200.set_aside");
+  fs::create_directories(folder / "mine");
+  prune_checkpoints(folder.path(), 2);
+  EXPECT_EQ(names_in(folder.path()),
+            (std::vector<std::string>{"mine", "step_00000020", "step_00000100",
+                                      "step_00000200.set_aside"}));
+}
+
+TEST(Checkpoint, SetAside) {
+  TemporaryFolder folder;
+  for (const int step : {5, 10, 20}) fs::create_directories(folder / checkpoint_name(step));
+  fs::create_directories(folder / "step_00000020.set_aside");  // an earlier one gives way
+  EXPECT_EQ(set_aside_checkpoints(folder.path(), 5).size(), 2u);
+  EXPECT_EQ(names_in(folder.path()),
+            (std::vector<std::string>{"step_00000005", "step_00000010.set_aside",
+                                      "step_00000020.set_aside"}));
+}
+
+TEST(Checkpoint, ReplacesOneOfTheSameStep) {
+  TemporaryFolder folder;
+  Trained(5).save(folder.path(), some_state(20));
+  Trained other(6), loaded(0);
+  fs::create_directories(folder / "step_00000020.tmp");  // of a run that was killed
+  write_text(folder / "step_00000020.tmp" / "extra", "x");
+  const fs::path path = other.save(folder.path(), some_state(20));
+  verify_checkpoint(path);
+  EXPECT_FALSE(fs::exists(path / "extra"));
+  load_checkpoint(path, loaded.model(), loaded.moments());
+  EXPECT_EQ(loaded.values(), other.values());
+}
+
+// Writes beyond `bytes` in any one file fail, as on a full disk, while it lives.
+class FileSizeLimit {
+ public:
+  explicit FileSizeLimit(rlim_t bytes) : handler_(std::signal(SIGXFSZ, SIG_IGN)) {
+    ::getrlimit(RLIMIT_FSIZE, &before_);
+    const rlimit limit{bytes, before_.rlim_max};
+    ::setrlimit(RLIMIT_FSIZE, &limit);
+  }
+  ~FileSizeLimit() {
+    ::setrlimit(RLIMIT_FSIZE, &before_);
+    std::signal(SIGXFSZ, handler_);
+  }
+
+ private:
+  rlimit before_{};
+  void (*handler_)(int);
+};
+
+void expect_failed_save(const fs::path& folder, const std::string& why) {
+  Trained trained(5);
+  try {
+    trained.save(folder, some_state(30));
+    ADD_FAILURE() << "it was written";
+  } catch (const RuntimeError& error) {
+    EXPECT_NE(std::string(error.what()).find("step_00000030"), std::string::npos) << error.what();
+    EXPECT_NE(std::string(error.what()).find(why), std::string::npos) << error.what();
+  }
+}
+
+TEST(Checkpoint, ARefusingDiskLeavesNothing) {
+  TemporaryFolder folder;
+  const fs::path whole = Trained(5).save(folder.path(), some_state(20));
+  // Whichever file is the first that does not fit.
+  for (const char* name : {"config.json", "model.safetensors", "optimizer.safetensors"}) {
+    const FileSizeLimit limit(fs::file_size(whole / name) / 2);
+    expect_failed_save(folder.path(), "File too large");
+    EXPECT_EQ(names_in(folder.path()), std::vector<std::string>{"step_00000020"}) << name;
+  }
+  EXPECT_NO_THROW(verify_checkpoint(whole));
+}
+
+TEST(Checkpoint, AFullDiskLeavesNothing) {
+  TemporaryFolder folder;
+  const fs::path disk = folder / "disk";
+  fs::create_directories(disk);
+  if (::mount("tmpfs", disk.c_str(), "tmpfs", 0, "size=160k") != 0) {
+    GTEST_SKIP() << "a small disk cannot be mounted here: " << std::strerror(errno);
+  }
+  Trained(5).save(disk, some_state(20));
+  EXPECT_NO_THROW(expect_failed_save(disk, "No space left"));
+  EXPECT_EQ(names_in(disk), std::vector<std::string>{"step_00000020"});
+  EXPECT_NO_THROW(verify_checkpoint(disk / "step_00000020"));
+  ::umount2(disk.c_str(), MNT_DETACH);
+}
+
+}  // namespace
+}  // namespace bert
