@@ -354,6 +354,25 @@ Json golden_input(const SafetensorsFile& golden) {
   return input;
 }
 
+TEST_F(Tools, FillMaskAgreesWithForward) {
+  const Json masks = Json::parse(fill_mask("--json --top-k 60 'w5 [MASK] w7 [MASK]'").output);
+  ASSERT_EQ(
+      forward(R"([{"input_ids": [2, 5, 4, 7, 4, 3], "labels": [-100, -100, 8, -100, 9, -100]}])",
+              "--precision fp64", "mlm")
+          .exit_code,
+      0);
+  const std::vector<double> logits =
+      read(SafetensorsFile(folder_ / "out.safetensors"), "mlm_logits");
+  for (std::size_t m = 0; m < 2; ++m) {
+    double sum = 0.0;
+    for (std::size_t id = 0; id < 60; ++id) sum += std::exp(logits[60 * m + id]);
+    for (const Json& prediction : masks.at("masks").at(m)) {
+      EXPECT_NEAR(prediction.at("probability"),
+                  std::exp(logits[60 * m + prediction.at("id").get<std::size_t>()]) / sum, 1e-6);
+    }
+  }
+}
+
 class ForwardGolden : public testing::TestWithParam<const char*> {};
 
 TEST_P(ForwardGolden, AgreesInEveryTensor) {
