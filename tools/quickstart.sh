@@ -171,6 +171,7 @@ if [[ -d "$run" && -f "$run.done" ]]; then
 else
   echo "$run_from" >"$run.made_from"
   command=("$bin/train" "$config" "run_dir=$run" "tokenizer.path=$tokenizer" "data.path=$corpus"
+    model.vocab_size=auto
     --resume auto)
   show "${command[@]}"
   # An interrupted run goes on from its last checkpoint.
