@@ -487,5 +487,18 @@ TEST(Config, TheConfigurationsOfThisProjectAreValid) {
   EXPECT_GE(count, 3);
 }
 
+TEST(Config, TheDocumentedKeysAreThese) {
+  const std::filesystem::path path =
+      std::filesystem::path(BERT_CONFIGS).parent_path() / "docs" / "configuration.md";
+  const std::string text = read_file(path);
+  const std::string opening = "```yaml\n";
+  const std::size_t begin = text.find(opening) + opening.size();
+  ASSERT_NE(text.find(opening), std::string::npos);
+  const std::string documented = text.substr(begin, text.find("```", begin) - begin);
+  EXPECT_EQ(documented, explain_config(parse("{}")))
+      << path << " is out of date: put the output of `train FILE --print-config` there, FILE "
+      << "holding {}";
+}
+
 }  // namespace
 }  // namespace bert
