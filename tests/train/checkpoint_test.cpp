@@ -5,7 +5,6 @@
 #include <algorithm>
 #include <csignal>
 #include <cstring>
-#include <numeric>
 
 #include <gtest/gtest.h>
 #include <nlohmann/json.hpp>
@@ -139,7 +138,8 @@ TEST(Checkpoint, RoundTrip) {
   EXPECT_EQ(loaded.moment_values(), saved.moment_values());
   EXPECT_EQ(names_in(path),
             (std::vector<std::string>{"checksums.json", "config.json", "model.safetensors",
-                                      "optimizer.safetensors", "tokenizer_config.json",
+                                      "optimizer.safetensors", "special_tokens_map.json",
+                                      "tokenizer.json", "tokenizer_config.json",
                                       "trainer_state.json", "vocab.txt"}));
   // Saved again it is the same, to the byte.
   TemporaryFolder again;
@@ -188,7 +188,7 @@ TEST(Checkpoint, NewestThatVerifies) {
   fs::create_directories(folder / "step_00000030.tmp");
   fs::create_directories(folder / "step_final");
   write_text(folder / "step_00000040", "a file");
-  // By number, not by name: step_100000000 sorts before step_00000020 in no listing.
+  // The greatest number, which is not the last of the names.
   EXPECT_EQ(newest_checkpoint(folder.path(), note), folder / "step_100000000");
   EXPECT_TRUE(damage.empty());
   flip_bit(folder / "step_100000000" / "model.safetensors", 5000);
