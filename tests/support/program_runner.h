@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cstdio>
+#include <filesystem>
 #include <string>
 
 #include <gtest/gtest.h>
@@ -27,6 +28,12 @@ inline Answer run(const std::string& command) {
   const int status = ::pclose(pipe);
   answer.exit_code = WIFEXITED(status) ? WEXITSTATUS(status) : -1;
   return answer;
+}
+
+// Whether `program` can be started by mpirun: that is installed, and so was MPI when it was built.
+inline bool runs_under_mpirun(const std::filesystem::path& program) {
+  return run("command -v mpirun").exit_code == 0 &&
+         std::filesystem::exists(program.parent_path() / "bert_mpi_communicator.so");
 }
 
 // One line beginning with "error:" that holds `part`, exit code 2.

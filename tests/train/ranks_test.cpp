@@ -12,7 +12,7 @@ namespace fs = std::filesystem;
 class RanksTest : public TrainingTest {
  protected:
   void SetUp() override {
-    if (!mpirun_is_here()) GTEST_SKIP() << "mpirun is not installed";
+    if (!runs_under_mpirun(BERT_TRAIN)) GTEST_SKIP() << "MPI is not installed";
   }
 
   // The first 20 losses of 1, 2 and 4 ranks, each with one micro-batch a step and with several,

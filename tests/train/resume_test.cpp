@@ -49,7 +49,7 @@ TEST_F(ResumeTest, AccumulationPostLayerNormNextSentence) {
 TEST_F(ResumeTest, SeveralThreads) { expect_exact(0, {"runtime.threads=2", "data.threads=2"}); }
 
 TEST_F(ResumeTest, TwoRanks) {
-  if (!mpirun_is_here()) GTEST_SKIP() << "mpirun is not installed";
+  if (!runs_under_mpirun(BERT_TRAIN)) GTEST_SKIP() << "MPI is not installed";
   expect_exact(2, {"train.micro_batch_tokens=512"});
 }
 

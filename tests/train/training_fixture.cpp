@@ -154,8 +154,6 @@ void TrainingTest::train_and_kill(int ranks, std::int64_t step, const fs::path& 
   FAIL() << "the run always ended before it could be killed";
 }
 
-bool mpirun_is_here() { return run("command -v mpirun").exit_code == 0; }
-
 std::vector<json> read_metrics(const fs::path& run_dir) {
   std::vector<json> records;
   const std::string text = read_file(run_dir / "metrics.jsonl");

@@ -61,7 +61,6 @@ class TrainingTest : public testing::Test {
   TemporaryFolder folder_;
 };
 
-bool mpirun_is_here();
 std::vector<nlohmann::json> read_metrics(const std::filesystem::path& run_dir);
 // Without the one entry that differs from run to run.
 std::vector<nlohmann::json> comparable_metrics(const std::filesystem::path& run_dir);

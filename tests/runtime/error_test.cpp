@@ -1,0 +1,76 @@
+// What reaches the user of a program when something is wrong: one line and an exit code.
+#include "runtime/error.h"
+
+#include <stdexcept>
+
+#include <gtest/gtest.h>
+
+#include "runtime/command_line.h"
+#include "runtime/program.h"
+
+namespace bert {
+namespace {
+
+// What run_program prints and returns around `body`.
+std::pair<int, std::string> outcome(const std::function<int()>& body) {
+  testing::internal::CaptureStderr();
+  const int exit_code = run_program(body);
+  return {exit_code, testing::internal::GetCapturedStderr()};
+}
+
+TEST(RunProgram, ExitCodes) {
+  EXPECT_EQ(outcome([] { return 0; }), std::make_pair(0, std::string()));
+  EXPECT_EQ(outcome([] { return 5; }), std::make_pair(5, std::string()));
+  EXPECT_EQ(outcome([]() -> int { throw_input_error("{} is not {}", "this", 3); }),
+            std::make_pair(2, std::string("error: this is not 3\n")));
+  EXPECT_EQ(outcome([]() -> int { throw_runtime_error("disk {}", "full"); }),
+            std::make_pair(1, std::string("error: disk full\n")));
+  EXPECT_EQ(outcome([]() -> int { throw std::logic_error("odd"); }),
+            std::make_pair(1, std::string("error: odd\n")));
+}
+
+TEST(RunProgram, Version) {
+  const std::string version = version_string();
+  EXPECT_TRUE(version.starts_with("bert.cu ")) << version;
+  EXPECT_NE(version.find("commit"), std::string::npos) << version;
+}
+
+TEST(Check, SaysWhatAndWhere) {
+  const int rows = 3;
+  EXPECT_NO_THROW(BERT_CHECK(rows == 3, "never {}", rows));
+  try {
+    BERT_CHECK(rows == 4, "{} rows", rows);
+    FAIL();
+  } catch (const RuntimeError& error) {
+    const std::string text = error.what();
+    EXPECT_NE(text.find("error_test.cpp:"), std::string::npos) << text;
+    EXPECT_NE(text.find("rows == 4: 3 rows"), std::string::npos) << text;
+    EXPECT_EQ(error.exit_code(), 1);
+  }
+  EXPECT_THROW(BERT_CHECK(rows < 0), RuntimeError);
+}
+
+TEST(CommandLine, MistakesAreInputErrors) {
+  const auto parse = [](std::vector<const char*> arguments) {
+    CLI::App app("A test.", "probe");
+    int number = 0;
+    app.add_option("--number", number)->required();
+    arguments.insert(arguments.begin(), "probe");
+    const auto done = parse_command_line(app, static_cast<int>(arguments.size()),
+                                         const_cast<char**>(arguments.data()));
+    return done ? 100 + *done : number;
+  };
+  EXPECT_EQ(parse({"--number", "7"}), 7);
+  EXPECT_THROW(parse({}), InputError);
+  EXPECT_THROW(parse({"--number", "seven"}), InputError);
+  EXPECT_THROW(parse({"--nimber", "7"}), InputError);
+  testing::internal::CaptureStdout();
+  EXPECT_EQ(parse({"--help"}), 100);
+  EXPECT_EQ(parse({"--version"}), 100);
+  const std::string printed = testing::internal::GetCapturedStdout();
+  EXPECT_NE(printed.find("--number"), std::string::npos) << printed;
+  EXPECT_NE(printed.find(version_string()), std::string::npos) << printed;
+}
+
+}  // namespace
+}  // namespace bert
