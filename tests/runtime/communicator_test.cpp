@@ -61,10 +61,8 @@ int probe(const std::string& what) {
 }
 
 std::string under_mpirun(int ranks, const std::string& what) {
-  return fmt::format(
-      "BERT_PROBE={} timeout 60 mpirun --allow-run-as-root --oversubscribe --bind-to none -np {} "
-      "{}",
-      what, ranks, fs::read_symlink("/proc/self/exe").string());
+  return fmt::format("BERT_PROBE={} {}{}", what, mpirun(ranks),
+                     fs::read_symlink("/proc/self/exe").string());
 }
 
 class MpiCommunicatorTest : public testing::Test {

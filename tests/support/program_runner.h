@@ -36,6 +36,13 @@ inline bool runs_under_mpirun(const std::filesystem::path& program) {
          std::filesystem::exists(program.parent_path() / "bert_mpi_communicator.so");
 }
 
+// "mpirun -np RANKS " for a command line. What OpenMPI itself never frees is not looked for.
+inline std::string mpirun(int ranks) {
+  return "ASAN_OPTIONS=$ASAN_OPTIONS:detect_leaks=0 timeout 120 mpirun --allow-run-as-root "
+         "--oversubscribe --bind-to none -np " +
+         std::to_string(ranks) + " ";
+}
+
 // One line beginning with "error:" that holds `part`, exit code 2.
 inline void expect_refused(const Answer& answer, const std::string& part) {
   EXPECT_EQ(answer.exit_code, 2) << answer.output;

@@ -130,9 +130,8 @@ TEST_F(RanksTest, WhatIsWrongEverywhereIsSaidOnce) {
 
 // A rank that fails alone, here for its corpus, ends the others, which wait for it.
 TEST_F(RanksTest, OneFailingRankEndsAll) {
-  const std::string line =
-      "timeout 60 mpirun --allow-run-as-root --oversubscribe --bind-to none -np 1 " +
-      command(folder_ / "run") + " : -np 1 " + command(folder_ / "run", {"data.path=/nowhere"});
+  const std::string line = mpirun(1) + command(folder_ / "run") + " : -np 1 " +
+                           command(folder_ / "run", {"data.path=/nowhere"});
   expect_one_error(run(line), "/nowhere");
 }
 

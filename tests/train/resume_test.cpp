@@ -60,6 +60,22 @@ TEST_F(ResumeTest, AcrossPhases) {
                    "train.phases=[{from: 0.55, sequence_length: 32, batch_size: 48}]"});
 }
 
+// With other threads sums are rounded in another order: it is said, and the run goes on.
+TEST_F(ResumeTest, WithOtherThreads) {
+  const fs::path whole = folder_ / "whole", broken = folder_ / "broken";
+  ASSERT_EQ(train(whole).exit_code, 0);
+  ASSERT_EQ(train(broken).exit_code, 0);
+  const Answer answer =
+      train(broken, {"runtime.threads=2", "--resume", checkpoint_of(broken, 20).string()});
+  ASSERT_EQ(answer.exit_code, 0) << answer.output;
+  EXPECT_NE(answer.output.find("not bit for bit"), std::string::npos) << answer.output;
+  // The later checkpoint of the run that was left is not taken for one of this.
+  EXPECT_TRUE(fs::exists(checkpoint_of(broken, 40).string() + ".set_aside"));
+  const std::vector<double> expected = losses(whole), found = losses(broken);
+  ASSERT_EQ(found.size(), 40u);
+  for (std::size_t i = 0; i < 40; ++i) EXPECT_NEAR(found[i], expected[i], 1e-4 * expected[i]);
+}
+
 TEST_F(ResumeTest, NothingToDoAtTheEnd) {
   const fs::path run_dir = folder_ / "run";
   const Arguments settings{"train.max_steps=10", "schedule.warmup_steps=0"};

@@ -81,6 +81,18 @@ TEST_F(TrainingBadInput, MissingFiles) {
   expect_refused_untouched({"model.init_from=" + (folder_ / "bare").string()}, "bare");
 }
 
+TEST_F(TrainingBadInput, EmptyFiles) {
+  write_text(folder_ / "vocab.txt", "");
+  expect_refused_untouched({"tokenizer.path=" + (folder_ / "vocab.txt").string()}, "vocab.txt");
+  fs::create_directories(folder_ / "model");
+  write_text(folder_ / "model" / "config.json", "");
+  write_text(folder_ / "model" / "model.safetensors", "");
+  expect_refused_untouched({"model.init_from=" + (folder_ / "model").string()}, "config.json");
+  const std::string corpus = copy_of_corpus();
+  write_text(folder_ / "corpus" / "manifest.json", "");
+  expect_refused_untouched({corpus}, "manifest.json");
+}
+
 TEST_F(TrainingBadInput, AnotherTokenizer) {
   std::string vocabulary = "[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\n";
   for (int i = 0; i < 192; ++i) vocabulary += fmt::format("w{}\n", (i + 1) % 192);

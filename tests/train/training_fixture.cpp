@@ -124,12 +124,6 @@ std::string TrainingTest::command(const fs::path& run_dir, const Arguments& more
   return line;
 }
 
-namespace {
-std::string mpirun(int ranks) {
-  return fmt::format("mpirun --allow-run-as-root --oversubscribe --bind-to none -np {} ", ranks);
-}
-}  // namespace
-
 Answer TrainingTest::train_ranks(int ranks, const fs::path& run_dir, const Arguments& more) const {
   return run(mpirun(ranks) + command(run_dir, more));
 }
@@ -141,7 +135,7 @@ void TrainingTest::train_and_kill(int ranks, std::int64_t step, const fs::path& 
   for (int attempt = 0; attempt < 5; ++attempt) {
     fs::remove_all(run_dir);
     Answer answer;
-    std::thread runner([&] { answer = run("exec " + line); });
+    std::thread runner([&] { answer = run(line); });
     const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(60);
     while (last_step(run_dir) < step && std::chrono::steady_clock::now() < deadline) {
       std::this_thread::sleep_for(std::chrono::milliseconds(1));
