@@ -1,5 +1,6 @@
 // A run that is killed and resumed ends with the bytes of one that never was.
 #include "tests/train/training_fixture.h"
+#include "train/checkpoint.h"
 
 namespace bert {
 namespace {
@@ -58,6 +59,17 @@ TEST_F(ResumeTest, TwoRanks) {
 TEST_F(ResumeTest, AcrossPhases) {
   expect_exact(0, {"train.sequence_length=16",
                    "train.phases=[{from: 0.55, sequence_length: 32, batch_size: 48}]"});
+}
+
+// A rate that changes no bit of any loss: only the first evaluation is the best, and the others are
+// counted across the resume.
+TEST_F(ResumeTest, CountsEvaluationsSinceTheBest) {
+  expect_exact(
+      0, {"optimizer.learning_rate=1e-30", "evaluation.every_steps=10", "evaluation.patience=5"});
+  const TrainerState state = TrainerState::parse(
+      read_file(checkpoint_of(folder_ / "broken", 40) / "trainer_state.json"), "state");
+  EXPECT_EQ(state.best_step, 10);
+  EXPECT_EQ(state.evaluations_since_best, 3);
 }
 
 // With other threads sums are rounded in another order: it is said, and the run goes on.
