@@ -1,17 +1,16 @@
 // fill_mask, evaluate and forward as a user runs them: what they print, and exit codes.
 #include <algorithm>
 #include <cmath>
-#include <cstdio>
 #include <cstring>
 #include <optional>
 
 #include <gtest/gtest.h>
 #include <nlohmann/json.hpp>
-#include <sys/wait.h>
 
 #include "data/data_loader.h"
 #include "model/model_files.h"
 #include "tests/data/corpus_fixture.h"
+#include "tests/support/program_runner.h"
 #include "train/backend.h"
 
 namespace bert {
@@ -19,31 +18,6 @@ namespace {
 
 namespace fs = std::filesystem;
 using Json = nlohmann::json;
-
-struct Answer {
-  int exit_code = -1;
-  std::string output;  // standard output and standard error
-};
-
-Answer run(const std::string& command) {
-  Answer answer;
-  std::FILE* pipe = ::popen(("(" + command + ") 2>&1 </dev/null").c_str(), "r");
-  char buffer[4096];
-  while (const std::size_t got = std::fread(buffer, 1, sizeof buffer, pipe)) {
-    answer.output.append(buffer, got);
-  }
-  const int status = ::pclose(pipe);
-  answer.exit_code = WIFEXITED(status) ? WEXITSTATUS(status) : -1;
-  return answer;
-}
-
-// One line beginning with "error:", exit code 2.
-void expect_refused(const Answer& answer, const std::string& part) {
-  EXPECT_EQ(answer.exit_code, 2) << answer.output;
-  EXPECT_TRUE(answer.output.starts_with("error: ")) << answer.output;
-  EXPECT_EQ(std::count(answer.output.begin(), answer.output.end(), '\n'), 1) << answer.output;
-  EXPECT_NE(answer.output.find(part), std::string::npos) << answer.output;
-}
 
 constexpr std::int32_t kVocabSize = 60;
 
