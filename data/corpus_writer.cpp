@@ -7,6 +7,7 @@
 
 #include <unistd.h>
 
+#include "data/unicode.h"
 #include "runtime/error.h"
 #include "runtime/file.h"
 
@@ -68,7 +69,9 @@ CorpusWriter::~CorpusWriter() {
 }
 
 void CorpusWriter::begin_source(const std::string& name) {
-  manifest_.sources.push_back({name, {}});
+  // A file may be called anything; the manifest is JSON, so UTF-8.
+  std::uint64_t replaced = 0;
+  manifest_.sources.push_back({replace_invalid_utf8(name, replaced), {}});
 }
 
 void CorpusWriter::add(const TokenizedDocument& document, std::uint64_t unknown) {

@@ -15,6 +15,7 @@
 #include "runtime/command_line.h"
 #include "runtime/file.h"
 #include "train/backend.h"
+#include "train/checkpoint.h"
 #include "train/device_batch.h"
 
 namespace {
@@ -239,6 +240,7 @@ void compute(bert::BertForPretraining& model, bert::Backend& backend, const Batc
 int run(const Arguments& arguments) {
   const fs::path checkpoint = arguments.checkpoint;
   const bert::ModelDescription description = bert::describe_model(checkpoint);
+  bert::verify_model_files(checkpoint);
   const Batch batch = read_batch(arguments.input, description);
   bert::Backend backend = bert::make_backend(arguments.precision == "fp64" ? bert::Precision::fp64
                                                                            : bert::Precision::fp32);

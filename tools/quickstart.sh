@@ -178,7 +178,7 @@ else
   "${command[@]}"
   touch "$run.done"
 fi
-checkpoint="$(find "$run/checkpoints" -mindepth 1 -maxdepth 1 -type d -name 'step_*' | sort | tail -n 1)"
+checkpoint="$(find "$run/checkpoints" -mindepth 1 -maxdepth 1 -type d -name 'step_*' ! -name '*.*' | sort | tail -n 1)"
 [[ -n "$checkpoint" ]] || { echo "error: no checkpoint in $run/checkpoints" >&2 && exit 1; }
 
 heading "What it learned, on text it has not seen"
@@ -197,7 +197,7 @@ Everything is in $text_folder. To try next:
   the curves:
     tensorboard --logdir $run/tensorboard
   the same model in Python:
-    transformers.BertForMaskedLM.from_pretrained("$checkpoint")
+    transformers.AutoModelForMaskedLM.from_pretrained("$checkpoint")
   all settings:
     $bin/train --help
 END

@@ -1,6 +1,9 @@
 #include "train/backend.h"
 
 #include <algorithm>
+#include <cmath>
+#include <fstream>
+#include <thread>
 
 #include <sched.h>
 
@@ -15,8 +18,16 @@ namespace {
 int available_processors() {
   cpu_set_t set;
   CPU_ZERO(&set);
-  if (::sched_getaffinity(0, sizeof set, &set) != 0) return 1;
-  return std::max(1, CPU_COUNT(&set));
+  const int processors = ::sched_getaffinity(0, sizeof set, &set) == 0
+                             ? CPU_COUNT(&set)
+                             : static_cast<int>(std::thread::hardware_concurrency());
+  // A container's share: "QUOTA PERIOD" in microseconds, or "max PERIOD".
+  std::ifstream limit("/sys/fs/cgroup/cpu.max");
+  double quota = 0.0, period = 0.0;
+  if (limit >> quota >> period && period > 0.0) {
+    return std::clamp(static_cast<int>(std::ceil(quota / period)), 1, std::max(1, processors));
+  }
+  return std::max(1, processors);
 }
 
 Backend make(Precision precision, std::optional<std::int64_t> threads, int local_size) {

@@ -35,6 +35,27 @@ struct LeftoverRemover {
   }
 };
 
+constexpr const char* kChecksums = "checksums.json";
+
+ordered_json read_checksums(const fs::path& list) {
+  ordered_json checksums;
+  try {
+    checksums = ordered_json::parse(read_file(list));
+  } catch (const ordered_json::exception& error) {
+    throw_input_error("{} is damaged: {}", list.string(), error.what());
+  }
+  if (!checksums.is_object()) throw_input_error("{} is damaged: not an object", list.string());
+  return checksums;
+}
+
+void check_digest(const fs::path& list, const std::string& name, const ordered_json& expected) {
+  const fs::path file = list.parent_path() / name;
+  if (!expected.is_string() || digest(file) != expected.get<std::string>()) {
+    throw_input_error("{} is damaged: its checksum differs from the one in {}", file.string(),
+                      list.string());
+  }
+}
+
 // The step of a folder named like a checkpoint.
 std::optional<std::int64_t> step_of(const fs::path& path) {
   const std::string name = path.filename().string();
@@ -122,7 +143,7 @@ fs::path save_checkpoint(const fs::path& folder, const TrainerState& state,
   for (const auto& entry : fs::directory_iterator(temporary)) files.push_back(entry.path());
   std::sort(files.begin(), files.end());
   for (const fs::path& file : files) checksums[file.filename().string()] = digest(file);
-  write_file_atomic(temporary / "checksums.json", checksums.dump(2) + "\n");
+  write_file_atomic(temporary / kChecksums, checksums.dump(2) + "\n");
 
   // A checkpoint of the same step (a run resumed from before it) holds the same bytes.
   fs::remove_all(target, error);
@@ -136,28 +157,29 @@ fs::path save_checkpoint(const fs::path& folder, const TrainerState& state,
 }
 
 void verify_checkpoint(const fs::path& checkpoint) {
-  const fs::path list = checkpoint / "checksums.json";
+  const fs::path list = checkpoint / kChecksums;
   if (!fs::exists(list)) {
-    throw_input_error("{} is not a checkpoint: it has no checksums.json", checkpoint.string());
+    throw_input_error("{} is not a checkpoint: it has no {}", checkpoint.string(), kChecksums);
   }
-  ordered_json checksums;
-  try {
-    checksums = ordered_json::parse(read_file(list));
-  } catch (const ordered_json::exception& error) {
-    throw_input_error("{} is damaged: {}", list.string(), error.what());
-  }
-  if (!checksums.is_object()) throw_input_error("{} is damaged: not an object", list.string());
+  const ordered_json checksums = read_checksums(list);
   for (const char* needed :
        {"model.safetensors", "config.json", "optimizer.safetensors", "trainer_state.json"}) {
     if (!checksums.contains(needed)) {
       throw_input_error("{} is damaged: it does not list {}", list.string(), needed);
     }
   }
-  for (const auto& [name, expected] : checksums.items()) {
-    const fs::path file = checkpoint / name;
-    if (!expected.is_string() || digest(file) != expected.get<std::string>()) {
-      throw_input_error("{} is damaged: its checksum differs from the one in {}", file.string(),
-                        list.string());
+  for (const auto& item : checksums.items()) {
+    check_digest(list, item.key(), item.value());
+  }
+}
+
+void verify_model_files(const fs::path& folder) {
+  const fs::path list = folder / kChecksums;
+  if (!fs::exists(list)) return;
+  const ordered_json checksums = read_checksums(list);
+  for (const auto& item : checksums.items()) {
+    if (item.key() != "optimizer.safetensors" && item.key() != "trainer_state.json") {
+      check_digest(list, item.key(), item.value());
     }
   }
 }
@@ -186,9 +208,10 @@ std::vector<fs::path> set_aside_checkpoints(const fs::path& folder, std::int64_t
   std::vector<fs::path> moved;
   for (const fs::path& checkpoint : list_checkpoints(folder)) {
     if (*step_of(checkpoint) <= step) continue;
-    const fs::path target = checkpoint.string() + std::string(kSetAside);
+    const std::string base = checkpoint.string() + std::string(kSetAside);
+    fs::path target = base;
+    for (int n = 2; fs::exists(target); ++n) target = base + "." + std::to_string(n);
     std::error_code error;
-    fs::remove_all(target, error);
     fs::rename(checkpoint, target, error);
     if (error) {
       throw_runtime_error("cannot rename {} to {}: {}", checkpoint.string(), target.string(),

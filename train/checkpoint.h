@@ -57,6 +57,10 @@ std::filesystem::path save_checkpoint(const std::filesystem::path& folder,
 // Reads every byte. InputError naming the file that is missing or damaged.
 void verify_checkpoint(const std::filesystem::path& checkpoint);
 
+// The same for what is needed to use a model: a folder without checksums.json passes (Hugging Face
+// writes none), and so does a checkpoint whose optimizer files were left out.
+void verify_model_files(const std::filesystem::path& folder);
+
 // The newest checkpoint in `folder` that verifies, if there is one; `on_damaged` is told of each
 // newer one that does not. InputError when there are some and none is whole: starting afresh would
 // write over what might still be saved.

@@ -7,6 +7,7 @@
 
 #include "model/model_files.h"
 #include "runtime/error.h"
+#include "train/checkpoint.h"
 
 namespace bert {
 namespace {
@@ -200,6 +201,7 @@ InferenceSession::InferenceSession(const std::filesystem::path& checkpoint, Back
                                    const Capacity& capacity)
     : backend_(std::move(backend)) {
   const ModelDescription description = describe_model(checkpoint);
+  verify_model_files(checkpoint);
   tokenizer_ = load_tokenizer(checkpoint);
   if (tokenizer_->vocab_size() > description.config.vocab_size) {
     throw_input_error("{}: its tokenizer has {} entries, its model only {}", checkpoint.string(),

@@ -75,6 +75,7 @@ Pretrainer::Pretrainer(Config config, PretrainerOptions options, Communicator& c
 
   model_->parameters().initialize(model_->config(), config_.seed);
   if (config_.model.init_from) {
+    verify_model_files(*config_.model.init_from);
     load_parameters(SafetensorsFile(fs::path(*config_.model.init_from) / "model.safetensors"),
                     model_->parameters(), /*missing_heads_ok=*/true);
   }
@@ -85,7 +86,7 @@ Pretrainer::Pretrainer(Config config, PretrainerOptions options, Communicator& c
   state_.world_size = communicator_.size();
   state_.threads = backend_.threads;
   state_.corpus = corpus_->fingerprint();
-  if (!options_.dry_run) open_run_directory();
+  open_run_directory();
 }
 
 Pretrainer::~Pretrainer() = default;
@@ -157,13 +158,21 @@ void Pretrainer::open_run_directory() {
       if (newest) resume = newest->string();
     } else if (options_.resume) {
       resume = *options_.resume;
+      while (resume.size() > 1 && resume.back() == '/') resume.pop_back();
       verify_checkpoint(resume);
+      // Going on in a folder that holds another run would cut back what that one has written.
+      if (used && fs::weakly_canonical(fs::path(resume)).parent_path() !=
+                      fs::weakly_canonical(checkpoints)) {
+        throw_input_error(
+            "run_dir: {} is not empty and {} is not one of its checkpoints; name another folder",
+            run_dir.string(), resume);
+      }
     }
   }
   communicator_.broadcast(resume);
   if (!resume.empty()) resume_from(resume);
   // Nothing has been written so far: what does not fit is refused with everything as it was.
-  if (communicator_.is_root()) {
+  if (communicator_.is_root() && !options_.dry_run) {
     try {
       make_directories(checkpoints);
       for (const fs::path& moved : set_aside_checkpoints(checkpoints, state_.step)) {
@@ -182,7 +191,11 @@ void Pretrainer::open_run_directory() {
 void Pretrainer::resume_from(const fs::path& checkpoint) {
   const ModelDescription found = describe_model(checkpoint);
   BertConfig comparable = found.config;
-  comparable.init = model_->config().init;  // not part of config.json
+  // What may change during a run, or was only needed at its start.
+  comparable.init = model_->config().init;
+  comparable.initializer_range = model_->config().initializer_range;
+  comparable.hidden_dropout_prob = model_->config().hidden_dropout_prob;
+  comparable.attention_probs_dropout_prob = model_->config().attention_probs_dropout_prob;
   if (!(comparable == model_->config()) ||
       (found.heads == BertForPretraining::Heads::mlm_and_nsp) != model_->has_nsp()) {
     throw_input_error(
@@ -279,6 +292,13 @@ void Pretrainer::run() {
   if (options_.dump_batches && state_.step == 0) save();
   if (state_.step >= config_.train.max_steps) {
     say(fmt::format("nothing to do: step {} of {} is done", state_.step, config_.train.max_steps));
+    return;
+  }
+
+  const std::int64_t patience = config_.evaluation.patience;
+  if (patience > 0 && state_.evaluations_since_best >= patience) {
+    say(fmt::format("nothing to do: stopped early at step {}; a larger evaluation.patience goes on",
+                    state_.step));
     return;
   }
 

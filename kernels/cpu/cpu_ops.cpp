@@ -2,6 +2,8 @@
 
 #include <new>
 
+#include <omp.h>
+
 #include "kernels/cpu/blas.h"
 #include "kernels/cpu/cpu_backend.h"
 #include "kernels/cpu/parallel.h"
@@ -14,6 +16,12 @@ namespace cpu {
 
 CpuOps::CpuOps(int threads) : threads_(threads) {
   BERT_CHECK(threads >= 1, "{} threads", threads);
+  // Work is divided among exactly so many threads; fewer would leave parts of it undone.
+  omp_set_dynamic(0);
+  if (omp_get_thread_limit() < threads) {
+    throw_input_error("{} threads are asked for, OMP_THREAD_LIMIT allows {}", threads,
+                      omp_get_thread_limit());
+  }
   Blas::instance();  // a missing library is an error here, not in the first product
 }
 

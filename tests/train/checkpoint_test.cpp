@@ -216,11 +216,26 @@ TEST(Checkpoint, PruneKeepsTheNewest) {
 TEST(Checkpoint, SetAside) {
   TemporaryFolder folder;
   for (const int step : {5, 10, 20}) fs::create_directories(folder / checkpoint_name(step));
-  fs::create_directories(folder / "step_00000020.set_aside");  // an earlier one gives way
+  fs::create_directories(folder / "step_00000020.set_aside");  // an earlier one stays
   EXPECT_EQ(set_aside_checkpoints(folder.path(), 5).size(), 2u);
   EXPECT_EQ(names_in(folder.path()),
             (std::vector<std::string>{"step_00000005", "step_00000010.set_aside",
-                                      "step_00000020.set_aside"}));
+                                      "step_00000020.set_aside", "step_00000020.set_aside.2"}));
+}
+
+TEST(Checkpoint, ModelFilesAreCheckedWithoutTheOptimizer) {
+  TemporaryFolder folder;
+  Trained(5).save(folder.path(), some_state(20));
+  const fs::path checkpoint = folder / "step_00000020";
+  fs::remove(checkpoint / "optimizer.safetensors");
+  EXPECT_NO_THROW(verify_model_files(checkpoint));
+  const fs::path model = checkpoint / "model.safetensors";
+  std::string bytes = read_file(model);
+  bytes[bytes.size() - 9] = static_cast<char>(bytes[bytes.size() - 9] ^ 4);
+  write_text(model, bytes);
+  EXPECT_THROW(verify_model_files(checkpoint), InputError);
+  fs::remove(checkpoint / "checksums.json");  // as Hugging Face writes a folder
+  EXPECT_NO_THROW(verify_model_files(checkpoint));
 }
 
 TEST(Checkpoint, ReplacesOneOfTheSameStep) {

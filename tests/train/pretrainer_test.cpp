@@ -262,6 +262,12 @@ TEST_F(PretrainerTest, StopsWhenNothingGetsBetter) {
   // The first evaluation is the best one, the third after it ends the run, which is saved.
   EXPECT_EQ(read_metrics(folder_ / "run").back().at("step"), 20);
   EXPECT_TRUE(fs::exists(checkpoint_of(folder_ / "run", 20)));
+  // Resumed, it stays stopped.
+  const Answer again = train(
+      folder_ / "run", {"train.max_steps=500", "evaluation.every_steps=5", "evaluation.patience=3",
+                        "optimizer.learning_rate=1e-30", "--resume", "auto"});
+  EXPECT_NE(again.output.find("stopped early at step 20"), std::string::npos) << again.output;
+  EXPECT_EQ(read_metrics(folder_ / "run").back().at("step"), 20);
 }
 
 TEST_F(PretrainerTest, KeepsTheLastCheckpoints) {
@@ -316,6 +322,12 @@ TEST_F(PretrainerTest, DryRunWritesNothing) {
   EXPECT_TRUE(fs::is_empty(folder_.path()));
   EXPECT_TRUE(contents(TrainingWorld::get().path()) == before);
   // It finds what a run would find.
+  ASSERT_EQ(train(folder_ / "used", {"train.max_steps=5", "schedule.warmup_steps=2"}).exit_code, 0);
+  expect_refused(train(folder_ / "used", {"--dry-run"}), "is not empty");
+  const auto used = contents(folder_ / "used");
+  const Answer resumed = train(folder_ / "used", {"--dry-run", "--resume", "auto"});
+  EXPECT_NE(resumed.output.find("resumed at step 5"), std::string::npos) << resumed.output;
+  EXPECT_TRUE(contents(folder_ / "used") == used);
   expect_refused(train(folder_ / "run", {"--dry-run", "train.sequence_length=33"}),
                  "max_position_embeddings");
 }

@@ -168,6 +168,17 @@ TEST_F(TrainingBadInput, ResumeFromWhatIsNoCheckpoint) {
   expect_refused_and_kept(with(kShort, {"--resume", run_dir().string()}), "not a checkpoint");
 }
 
+// Going on there would cut back what the other run has written.
+TEST_F(TrainingBadInput, ResumeIntoTheFolderOfAnotherRun) {
+  make_run();
+  ASSERT_EQ(train(folder_ / "other", kShort).exit_code, 0);
+  const std::string theirs = checkpoint_of(folder_ / "other", 5).string();
+  expect_refused_and_kept(with(kShort, {"--resume", theirs}), "not one of its checkpoints");
+  // Into a fresh folder, or its own (a slash at the end is no matter), it may go on.
+  EXPECT_EQ(train(folder_ / "fresh", with(kShort, {"--resume", theirs})).exit_code, 0);
+  EXPECT_EQ(train(folder_ / "other", with(kShort, {"--resume", theirs + "/"})).exit_code, 0);
+}
+
 TEST_F(TrainingBadInput, DamagedCheckpoint) {
   make_run();
   const fs::path five = checkpoint_of(run_dir(), 5), ten = checkpoint_of(run_dir(), 10);
