@@ -8,6 +8,9 @@
 #include <string>
 #include <utility>
 
+#ifdef __NVCC__
+#define FMT_USE_CONSTEXPR 1  // fmt 9 thinks that nvcc has none, and then fails to compile
+#endif
 #include <fmt/format.h>
 
 namespace bert {

@@ -1,0 +1,170 @@
+#include "tests/simt/fiber.h"
+
+#include <new>
+
+#include <sys/mman.h>
+
+#ifdef BERT_SIMT_ASAN
+#include <sanitizer/asan_interface.h>
+#include <sanitizer/common_interface_defs.h>
+#endif
+#ifdef BERT_SIMT_TSAN
+#include <sanitizer/tsan_interface.h>
+extern "C" {  // exported by ThreadSanitizer, in none of its headers
+void AnnotateIgnoreReadsBegin(const char* file, int line);
+void AnnotateIgnoreReadsEnd(const char* file, int line);
+void AnnotateIgnoreWritesBegin(const char* file, int line);
+void AnnotateIgnoreWritesEnd(const char* file, int line);
+}
+#endif
+
+namespace bert::simt::harness {
+
+using boost::context::detail::jump_fcontext;
+using boost::context::detail::make_fcontext;
+using boost::context::detail::transfer_t;
+
+namespace {
+constexpr int kMostThreads = 1024;
+}
+
+void Fiber::start(std::byte* stack, std::size_t bytes, void (*entry)(void*), void* argument) {
+#ifdef BERT_SIMT_ASAN
+  // A fiber that was abandoned in the middle left its frames marked.
+  if (!finished_) __asan_unpoison_memory_region(stack_, stack_bytes_);
+  fake_stack_inside_ = nullptr;
+#endif
+#ifdef BERT_SIMT_TSAN
+  thread_context_ = __tsan_create_fiber(0);
+#endif
+  stack_ = stack;
+  stack_bytes_ = bytes;
+  entry_ = entry;
+  argument_ = argument;
+  finished_ = false;
+  inside_ = make_fcontext(stack + bytes, bytes, &Fiber::trampoline);
+}
+
+void Fiber::trampoline(transfer_t from) {
+  Fiber& fiber = *static_cast<Fiber*>(from.data);
+  fiber.enter(from);
+  fiber.entry_(fiber.argument_);
+}
+
+// What both ways into the fiber have in common.
+void Fiber::enter(transfer_t from) {
+  outside_ = from.fctx;
+#ifdef BERT_SIMT_ASAN
+  __sanitizer_finish_switch_fiber(fake_stack_inside_, &outside_stack_, &outside_stack_bytes_);
+#endif
+}
+
+void Fiber::resume() {
+#ifdef BERT_SIMT_ASAN
+  __sanitizer_start_switch_fiber(&fake_stack_outside_, stack_, stack_bytes_);
+#endif
+#ifdef BERT_SIMT_TSAN
+  outside_thread_context_ = __tsan_get_current_fiber();
+  __tsan_switch_to_fiber(thread_context_, __tsan_switch_to_fiber_no_sync);
+#endif
+  inside_ = jump_fcontext(inside_, this).fctx;
+#ifdef BERT_SIMT_ASAN
+  __sanitizer_finish_switch_fiber(fake_stack_outside_, nullptr, nullptr);
+#endif
+}
+
+void Fiber::suspend() {
+#ifdef BERT_SIMT_ASAN
+  __sanitizer_start_switch_fiber(finished_ ? nullptr : &fake_stack_inside_, outside_stack_,
+                                 outside_stack_bytes_);
+#endif
+#ifdef BERT_SIMT_TSAN
+  __tsan_switch_to_fiber(outside_thread_context_, __tsan_switch_to_fiber_no_sync);
+#endif
+  enter(jump_fcontext(outside_, nullptr));
+}
+
+void Fiber::finish() {
+  finished_ = true;
+  suspend();
+}
+
+#ifdef BERT_SIMT_TSAN
+
+void Fiber::set_name(const char* name) { __tsan_set_fiber_name(thread_context_, name); }
+
+void Fiber::release(void* sync) {
+  void* const here = __tsan_get_current_fiber();
+  __tsan_switch_to_fiber(thread_context_, __tsan_switch_to_fiber_no_sync);
+  __tsan_release(sync);
+  __tsan_switch_to_fiber(here, __tsan_switch_to_fiber_no_sync);
+}
+
+void Fiber::acquire(void* sync) {
+  void* const here = __tsan_get_current_fiber();
+  __tsan_switch_to_fiber(thread_context_, __tsan_switch_to_fiber_no_sync);
+  __tsan_acquire(sync);
+  __tsan_switch_to_fiber(here, __tsan_switch_to_fiber_no_sync);
+}
+
+void* Fiber::take_thread_context() {
+  void* const taken = thread_context_;
+  thread_context_ = nullptr;
+  return taken;
+}
+
+void destroy_thread_contexts(std::vector<void*>& contexts) {
+  for (void* const context : contexts) {
+    if (context != nullptr) __tsan_destroy_fiber(context);
+  }
+  contexts.clear();
+}
+
+void acquire_outside(void* sync) { __tsan_acquire(sync); }
+
+IgnoreAccesses::IgnoreAccesses() {
+  AnnotateIgnoreReadsBegin(__FILE__, __LINE__);
+  AnnotateIgnoreWritesBegin(__FILE__, __LINE__);
+}
+IgnoreAccesses::~IgnoreAccesses() {
+  AnnotateIgnoreWritesEnd(__FILE__, __LINE__);
+  AnnotateIgnoreReadsEnd(__FILE__, __LINE__);
+}
+
+#else
+
+void Fiber::set_name(const char*) {}
+void Fiber::release(void*) {}
+void Fiber::acquire(void*) {}
+void* Fiber::take_thread_context() { return nullptr; }
+void destroy_thread_contexts(std::vector<void*>& contexts) { contexts.clear(); }
+void acquire_outside(void*) {}
+IgnoreAccesses::IgnoreAccesses() = default;
+IgnoreAccesses::~IgnoreAccesses() = default;
+
+#endif
+
+FiberStacks::FiberStacks() {
+  void* const region = ::mmap(nullptr, kStride * kMostThreads, PROT_READ | PROT_WRITE,
+                              MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  if (region == MAP_FAILED) throw std::bad_alloc();
+  region_ = static_cast<std::byte*>(region);
+#ifndef BERT_SIMT_TSAN
+  for (int i = 0; i < kMostThreads; ++i) ::mprotect(region_ + kStride * i, kPage, PROT_NONE);
+#endif
+}
+
+FiberStacks::~FiberStacks() { ::munmap(region_, kStride * kMostThreads); }
+
+void FiberStacks::renew([[maybe_unused]] int count) {
+#ifdef BERT_SIMT_TSAN
+  // The only way that it offers: memory that is mapped anew. One call for all, without the
+  // inaccessible pages.
+  if (::mmap(region_, kStride * count, PROT_READ | PROT_WRITE,
+             MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0) == MAP_FAILED) {
+    throw std::bad_alloc();
+  }
+#endif
+}
+
+}  // namespace bert::simt::harness

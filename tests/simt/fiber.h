@@ -1,0 +1,90 @@
+// The fibers behind the threads of a block, on Boost.Context, known to the sanitizers.
+#pragma once
+
+#include <cstddef>
+#include <vector>
+
+#include <boost/context/detail/fcontext.hpp>
+
+// The compiler says so where this file itself is instrumented; the ThreadSanitizer build leaves the
+// harness uninstrumented and says it by a definition.
+#ifdef __SANITIZE_ADDRESS__
+#define BERT_SIMT_ASAN 1
+#endif
+#ifdef __SANITIZE_THREAD__
+#error "compile the harness with -fno-sanitize=thread -DBERT_SIMT_TSAN"
+#endif
+
+namespace bert::simt::harness {
+
+class Fiber {
+ public:
+  // Begins entry(argument) anew, on a stack; it runs at the first resume(). `entry` never returns:
+  // it ends in finish().
+  void start(std::byte* stack, std::size_t bytes, void (*entry)(void*), void* argument);
+  void resume();                    // called outside: runs the fiber until it suspends or finishes
+  void suspend();                   // called inside: back to where resume() was called
+  void finish();                    // called inside, at the end: as suspend(), for ever
+  void set_name(const char* name);  // in ThreadSanitizer's reports
+
+  // For ThreadSanitizer: what this fiber did happens before what comes after an acquire of `sync`.
+  void release(void* sync);
+  void acquire(void* sync);
+  // Gives up ThreadSanitizer's fiber, for destroy_thread_contexts.
+  void* take_thread_context();
+
+ private:
+  static void trampoline(boost::context::detail::transfer_t from);
+  void enter(boost::context::detail::transfer_t from);
+
+  boost::context::detail::fcontext_t inside_ = nullptr, outside_ = nullptr;
+  void (*entry_)(void*) = nullptr;
+  void* argument_ = nullptr;
+  std::byte* stack_ = nullptr;
+  std::size_t stack_bytes_ = 0;
+  bool finished_ = true;
+  void* fake_stack_inside_ = nullptr;
+  void* fake_stack_outside_ = nullptr;
+  const void* outside_stack_ = nullptr;
+  std::size_t outside_stack_bytes_ = 0;
+  void* thread_context_ = nullptr;
+  void* outside_thread_context_ = nullptr;
+};
+
+void destroy_thread_contexts(std::vector<void*>& contexts);
+
+// For ThreadSanitizer, outside of fibers: all that was released to `sync` happened before.
+void acquire_outside(void* sync);
+
+// While it lives, ThreadSanitizer disregards what the running fiber, or the code outside, reads and
+// writes: that the uninstrumented harness calls memset and memcpy, which it always sees.
+class IgnoreAccesses {
+ public:
+  IgnoreAccesses();
+  ~IgnoreAccesses();
+  IgnoreAccesses(const IgnoreAccesses&) = delete;
+  IgnoreAccesses& operator=(const IgnoreAccesses&) = delete;
+};
+
+// Stacks of equal size, one after another, each with an inaccessible page below it.
+class FiberStacks {
+ public:
+  static constexpr std::size_t kBytes = std::size_t{256} << 10;  // of one
+  FiberStacks();
+  ~FiberStacks();
+  FiberStacks(const FiberStacks&) = delete;
+  FiberStacks& operator=(const FiberStacks&) = delete;
+
+  std::byte* stack(int index) const { return region_ + kPage + kStride * index; }
+  std::size_t bytes() const { return kBytes; }
+  // Before the fibers of another block use the stacks: so that ThreadSanitizer forgets who has
+  // used this memory.
+  void renew(int count);
+
+ private:
+  static constexpr std::size_t kPage = 4096;
+  static constexpr std::size_t kStride = kPage + kBytes;
+  std::byte* region_;
+};
+
+}  // namespace bert::simt::harness

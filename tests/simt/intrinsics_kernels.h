@@ -1,0 +1,32 @@
+// Kernels that run one intrinsics wrapper each, and their launchers; compiled by nvcc into
+// bert::cuda and for the harness into bert::simt. Pointers are device memory.
+#pragma once
+
+#include <cstdint>
+
+namespace bert {
+namespace simt {
+#define BERT_INTRINSICS_LAUNCHERS                                                                 \
+  void launch_add(const float* x, const float* y, float* sum, int count);                         \
+  /* sum over each block of `threads` of x, to all threads: out [blocks, threads] */              \
+  void launch_block_sum(const float* x, float* out, int blocks, int threads);                     \
+  void launch_block_max(const float* x, float* out, int blocks, int threads);                     \
+  /* d [16, 8] = a [16, 16] b [16, 8] + c [16, 8], all row-major, a and b bf16 */                 \
+  void launch_mma_bf16(const std::uint16_t* a, const std::uint16_t* b, const float* c, float* d); \
+  /* d [16, 8] = a [16, 8] b [8, 8] + c, rounded to tf32 first */                                 \
+  void launch_mma_tf32(const float* a, const float* b, const float* c, float* d);                 \
+  /* the registers of ldmatrix of a [32, 8] of 16 bits: out [matrices, 32]; matrices 2 or 4 */    \
+  void launch_ldmatrix(const std::uint16_t* rows, unsigned* out, int matrices, bool transposed);  \
+  /* out [128] = in [128] through two groups of cp.async, the second of them not valid */         \
+  void launch_cp_async(const float* in, float* out);                                              \
+  /* exp2_approx, tanh_approx, to_tf32 and unpack(pack) of x [count]: out [5, count] */           \
+  void launch_conversions(const float* x, float* out, int count);                                 \
+  /* f32 -> bf16 -> f32 by vec.cuh; count a multiple of 8 */                                      \
+  void launch_round_trip(const float* x, std::uint16_t* half, float* out, int count);
+BERT_INTRINSICS_LAUNCHERS
+}  // namespace simt
+namespace cuda {
+BERT_INTRINSICS_LAUNCHERS
+}  // namespace cuda
+#undef BERT_INTRINSICS_LAUNCHERS
+}  // namespace bert
