@@ -24,10 +24,6 @@ using boost::context::detail::jump_fcontext;
 using boost::context::detail::make_fcontext;
 using boost::context::detail::transfer_t;
 
-namespace {
-constexpr int kMostThreads = 1024;
-}
-
 void Fiber::start(std::byte* stack, std::size_t bytes, void (*entry)(void*), void* argument) {
 #ifdef BERT_SIMT_ASAN
   // A fiber that was abandoned in the middle left its frames marked.
@@ -144,25 +140,30 @@ IgnoreAccesses::~IgnoreAccesses() = default;
 
 #endif
 
-FiberStacks::FiberStacks() {
-  void* const region = ::mmap(nullptr, kStride * kMostThreads, PROT_READ | PROT_WRITE,
-                              MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-  if (region == MAP_FAILED) throw std::bad_alloc();
-  region_ = static_cast<std::byte*>(region);
-#ifndef BERT_SIMT_TSAN
-  for (int i = 0; i < kMostThreads; ++i) ::mprotect(region_ + kStride * i, kPage, PROT_NONE);
+namespace {
+constexpr int kMostThreads = 1024;
+
+std::byte* map_pages(void* where, std::size_t bytes, int flags) {
+  void* const pages = ::mmap(where, bytes, PROT_READ | PROT_WRITE,
+                             MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | flags, -1, 0);
+  if (pages == MAP_FAILED) throw std::bad_alloc();
+  return static_cast<std::byte*>(pages);
+}
+}  // namespace
+
+PageMemory::PageMemory(std::size_t bytes) : data_(map_pages(nullptr, bytes, 0)), bytes_(bytes) {}
+PageMemory::~PageMemory() { ::munmap(data_, bytes_); }
+
+void PageMemory::forget([[maybe_unused]] std::size_t bytes) {
+#ifdef BERT_SIMT_TSAN
+  map_pages(data_, bytes, MAP_FIXED);  // the one way that it offers
 #endif
 }
 
-FiberStacks::~FiberStacks() { ::munmap(region_, kStride * kMostThreads); }
-
-void FiberStacks::renew([[maybe_unused]] int count) {
-#ifdef BERT_SIMT_TSAN
-  // The only way that it offers: memory that is mapped anew. One call for all, without the
-  // inaccessible pages.
-  if (::mmap(region_, kStride * count, PROT_READ | PROT_WRITE,
-             MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0) == MAP_FAILED) {
-    throw std::bad_alloc();
+FiberStacks::FiberStacks() : memory_(offset(kMostThreads)) {
+#ifndef BERT_SIMT_TSAN
+  for (int i = 0; i < kMostThreads; ++i) {
+    ::mprotect(memory_.data() + offset(i), PageMemory::kPage, PROT_NONE);
   }
 #endif
 }

@@ -66,25 +66,40 @@ class IgnoreAccesses {
   IgnoreAccesses& operator=(const IgnoreAccesses&) = delete;
 };
 
-// Stacks of equal size, one after another, each with an inaccessible page below it.
+// Memory of its own pages. Not more than that, so that ThreadSanitizer can be made to forget it.
+class PageMemory {
+ public:
+  static constexpr std::size_t kPage = 4096;
+  explicit PageMemory(std::size_t bytes);
+  ~PageMemory();
+  PageMemory(const PageMemory&) = delete;
+  PageMemory& operator=(const PageMemory&) = delete;
+
+  std::byte* data() const { return data_; }
+  // Before another block uses the first `bytes`, a multiple of kPage: ThreadSanitizer forgets who
+  // used them, and the contents are lost; without it, nothing happens.
+  void forget(std::size_t bytes);
+
+ private:
+  std::byte* data_;
+  std::size_t bytes_;
+};
+
+// Stacks of equal size, one after another, each with an inaccessible page below it (not under
+// ThreadSanitizer).
 class FiberStacks {
  public:
   static constexpr std::size_t kBytes = std::size_t{256} << 10;  // of one
   FiberStacks();
-  ~FiberStacks();
-  FiberStacks(const FiberStacks&) = delete;
-  FiberStacks& operator=(const FiberStacks&) = delete;
 
-  std::byte* stack(int index) const { return region_ + kPage + kStride * index; }
-  std::size_t bytes() const { return kBytes; }
-  // Before the fibers of another block use the stacks: so that ThreadSanitizer forgets who has
-  // used this memory.
-  void renew(int count);
+  std::byte* stack(int index) const { return memory_.data() + offset(index) + PageMemory::kPage; }
+  void forget(int count) { memory_.forget(offset(count)); }
 
  private:
-  static constexpr std::size_t kPage = 4096;
-  static constexpr std::size_t kStride = kPage + kBytes;
-  std::byte* region_;
+  static constexpr std::size_t offset(int index) {
+    return (PageMemory::kPage + kBytes) * static_cast<std::size_t>(index);
+  }
+  PageMemory memory_;
 };
 
 }  // namespace bert::simt::harness

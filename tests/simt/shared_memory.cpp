@@ -1,7 +1,6 @@
 #include "tests/simt/shared_memory.h"
 
 #include <algorithm>
-#include <cstdint>
 #include <cstring>
 
 #include "kernels/cuda/launch.cuh"
@@ -14,18 +13,12 @@
 namespace bert::simt::harness {
 namespace {
 
-constexpr std::size_t kGuard = 256;                      // between arrays
-constexpr std::size_t kCapacity = std::size_t{1} << 20;  // with the guards of many small arrays
-constexpr std::size_t kAlignment = 1024;                 // of the whole
+constexpr std::size_t kGuard = 256;  // between arrays
 constexpr int kPoison = 0xFF, kGuardByte = 0xA5;
 
 }  // namespace
 
-SharedMemory::SharedMemory() : memory_(std::make_unique<std::byte[]>(kCapacity + kAlignment)) {
-  const auto address = reinterpret_cast<std::uintptr_t>(memory_.get());
-  base_ = memory_.get() + (kAlignment - address % kAlignment) % kAlignment;
-  used_ = kCapacity;  // the first block finds all of it without guards
-}
+SharedMemory::SharedMemory() : memory_(kCapacity), base_(memory_.data()) {}
 
 SharedMemory::~SharedMemory() {
 #ifdef __SANITIZE_ADDRESS__
@@ -34,10 +27,14 @@ SharedMemory::~SharedMemory() {
 }
 
 void SharedMemory::begin_block(std::size_t dynamic_bytes) {
+  // What the last block used, whole pages; the first block finds all of it without guards.
+  const std::size_t page = PageMemory::kPage;
+  const std::size_t used = (used_ + page - 1) / page * page;
+  memory_.forget(used);
 #ifdef __SANITIZE_ADDRESS__
-  __asan_poison_memory_region(base_, used_);
+  __asan_poison_memory_region(base_, used);
 #else
-  std::memset(base_, kGuardByte, used_);
+  std::memset(base_, kGuardByte, used);
 #endif
   used_ = kGuard;
   static_bytes_ = 0;

@@ -2,9 +2,10 @@
 #pragma once
 
 #include <cstddef>
-#include <memory>
 #include <string>
 #include <vector>
+
+#include "tests/simt/fiber.h"
 
 namespace bert::simt::harness {
 
@@ -32,11 +33,13 @@ class SharedMemory {
     const char* name;
     std::size_t offset, bytes;
   };
+  static constexpr std::size_t kCapacity = std::size_t{1} << 20;  // guards of many arrays included
+
   void* place(const void* key, const char* name, std::size_t bytes, std::size_t alignment);
 
-  std::unique_ptr<std::byte[]> memory_;
-  std::byte* base_ = nullptr;
-  std::size_t used_ = 0, dynamic_bytes_ = 0, static_bytes_ = 0;
+  PageMemory memory_;
+  std::byte* base_;
+  std::size_t used_ = kCapacity, dynamic_bytes_ = 0, static_bytes_ = 0;
   void* dynamic_ = nullptr;
   std::vector<Array> arrays_;
 };

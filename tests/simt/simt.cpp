@@ -234,7 +234,7 @@ void Runner::run_block() {
   barriers_ = 0;
   std::fill(std::begin(warp_barriers_), std::end(warp_barriers_), 0u);
   sync_ = std::make_unique<BlockSync>();
-  stacks_.renew(count_);
+  stacks_.forget(count_);
   ready_.reset(count_);
   for (int i = 0; i < count_; ++i) {
     Thread& thread = threads_[static_cast<std::size_t>(i)];
@@ -246,7 +246,7 @@ void Runner::run_block() {
     thread.copies.clear();
     thread.groups.clear();
     thread.uncommitted = 0;
-    thread.fiber.start(stacks_.stack(i), stacks_.bytes(), &Runner::thread_main, this);
+    thread.fiber.start(stacks_.stack(i), FiberStacks::kBytes, &Runner::thread_main, this);
     thread.fiber.set_name(kernel_.c_str());
     ready_.insert(i);
   }
