@@ -165,7 +165,6 @@ void Runner::run(const char* kernel, dim3 grid, dim3 block, std::size_t shared_b
                  const std::function<void()>& body) {
   static std::mutex one_at_a_time;
   const std::lock_guard lock(one_at_a_time);
-  const int races_before = reported_races;
   kernel_ = kernel;
   body_ = &body;
   schedule_ = harness::schedule();
@@ -197,12 +196,8 @@ void Runner::run(const char* kernel, dim3 grid, dim3 block, std::size_t shared_b
     running_ = nullptr;
     acquire_outside(&launch_sync);
   }
+  reported_races = 0;
   if (error_) std::rethrow_exception(std::exchange(error_, nullptr));
-  if (reported_races != races_before) {
-    const int races = std::exchange(reported_races, races_before) - races_before;
-    throw Failure(FailureKind::data_race, kernel_, blockIdx, -1,
-                  fmt::format("ThreadSanitizer has reported {} above", races));
-  }
 }
 
 std::vector<std::uint64_t> Runner::block_order(std::uint64_t blocks) {
@@ -258,11 +253,13 @@ void Runner::run_block() {
       running_ = &thread;
       threadIdx = thread.position;
       thread.fiber.resume();
-      if (error_) return;
+      if (reported_races != 0) {
+        fail(FailureKind::data_race, "ThreadSanitizer has reported it above");
+      }
+      if (error_) std::rethrow_exception(error_);
       if (thread.exited) {
         ++exited_;
         ready_.erase(next);
-        thread.fiber.release(&launch_sync);
       } else if (thread.wait.name != nullptr) {
         ready_.erase(next);
         if (thread.wait.of_block) {
@@ -279,6 +276,9 @@ void Runner::run_block() {
     if (!overrun.empty()) fail(FailureKind::shared_overrun, "wrote " + overrun);
   } catch (...) {
     error_ = std::current_exception();
+  }
+  for (int i = 0; i < count_; ++i) {
+    threads_[static_cast<std::size_t>(i)].fiber.release(&launch_sync);
   }
 }
 
@@ -584,7 +584,13 @@ const char* sanitizer() {
 }  // namespace bert::simt
 
 #ifdef BERT_SIMT_TSAN
-extern "C" void __tsan_on_report(void*) { ++bert::simt::harness::reported_races; }
+extern "C" {
+// Each launch tells of its races, also when an earlier one has had the same.
+const char* __tsan_default_options() {
+  return "suppress_equal_stacks=0:suppress_equal_addresses=0";
+}
+void __tsan_on_report(void*) { ++bert::simt::harness::reported_races; }
 // Every race during a launch has become an exception.
-extern "C" int __tsan_on_finalize(int) { return bert::simt::harness::reported_races != 0; }
+int __tsan_on_finalize(int) { return bert::simt::harness::reported_races != 0; }
+}
 #endif
