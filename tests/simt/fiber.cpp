@@ -1,6 +1,7 @@
 #include "tests/simt/fiber.h"
 
 #include <new>
+#include <utility>
 
 #include <sys/mman.h>
 
@@ -31,7 +32,9 @@ void Fiber::start(std::byte* stack, std::size_t bytes, void (*entry)(void*), voi
   fake_stack_inside_ = nullptr;
 #endif
 #ifdef BERT_SIMT_TSAN
-  thread_context_ = __tsan_create_fiber(0);
+  std::swap(threads_[0], threads_[1]);
+  if (threads_[0] == nullptr) threads_[0] = __tsan_create_fiber(0);
+  thread_ = threads_[0];
 #endif
   stack_ = stack;
   stack_bytes_ = bytes;
@@ -60,8 +63,8 @@ void Fiber::resume() {
   __sanitizer_start_switch_fiber(&fake_stack_outside_, stack_, stack_bytes_);
 #endif
 #ifdef BERT_SIMT_TSAN
-  outside_thread_context_ = __tsan_get_current_fiber();
-  __tsan_switch_to_fiber(thread_context_, __tsan_switch_to_fiber_no_sync);
+  outside_thread_ = __tsan_get_current_fiber();
+  __tsan_switch_to_fiber(thread_, __tsan_switch_to_fiber_no_sync);
 #endif
   inside_ = jump_fcontext(inside_, this).fctx;
 #ifdef BERT_SIMT_ASAN
@@ -75,7 +78,7 @@ void Fiber::suspend() {
                                  outside_stack_bytes_);
 #endif
 #ifdef BERT_SIMT_TSAN
-  __tsan_switch_to_fiber(outside_thread_context_, __tsan_switch_to_fiber_no_sync);
+  __tsan_switch_to_fiber(outside_thread_, __tsan_switch_to_fiber_no_sync);
 #endif
   enter(jump_fcontext(outside_, nullptr));
 }
@@ -87,35 +90,29 @@ void Fiber::finish() {
 
 #ifdef BERT_SIMT_TSAN
 
-void Fiber::set_name(const char* name) { __tsan_set_fiber_name(thread_context_, name); }
+void Fiber::set_name(const char* name) { __tsan_set_fiber_name(thread_, name); }
 
 void Fiber::release(void* sync) {
   void* const here = __tsan_get_current_fiber();
-  __tsan_switch_to_fiber(thread_context_, __tsan_switch_to_fiber_no_sync);
+  __tsan_switch_to_fiber(thread_, __tsan_switch_to_fiber_no_sync);
   __tsan_release(sync);
   __tsan_switch_to_fiber(here, __tsan_switch_to_fiber_no_sync);
 }
 
 void Fiber::acquire(void* sync) {
   void* const here = __tsan_get_current_fiber();
-  __tsan_switch_to_fiber(thread_context_, __tsan_switch_to_fiber_no_sync);
+  __tsan_switch_to_fiber(thread_, __tsan_switch_to_fiber_no_sync);
   __tsan_acquire(sync);
   __tsan_switch_to_fiber(here, __tsan_switch_to_fiber_no_sync);
 }
 
-void* Fiber::take_thread_context() {
-  void* const taken = thread_context_;
-  thread_context_ = nullptr;
-  return taken;
-}
-
-void destroy_thread_contexts(std::vector<void*>& contexts) {
-  for (void* const context : contexts) {
-    if (context != nullptr) __tsan_destroy_fiber(context);
+void Fiber::forget_threads() {
+  for (void*& thread : threads_) {
+    if (thread != nullptr) __tsan_destroy_fiber(std::exchange(thread, nullptr));
   }
-  contexts.clear();
 }
 
+void release_outside(void* sync) { __tsan_release(sync); }
 void acquire_outside(void* sync) { __tsan_acquire(sync); }
 
 IgnoreAccesses::IgnoreAccesses() {
@@ -132,8 +129,8 @@ IgnoreAccesses::~IgnoreAccesses() {
 void Fiber::set_name(const char*) {}
 void Fiber::release(void*) {}
 void Fiber::acquire(void*) {}
-void* Fiber::take_thread_context() { return nullptr; }
-void destroy_thread_contexts(std::vector<void*>& contexts) { contexts.clear(); }
+void Fiber::forget_threads() {}
+void release_outside(void*) {}
 void acquire_outside(void*) {}
 IgnoreAccesses::IgnoreAccesses() = default;
 IgnoreAccesses::~IgnoreAccesses() = default;

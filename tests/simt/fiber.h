@@ -2,7 +2,6 @@
 #pragma once
 
 #include <cstddef>
-#include <vector>
 
 #include <boost/context/detail/fcontext.hpp>
 
@@ -21,6 +20,8 @@ class Fiber {
  public:
   // Begins entry(argument) anew, on a stack; it runs at the first resume(). `entry` never returns:
   // it ends in finish().
+  // ThreadSanitizer takes it for another thread than the one it was at the last start, so that a
+  // block's threads are not those of the block before.
   void start(std::byte* stack, std::size_t bytes, void (*entry)(void*), void* argument);
   void resume();                    // called outside: runs the fiber until it suspends or finishes
   void suspend();                   // called inside: back to where resume() was called
@@ -30,8 +31,8 @@ class Fiber {
   // For ThreadSanitizer: what this fiber did happens before what comes after an acquire of `sync`.
   void release(void* sync);
   void acquire(void* sync);
-  // Gives up ThreadSanitizer's fiber, for destroy_thread_contexts.
-  void* take_thread_context();
+  // After it was abandoned in the middle: its next starts begin with fresh threads.
+  void forget_threads();
 
  private:
   static void trampoline(boost::context::detail::transfer_t from);
@@ -47,13 +48,13 @@ class Fiber {
   void* fake_stack_outside_ = nullptr;
   const void* outside_stack_ = nullptr;
   std::size_t outside_stack_bytes_ = 0;
-  void* thread_context_ = nullptr;
-  void* outside_thread_context_ = nullptr;
+  void* threads_[2] = {};   // of ThreadSanitizer; used in turn, since each costs a millisecond
+  void* thread_ = nullptr;  // one of them
+  void* outside_thread_ = nullptr;
 };
 
-void destroy_thread_contexts(std::vector<void*>& contexts);
-
-// For ThreadSanitizer, outside of fibers: all that was released to `sync` happened before.
+// The same outside of fibers.
+void release_outside(void* sync);
 void acquire_outside(void* sync);
 
 // While it lives, ThreadSanitizer disregards what the running fiber, or the code outside, reads and

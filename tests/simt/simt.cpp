@@ -96,7 +96,7 @@ struct BlockSync {
   char barrier[2][8];
   char warps[32][2][kWarp][8];  // of masks by their lowest lane
 };
-char launch_sync, fence_sync;
+char start_sync, launch_sync, fence_sync;
 
 class Runner {
  public:
@@ -153,7 +153,6 @@ class Runner {
   Thread* running_ = nullptr;
   std::exception_ptr error_;
   std::unique_ptr<BlockSync> sync_, last_sync_;
-  std::vector<void*> last_contexts_;
 };
 
 Runner& runner() {
@@ -175,6 +174,7 @@ void Runner::run(const char* kernel, dim3 grid, dim3 block, std::size_t shared_b
   blockDim = block;
   count_ = static_cast<int>(block.x * block.y * block.z);
   error_ = nullptr;
+  release_outside(&start_sync);
   {
     const IgnoreAccesses of_the_scheduler;
     for (const std::uint64_t b : block_order(std::uint64_t{grid.x} * grid.y * grid.z)) {
@@ -182,15 +182,6 @@ void Runner::run(const char* kernel, dim3 grid, dim3 block, std::size_t shared_b
                   static_cast<unsigned>(b / grid.x / grid.y)};
       shared_.begin_block(shared_bytes);
       run_block();
-      // Kept until the next block is done: contexts and addresses that were used again at once
-      // would hide races between blocks.
-      std::vector<void*> contexts;
-      for (int i = 0; i < count_; ++i) {
-        contexts.push_back(threads_[static_cast<std::size_t>(i)].fiber.take_thread_context());
-      }
-      destroy_thread_contexts(last_contexts_);
-      last_contexts_.swap(contexts);
-      last_sync_ = std::move(sync_);
       if (error_) break;
     }
     running_ = nullptr;
@@ -228,7 +219,8 @@ void Runner::run_block() {
   exited_ = at_barrier_ = 0;
   barriers_ = 0;
   std::fill(std::begin(warp_barriers_), std::end(warp_barriers_), 0u);
-  sync_ = std::make_unique<BlockSync>();
+  // The last ones are kept meanwhile: the same addresses would order this block after that one.
+  last_sync_ = std::exchange(sync_, std::make_unique<BlockSync>());
   stacks_.forget(count_);
   ready_.reset(count_);
   for (int i = 0; i < count_; ++i) {
@@ -243,6 +235,7 @@ void Runner::run_block() {
     thread.uncommitted = 0;
     thread.fiber.start(stacks_.stack(i), FiberStacks::kBytes, &Runner::thread_main, this);
     thread.fiber.set_name(kernel_.c_str());
+    thread.fiber.acquire(&start_sync);
     ready_.insert(i);
   }
   try {
@@ -278,7 +271,9 @@ void Runner::run_block() {
     error_ = std::current_exception();
   }
   for (int i = 0; i < count_; ++i) {
-    threads_[static_cast<std::size_t>(i)].fiber.release(&launch_sync);
+    Fiber& fiber = threads_[static_cast<std::size_t>(i)].fiber;
+    fiber.release(&launch_sync);
+    if (error_) fiber.forget_threads();
   }
 }
 
