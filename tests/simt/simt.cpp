@@ -148,6 +148,7 @@ class Runner {
   std::vector<Thread> threads_ = std::vector<Thread>(1024);
   int count_ = 0, exited_ = 0, at_barrier_ = 0;
   std::uint64_t barriers_ = 0;
+  unsigned at_collective_[kWarp] = {};  // of each warp, the lanes that wait in collectives
   std::uint64_t warp_barriers_[kWarp] = {};
   ReadySet ready_;
   Thread* running_ = nullptr;
@@ -218,6 +219,7 @@ void Runner::thread_main() {
 void Runner::run_block() {
   exited_ = at_barrier_ = 0;
   barriers_ = 0;
+  std::fill(std::begin(at_collective_), std::end(at_collective_), 0u);
   std::fill(std::begin(warp_barriers_), std::end(warp_barriers_), 0u);
   // The last ones are kept meanwhile: the same addresses would order this block after that one.
   last_sync_ = std::exchange(sync_, std::make_unique<BlockSync>());
@@ -317,14 +319,18 @@ void Runner::check_mask(const Thread& thread) const {
 // When all lanes of the mask have come to the same place.
 bool Runner::resolve_warp(Thread& arrived) {
   const Wait wait = arrived.wait;
-  const int first = arrived.index / kWarp * kWarp;
+  const int warp = arrived.index / kWarp, first = warp * kWarp;
+  unsigned& at_collective = at_collective_[warp];
+  at_collective |= 1u << (arrived.index - first);
+  if ((wait.mask & ~at_collective) != 0) return false;
   void* operands[kWarp] = {};
   for (unsigned left = wait.mask; left != 0; left &= left - 1) {
     const int lane = std::countr_zero(left);
     const Wait& other = threads_[static_cast<std::size_t>(first + lane)].wait;
-    if (other.name == nullptr || other.of_block || !other.same_place(wait)) return false;
+    if (!other.same_place(wait)) return false;
     operands[lane] = other.operand;
   }
+  at_collective &= ~wait.mask;
   if (wait.resolve != nullptr) wait.resolve(operands, wait.mask);
   std::vector<Thread*> group;
   for (unsigned left = wait.mask; left != 0; left &= left - 1) {
@@ -333,7 +339,6 @@ bool Runner::resolve_warp(Thread& arrived) {
     go_on(thread);
   }
   if (wait.resolve == nullptr) {
-    const int warp = first / kWarp;
     order(group, sync_->warps[warp][warp_barriers_[warp]++ % 2][std::countr_zero(wait.mask)]);
   }
   return true;
