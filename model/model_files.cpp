@@ -69,17 +69,12 @@ Tensor piece_view(const Parameter& parameter, const Piece& piece, const Tensor& 
   return flat.slice(parameter.offset + piece.first * row, numel(piece.shape));
 }
 
+// By way of f64, which holds every element type exactly.
 void read_into(const SafetensorsFile& file, const SafetensorsTensor& tensor, ParameterStore& store,
                const Tensor& view) {
-  if (view.dtype() == DType::f32) {
-    std::vector<float> values(static_cast<std::size_t>(view.numel()));
-    file.read(tensor, values);
-    store.device().copy_from_host(view.raw(), values.data(), view.bytes());
-  } else {
-    std::vector<double> values(static_cast<std::size_t>(view.numel()));
-    file.read(tensor, values);
-    store.device().copy_from_host(view.raw(), values.data(), view.bytes());
-  }
+  std::vector<double> values(static_cast<std::size_t>(view.numel()));
+  file.read(tensor, values);
+  store.write(view, values);
 }
 
 std::string shape_text(const std::vector<std::int64_t>& shape) {
