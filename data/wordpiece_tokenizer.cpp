@@ -79,13 +79,9 @@ WordpieceTokenizer::WordpieceTokenizer(std::vector<std::string> pieces, Wordpiec
 
 void WordpieceTokenizer::encode(std::string_view text, std::vector<Token>& out,
                                 bool parse_special_tokens) const {
-  if (!parse_special_tokens) return encode_plain(text, 0, out);
-  split_special_tokens(
-      special_pieces_, text,
-      [&](std::string_view part, std::uint32_t offset) { encode_plain(part, offset, out); },
-      [&](std::int32_t id, std::uint32_t begin, std::uint32_t end) {
-        out.push_back({id, begin, end, false});
-      });
+  encode_around_specials(
+      parse_special_tokens ? &special_pieces_ : nullptr, text, out,
+      [&](std::string_view part, std::uint32_t offset) { encode_plain(part, offset, out); });
 }
 
 void WordpieceTokenizer::encode_plain(std::string_view text, std::uint32_t offset,
