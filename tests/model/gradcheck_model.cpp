@@ -212,54 +212,38 @@ void plan_workspace(Arena& arena, const LayerRig& rig, BackwardWorkspace& worksp
   Encoder(unused, rig.config).plan_backward(arena, rig.capacity, *rig.ops, workspace);
 }
 
-TEST_P(Layers, SelfAttentionAndResidualNorm) {
-  LayerRig rig("self_attention", GetParam());
-  const SelfAttention attention(rig.store, rig.config, 1);
-  const ResidualNorm norm(rig.store, rig.config, attention.output_bias(), "norm",
-                          DropoutSite::attention_output, 1);
-  SelfAttention::Saved saved;
+// A sublayer (self-attention, feed-forward) and the ResidualNorm that its output bias goes into.
+template <typename Sublayer>
+void check_sublayer(const std::string& subject, const Variant& variant, DropoutSite site) {
+  LayerRig rig(subject, variant);
+  const Sublayer sublayer(rig.store, rig.config, 1);
+  const ResidualNorm norm(rig.store, rig.config, sublayer.output_bias(), "norm", site, 1);
+  typename Sublayer::Saved saved;
   ResidualNorm::Saved saved_norm;
   BackwardWorkspace workspace;
   rig.build([&](Arena& arena) {
-    attention.plan(arena, rig.capacity, *rig.ops, saved);
+    sublayer.plan(arena, rig.capacity, *rig.ops, saved);
     norm.plan(arena, rig.capacity, *rig.ops, saved_norm);
     plan_workspace(arena, rig, workspace);
   });
   check_block(rig,
               {[&](const Stream& in) {
-                 attention.forward(rig.context, in.normalized, saved, saved_norm.z);
+                 sublayer.forward(rig.context, in.normalized, saved, saved_norm.z);
                  return norm.forward(rig.context, in, saved_norm);
                },
                [&](BackwardWorkspace& w) {
                  norm.backward(rig.context, saved_norm, w, false);
-                 attention.backward(rig.context, saved, w, !rig.config.pre_layer_norm());
+                 sublayer.backward(rig.context, saved, w, !rig.config.pre_layer_norm());
                }},
               workspace);
 }
 
+TEST_P(Layers, SelfAttentionAndResidualNorm) {
+  check_sublayer<SelfAttention>("self_attention", GetParam(), DropoutSite::attention_output);
+}
+
 TEST_P(Layers, FeedForwardAndResidualNorm) {
-  LayerRig rig("feed_forward", GetParam());
-  const FeedForward feed_forward(rig.store, rig.config, 1);
-  const ResidualNorm norm(rig.store, rig.config, feed_forward.output_bias(), "norm",
-                          DropoutSite::feed_forward, 1);
-  FeedForward::Saved saved;
-  ResidualNorm::Saved saved_norm;
-  BackwardWorkspace workspace;
-  rig.build([&](Arena& arena) {
-    feed_forward.plan(arena, rig.capacity, *rig.ops, saved);
-    norm.plan(arena, rig.capacity, *rig.ops, saved_norm);
-    plan_workspace(arena, rig, workspace);
-  });
-  check_block(rig,
-              {[&](const Stream& in) {
-                 feed_forward.forward(rig.context, in.normalized, saved, saved_norm.z);
-                 return norm.forward(rig.context, in, saved_norm);
-               },
-               [&](BackwardWorkspace& w) {
-                 norm.backward(rig.context, saved_norm, w, false);
-                 feed_forward.backward(rig.context, saved, w, !rig.config.pre_layer_norm());
-               }},
-              workspace);
+  check_sublayer<FeedForward>("feed_forward", GetParam(), DropoutSite::feed_forward);
 }
 
 TEST_P(Layers, EncoderLayer) {
