@@ -65,6 +65,30 @@ class Checker {
     given(tokens.num_sequences, "tokens.num_sequences");
     that(tokens.max_seqlen >= 1, "tokens.max_seqlen of at least 1");
   }
+  // Rows of x that go to rows of y, or rows of x that come from them.
+  void moved_rows(const Tensor& x, const Tensor& y, const Tensor& rows, DeviceCount count) const {
+    rank(x, "x", 2);
+    rank(y, "y", 2);
+    real(x, "x", {x.dim(0), x.dim(1)});
+    real(y, "y", {y.dim(0), x.dim(1)});
+    tensor(rows, "rows", DType::i32, {y.dim(0)});
+    given(count, "count");
+    not_same(y, "y", x, "x");
+  }
+  // The LayerNorm in an op: of `rows` rows of `n`. Both directions have gamma and the statistics;
+  // beta is the forward's, dgamma and dbeta are the backward's.
+  template <typename Op>
+  void layer_norm(const Op& op, std::int64_t rows, std::int64_t n) const {
+    statistics(op.gamma, "gamma", {n});
+    statistics(op.mean, "mean", {rows});
+    statistics(op.rstd, "rstd", {rows});
+    if constexpr (requires { op.beta; }) {
+      statistics(op.beta, "beta", {n});
+    } else {
+      statistics(op.dgamma, "dgamma", {n});
+      statistics(op.dbeta, "dbeta", {n});
+    }
+  }
   void dropout(const Dropout& dropout) const {
     that(dropout.probability >= 0.0f && dropout_threshold(dropout.probability) < 65536,
          "a dropout probability in [0, 1)");
@@ -98,10 +122,7 @@ void check(const EmbeddingsForward& op, DType dtype) {
   c.real(op.type, "type", {op.type.rows(), n});
   c.dropout(op.dropout);
   if (op.gamma) {
-    c.statistics(op.gamma, "gamma", {n});
-    c.statistics(op.beta, "beta", {n});
-    c.statistics(op.mean, "mean", {t});
-    c.statistics(op.rstd, "rstd", {t});
+    c.layer_norm(op, t, n);
   } else {
     c.absent(op.beta, "beta", "without gamma");
     c.absent(op.mean, "mean", "without gamma");
@@ -128,11 +149,7 @@ void check(const EmbeddingsBackward& op, DType dtype) {
   c.statistics(op.dposition, "dposition", {op.position.rows(), n});
   c.statistics(op.dtype, "dtype", {op.type.rows(), n});
   if (op.gamma) {
-    c.statistics(op.gamma, "gamma", {n});
-    c.statistics(op.mean, "mean", {t});
-    c.statistics(op.rstd, "rstd", {t});
-    c.statistics(op.dgamma, "dgamma", {n});
-    c.statistics(op.dbeta, "dbeta", {n});
+    c.layer_norm(op, t, n);
   } else {
     c.absent(op.mean, "mean", "without gamma");
     c.absent(op.rstd, "rstd", "without gamma");
@@ -146,12 +163,9 @@ void check(const LayerNormForward& op, DType dtype) {
   c.rank(op.x, "x", 2);
   const std::int64_t r = op.x.dim(0), n = op.x.dim(1);
   c.real(op.x, "x", {r, n});
-  c.statistics(op.gamma, "gamma", {n});
-  c.statistics(op.beta, "beta", {n});
+  c.layer_norm(op, r, n);
   c.given(op.rows, "rows");
   c.real(op.y, "y", {r, n});
-  c.statistics(op.mean, "mean", {r});
-  c.statistics(op.rstd, "rstd", {r});
 }
 
 void check(const LayerNormBackward& op, DType dtype) {
@@ -160,14 +174,10 @@ void check(const LayerNormBackward& op, DType dtype) {
   const std::int64_t r = op.x.dim(0), n = op.x.dim(1);
   c.real(op.dy, "dy", {r, n});
   c.real(op.x, "x", {r, n});
-  c.statistics(op.gamma, "gamma", {n});
-  c.statistics(op.mean, "mean", {r});
-  c.statistics(op.rstd, "rstd", {r});
+  c.layer_norm(op, r, n);
   c.given(op.rows, "rows");
   c.real(op.dx, "dx", {r, n});
   if (op.accumulate_dx) c.not_same(op.dx, "dx (accumulated)", op.dy, "dy");
-  c.statistics(op.dgamma, "dgamma", {n});
-  c.statistics(op.dbeta, "dbeta", {n});
 }
 
 void check(const BiasDropoutResidualLayerNormForward& op, DType dtype) {
@@ -177,15 +187,12 @@ void check(const BiasDropoutResidualLayerNormForward& op, DType dtype) {
   c.real(op.x, "x", {t, n});
   c.statistics(op.bias, "bias", {n});
   c.real(op.residual, "residual", {t, n});
-  c.statistics(op.gamma, "gamma", {n});
-  c.statistics(op.beta, "beta", {n});
+  c.layer_norm(op, t, n);
   c.dropout(op.dropout);
   c.tokens(op.tokens, t);
   c.real(op.z, "z", {t, n});
   c.real(op.y, "y", {t, n});
   c.not_same(op.y, "y", op.z, "z");
-  c.statistics(op.mean, "mean", {t});
-  c.statistics(op.rstd, "rstd", {t});
 }
 
 void check(const BiasDropoutResidualLayerNormBackward& op, DType dtype) {
@@ -195,16 +202,12 @@ void check(const BiasDropoutResidualLayerNormBackward& op, DType dtype) {
   c.real(op.dy, "dy", {t, n});
   if (op.dz) c.real(op.dz, "dz", {t, n});
   c.real(op.z, "z", {t, n});
-  c.statistics(op.gamma, "gamma", {n});
-  c.statistics(op.mean, "mean", {t});
-  c.statistics(op.rstd, "rstd", {t});
+  c.layer_norm(op, t, n);
   c.dropout(op.dropout);
   c.tokens(op.tokens, t);
   c.real(op.dresidual, "dresidual", {t, n});
   c.real(op.dx, "dx", {t, n});
   c.not_same(op.dx, "dx", op.dresidual, "dresidual");
-  c.statistics(op.dgamma, "dgamma", {n});
-  c.statistics(op.dbeta, "dbeta", {n});
   c.statistics(op.dbias, "dbias", {n});
 }
 
@@ -288,25 +291,11 @@ void check(const AttentionBackward& op, DType dtype) {
 }
 
 void check(const GatherRows& op, DType dtype) {
-  const Checker c("gather_rows", dtype);
-  c.rank(op.x, "x", 2);
-  c.rank(op.y, "y", 2);
-  c.real(op.x, "x", {op.x.dim(0), op.x.dim(1)});
-  c.real(op.y, "y", {op.y.dim(0), op.x.dim(1)});
-  c.tensor(op.rows, "rows", DType::i32, {op.y.dim(0)});
-  c.given(op.count, "count");
-  c.not_same(op.y, "y", op.x, "x");
+  Checker("gather_rows", dtype).moved_rows(op.x, op.y, op.rows, op.count);
 }
 
 void check(const ScatterAddRows& op, DType dtype) {
-  const Checker c("scatter_add_rows", dtype);
-  c.rank(op.x, "x", 2);
-  c.rank(op.y, "y", 2);
-  c.real(op.x, "x", {op.x.dim(0), op.x.dim(1)});
-  c.real(op.y, "y", {op.y.dim(0), op.x.dim(1)});
-  c.tensor(op.rows, "rows", DType::i32, {op.y.dim(0)});
-  c.given(op.count, "count");
-  c.not_same(op.y, "y", op.x, "x");
+  Checker("scatter_add_rows", dtype).moved_rows(op.x, op.y, op.rows, op.count);
 }
 
 void check(const CrossEntropy& op, DType dtype) {
