@@ -119,6 +119,8 @@ def train(arguments, config):
     architecture = json.loads((arguments.initial / "config.json").read_text())["architectures"][0]
     model = getattr(transformers, architecture).from_pretrained(arguments.initial)
     model = model.to(torch.float64 if arguments.double else torch.float32).train()
+    # Hugging Face gives the word embedding of [PAD] no gradient; masking's random tokens include it.
+    model.bert.embeddings.word_embeddings.padding_idx = None
     parameters = list(model.parameters())
     optimizer = torch.optim.AdamW(
         parameter_groups(model, optimizer_config["weight_decay"]),
