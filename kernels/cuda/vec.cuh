@@ -27,8 +27,14 @@ __device__ __forceinline__ T from_float(float x) {
 enum class Reuse { likely, once };
 
 namespace detail {
+__device__ __forceinline__ void check_vector([[maybe_unused]] const void* address) {
+#ifdef BERT_SIMT
+  harness::check_aligned(address, 16, "a vector access");
+#endif
+}
 template <Reuse kReuse>
 __device__ __forceinline__ uint4 load_16_bytes(const uint4* from) {
+  check_vector(from);
   if constexpr (kReuse == Reuse::once) {
     return __ldcs(from);
   } else {
@@ -37,6 +43,7 @@ __device__ __forceinline__ uint4 load_16_bytes(const uint4* from) {
 }
 template <Reuse kReuse>
 __device__ __forceinline__ void store_16_bytes(uint4* to, uint4 value) {
+  check_vector(to);
   if constexpr (kReuse == Reuse::once) {
     __stcs(to, value);
   } else {

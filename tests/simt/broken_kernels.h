@@ -18,7 +18,6 @@ enum class Break {
   write_behind_global,
   read_behind_global,
   write_behind_local,
-  misaligned_load,
   misaligned_ldmatrix,
   caller_not_in_mask,
   lane_returned,

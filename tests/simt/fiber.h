@@ -5,23 +5,16 @@
 
 #include <boost/context/detail/fcontext.hpp>
 
-// The compiler says so where this file itself is instrumented; the ThreadSanitizer build leaves the
-// harness uninstrumented and says it by a definition.
-#ifdef __SANITIZE_ADDRESS__
-#define BERT_SIMT_ASAN 1
-#endif
-#ifdef __SANITIZE_THREAD__
-#error "compile the harness with -fno-sanitize=thread -DBERT_SIMT_TSAN"
-#endif
+// BERT_SIMT_ASAN or BERT_SIMT_TSAN: kernels are compiled for that sanitizer. The harness itself is
+// never compiled for ThreadSanitizer.
 
 namespace bert::simt::harness {
 
 class Fiber {
  public:
   // Begins entry(argument) anew, on a stack; it runs at the first resume(). `entry` never returns:
-  // it ends in finish().
-  // ThreadSanitizer takes it for another thread than the one it was at the last start, so that a
-  // block's threads are not those of the block before.
+  // it ends in finish(). ThreadSanitizer takes it for another thread than the one it was at the
+  // last start, so that a block's threads are not those of the block before.
   void start(std::byte* stack, std::size_t bytes, void (*entry)(void*), void* argument);
   void resume();                    // called outside: runs the fiber until it suspends or finishes
   void suspend();                   // called inside: back to where resume() was called
@@ -44,13 +37,14 @@ class Fiber {
   std::byte* stack_ = nullptr;
   std::size_t stack_bytes_ = 0;
   bool finished_ = true;
-  void* fake_stack_inside_ = nullptr;
-  void* fake_stack_outside_ = nullptr;
-  const void* outside_stack_ = nullptr;
-  std::size_t outside_stack_bytes_ = 0;
-  void* threads_[2] = {};   // of ThreadSanitizer; used in turn, since each costs a millisecond
-  void* thread_ = nullptr;  // one of them
-  void* outside_thread_ = nullptr;
+  [[maybe_unused]] void* fake_stack_inside_ = nullptr;
+  [[maybe_unused]] void* fake_stack_outside_ = nullptr;
+  [[maybe_unused]] const void* outside_stack_ = nullptr;
+  [[maybe_unused]] std::size_t outside_stack_bytes_ = 0;
+  // ThreadSanitizer's threads, which are used in turn since each costs a millisecond.
+  [[maybe_unused]] void* threads_[2] = {};
+  [[maybe_unused]] void* thread_ = nullptr;
+  [[maybe_unused]] void* outside_thread_ = nullptr;
 };
 
 // The same outside of fibers.

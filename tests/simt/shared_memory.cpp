@@ -6,7 +6,7 @@
 #include "kernels/cuda/launch.cuh"
 #include "tests/simt/fiber.h"
 
-#ifdef __SANITIZE_ADDRESS__
+#ifdef BERT_SIMT_ASAN
 #include <sanitizer/asan_interface.h>
 #endif
 
@@ -14,14 +14,15 @@ namespace bert::simt::harness {
 namespace {
 
 constexpr std::size_t kGuard = 256;  // between arrays
-constexpr int kPoison = 0xFF, kGuardByte = 0xA5;
+constexpr int kPoison = 0xFF;
+[[maybe_unused]] constexpr int kGuardByte = 0xA5;
 
 }  // namespace
 
 SharedMemory::SharedMemory() : memory_(kCapacity), base_(memory_.data()) {}
 
 SharedMemory::~SharedMemory() {
-#ifdef __SANITIZE_ADDRESS__
+#ifdef BERT_SIMT_ASAN
   __asan_unpoison_memory_region(base_, kCapacity);
 #endif
 }
@@ -31,7 +32,7 @@ void SharedMemory::begin_block(std::size_t dynamic_bytes) {
   const std::size_t page = PageMemory::kPage;
   const std::size_t used = (used_ + page - 1) / page * page;
   memory_.forget(used);
-#ifdef __SANITIZE_ADDRESS__
+#ifdef BERT_SIMT_ASAN
   __asan_poison_memory_region(base_, used);
 #else
   std::memset(base_, kGuardByte, used);
@@ -63,7 +64,7 @@ void* SharedMemory::place(const void* key, const char* name, std::size_t bytes,
   if (offset + bytes + kGuard > kCapacity) return nullptr;
   used_ = offset + bytes + kGuard;
   arrays_.push_back({key, name, offset, bytes});
-#ifdef __SANITIZE_ADDRESS__
+#ifdef BERT_SIMT_ASAN
   __asan_unpoison_memory_region(base_ + offset, bytes);
 #endif
   std::memset(base_ + offset, kPoison, bytes);
@@ -71,7 +72,7 @@ void* SharedMemory::place(const void* key, const char* name, std::size_t bytes,
 }
 
 std::string SharedMemory::overrun() const {
-#ifndef __SANITIZE_ADDRESS__
+#ifndef BERT_SIMT_ASAN
   const auto intact = [](std::byte value) { return value == std::byte{kGuardByte}; };
   for (const Array& array : arrays_) {
     const std::byte* begin = base_ + array.offset;
