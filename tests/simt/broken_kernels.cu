@@ -18,6 +18,7 @@ __global__ void reverse_kernel(Break what, const float* in, float* out) {
   if (what == Break::write_behind_shared && i == 7) memory[i * 10 - 6] = 1.0f;  // 64
   if (what == Break::write_before_shared && i == 7) memory[i - 8] = 1.0f;
   if (what == Break::write_behind_dynamic && i == 7) extra[64] = 1.0f;
+  if (what == Break::write_before_dynamic && i == 7) extra[i - 8] = 1.0f;
   if (what == Break::too_much_static_shared) {
     BERT_SHARED(float, large, 12 * 1024);  // alone it would fit
     large[i] = 0.0f;
@@ -76,6 +77,7 @@ __global__ void sum_warps_kernel(Break what, const float* in, float* out) {
 __global__ void copy_asynchronously_kernel(Break what, const float* in, float* out) {
   BERT_SHARED(float, tile, 128);
   const int i = static_cast<int>(threadIdx.x) * 4, other = (i + 4) % 128;
+  for (int j = i; j < i + 4; ++j) tile[j] = 0.0f;  // what an earlier round has left there
   cp_async_16(tile + i, in + i, true);
   cp_async_commit();
   if (what == Break::copy_read_too_early) {

@@ -15,6 +15,7 @@ enum class Break {
   write_behind_shared,
   write_before_shared,
   write_behind_dynamic,
+  write_before_dynamic,
   write_behind_global,
   read_behind_global,
   write_behind_local,

@@ -144,8 +144,8 @@ TEST(SimtMemory, ReadingUnwrittenSharedMemoryGivesNan) {
 }
 
 TEST(SimtMemory, WritesBesideSharedArraysAreCaught) {
-  for (const Break what :
-       {Break::write_behind_shared, Break::write_before_shared, Break::write_behind_dynamic}) {
+  for (const Break what : {Break::write_behind_shared, Break::write_before_shared,
+                           Break::write_behind_dynamic, Break::write_before_dynamic}) {
     if (with_asan()) {
       EXPECT_DEATH(run(reverse_in_shared, what, 64), "use-after-poison(.|\n)*broken_kernels.cu:");
     } else {
