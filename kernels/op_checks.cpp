@@ -218,7 +218,7 @@ void check(const LinearForward& op, DType dtype) {
   const std::int64_t r = op.x.dim(0), k = op.x.dim(1), n = op.y.dim(1);
   c.real(op.x, "x", {r, k});
   c.real(op.weight.compute, "weight.compute", {n, k});
-  if (op.bias) c.statistics(op.bias, "bias", {n});
+  if (op.bias) c.real(op.bias, "bias", {n});
   c.given(op.rows, "rows");
   if (op.pre_activation) {
     c.that(op.activation != Activation::none, "no pre_activation without an activation");
@@ -326,6 +326,11 @@ void check(const AdamW& op, DType dtype) {
   c.statistics(op.gradients, "gradients", {p});
   c.statistics(op.m, "m", {p});
   c.statistics(op.v, "v", {p});
+  if (statistics_dtype_of(dtype) == dtype) {
+    c.absent(op.compute, "compute", "though the parameters have the compute dtype themselves");
+  } else {
+    c.real(op.compute, "compute", {p});
+  }
   c.tensor(op.decays, "decays", DType::u8, {p / AdamW::kBlock});
   c.given(op.step, "step");
   c.given(op.norm, "norm");

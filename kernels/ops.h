@@ -4,14 +4,16 @@
 // Conventions
 // - Letters: T token rows, M masked rows, B sequences, R rows of any kind, C hidden size, NH heads,
 //   HS head size (C = NH * HS), K inputs and N outputs of a product, V vocabulary size.
-// - "real" tensors hold Ops::dtype() (f64 or f32). Statistics (mean, rstd, lse), losses and
-//   parameters are f32 at least: f64 under f64, f32 otherwise.
+// - "real" tensors hold Ops::dtype() (f64, f32 or bf16). Statistics (mean, rstd, lse), losses,
+//   parameters and their gradients are f32 at least: f64 under f64, f32 otherwise. Where a
+//   parameter is named "real", it is the copy in Ops::dtype() that products read.
 // - Capacity and count. A tensor's first dimension is its capacity, fixed for a run; how many rows
 //   count in this micro-batch is a number in device memory (`DeviceCount`). Rows at and beyond the
 //   count ("tail rows") own no loss. An op never lets a tail row reach a valid row or a parameter
 //   gradient. Tail rows of activations are finite and otherwise unspecified; tail rows of gradients
-//   are zero: an op that is given zero tails in `dy` leaves zero tails in `dx`. Tail entries of index
-//   tensors (ids, rows, targets, token_sequence) and of statistics are unspecified, and never used.
+//   are zero: an op that is given zero tails in `dy` leaves zero tails in `dx`. Tail entries of
+//   index tensors (ids, rows, targets, token_sequence) and of statistics are unspecified, and never
+//   used.
 // - Every DeviceCount is given, never null.
 // - Gradients of parameters accumulate (+=). Gradients of activations are overwritten, except
 //   where a flag `accumulate_dx` says otherwise.
@@ -134,12 +136,12 @@ struct BiasDropoutResidualLayerNormBackward {
 struct LinearForward {
   Tensor x{};             // [R, K]
   LinearWeight weight{};  // [N, K]
-  Tensor bias{};          // [N] or absent
+  Tensor bias{};          // real [N] or absent
   Activation activation = Activation::none;
   DeviceCount rows = nullptr;
   Tensor pre_activation{};  // out [R, N] = x W^T + bias, kept for backward; absent without
                             // activation or when backward will not follow
-  Tensor y{};  // out [R, N]; may not be pre_activation
+  Tensor y{};               // out [R, N]; may not be pre_activation
 };
 // Given dy, the gradient of x W^T + bias (so: already past the activation, see below):
 // dx = dy W; dweight += dy^T x; dbias += column sums of dy.
@@ -230,8 +232,8 @@ struct GradientNorm {
   double scale = 1.0;          // min(1, max_norm / norm); 1 without clipping
   std::int64_t nonfinite = 0;  // how many elements are NaN or infinite
 };
-// norm = sqrt(sum g^2), summed in f64 over fixed blocks. With nonfinite elements, norm and scale are
-// unspecified.
+// norm = sqrt(sum g^2), summed in f64 over fixed blocks. With nonfinite elements, norm and scale
+// are unspecified.
 struct ComputeGradientNorm {
   Tensor gradients{};     // [P]
   double max_norm = 0.0;  // 0: no clipping
@@ -251,7 +253,8 @@ struct AdamWStep {
 struct AdamW {
   static constexpr std::int64_t kBlock = 64;   // parameters are laid out in multiples of this
   Tensor parameters{}, gradients{}, m{}, v{};  // [P], P a multiple of kBlock
-  Tensor decays{};                             // u8 [P / kBlock]: 1 where weight decay applies
+  Tensor compute{};  // out real [P]: the parameters rounded; absent where they are Ops::dtype()
+  Tensor decays{};   // u8 [P / kBlock]: 1 where weight decay applies
   double beta1 = 0.9, beta2 = 0.999, epsilon = 1e-6, weight_decay = 0.01;
   const AdamWStep* step = nullptr;
   const GradientNorm* norm = nullptr;

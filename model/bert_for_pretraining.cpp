@@ -15,7 +15,7 @@ void BertForPretraining::allocate(Device& device, Ops& ops, const Capacity& capa
                                   bool with_gradients) {
   ops_ = &ops;
   capacity_ = capacity;
-  store_.allocate(device, ops.statistics_dtype(), with_gradients);
+  store_.allocate(device, ops.statistics_dtype(), ops.dtype(), with_gradients);
   arena_.build(device, [&](Arena& arena) {
     embeddings_.plan(arena, capacity, ops, saved_.embeddings);
     encoder_.plan(arena, capacity, ops, saved_.encoder);

@@ -27,7 +27,7 @@ void FeedForward::forward(const Context& context, const Tensor& x, Saved& saved,
   saved.x = x;
   context.ops->linear_forward({.x = x,
                                .weight = intermediate_weight_.weight(),
-                               .bias = intermediate_bias_.value,
+                               .bias = intermediate_bias_.compute,
                                .activation = config_.hidden_act,
                                .rows = context.tokens.num_tokens,
                                .pre_activation = saved.pre_activation,

@@ -36,7 +36,7 @@ void MlmHead::forward(const Context& context, const Tensor& hidden, const Tensor
       {.x = hidden, .rows = masked_rows, .count = num_masked, .y = saved.gathered});
   context.ops->linear_forward({.x = saved.gathered,
                                .weight = dense_weight_.weight(),
-                               .bias = dense_bias_.value,
+                               .bias = dense_bias_.compute,
                                .activation = config_.hidden_act,
                                .rows = num_masked,
                                .pre_activation = saved.pre_activation,
@@ -51,7 +51,7 @@ void MlmHead::forward(const Context& context, const Tensor& hidden, const Tensor
                                    .rstd = saved.rstd});
   context.ops->linear_forward({.x = saved.normalized,
                                .weight = word_embeddings_.weight(),
-                               .bias = decoder_bias_.value,
+                               .bias = decoder_bias_.compute,
                                .rows = num_masked,
                                .y = saved.logits});
 }

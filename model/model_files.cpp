@@ -126,6 +126,7 @@ std::vector<std::string> load_parameters(const SafetensorsFile& file, ParameterS
         fmt::join(wrong.begin(), wrong.begin() + static_cast<std::ptrdiff_t>(shown), "; "),
         wrong.size() > shown ? fmt::format("; and {} more", wrong.size() - shown) : std::string());
   }
+  store.refresh_compute();
   for (std::string& name : absent) name = name.substr(0, name.find(':'));
   return absent;
 }

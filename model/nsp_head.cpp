@@ -17,7 +17,7 @@ void NspHead::forward(const Context& context, const Tensor& pooled, Saved& saved
   saved.pooled = pooled;
   context.ops->linear_forward({.x = pooled,
                                .weight = weight_.weight(),
-                               .bias = bias_.value,
+                               .bias = bias_.compute,
                                .rows = context.tokens.num_sequences,
                                .y = saved.logits});
 }

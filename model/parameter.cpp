@@ -56,16 +56,18 @@ Parameter& ParameterStore::add(std::vector<std::string> hf_names, std::vector<st
   return parameter;
 }
 
-void ParameterStore::allocate(Device& device, DType dtype, bool with_gradients) {
+void ParameterStore::allocate(Device& device, DType dtype, DType compute_dtype,
+                              bool with_gradients) {
   device_ = &device;
-  const std::size_t bytes = static_cast<std::size_t>(flat_size_) * dtype_size(dtype);
-  const auto make = [&](DeviceBuffer& memory) {
-    memory = DeviceBuffer(device, bytes);
-    device.fill_zero(memory.data(), bytes);
-    return Tensor(memory.data(), dtype, {flat_size_});
+  const auto make = [&](DeviceBuffer& memory, DType of) {
+    const Tensor sized(nullptr, of, {flat_size_});
+    memory = DeviceBuffer(device, sized.bytes());
+    device.fill_zero(memory.data(), sized.bytes());
+    return Tensor(memory.data(), of, {flat_size_});
   };
-  values_ = make(value_memory_);
-  if (with_gradients) gradients_ = make(gradient_memory_);
+  values_ = make(value_memory_, dtype);
+  if (compute_dtype != dtype) compute_copies_ = make(compute_memory_, compute_dtype);
+  if (with_gradients) gradients_ = make(gradient_memory_, dtype);
 
   std::vector<std::uint8_t> decays(static_cast<std::size_t>(flat_size_ / AdamW::kBlock), 0);
   for (Parameter& parameter : parameters_) {
@@ -75,6 +77,7 @@ void ParameterStore::allocate(Device& device, DType dtype, bool with_gradients) 
                                          : part.view({parameter.shape[0], parameter.shape[1]});
     };
     parameter.value = view(values_);
+    parameter.compute = compute_copies_ ? view(compute_copies_) : parameter.value;
     if (with_gradients) parameter.gradient = view(gradients_);
     const std::int64_t first = parameter.offset / AdamW::kBlock;
     const std::int64_t last = (parameter.offset + parameter.numel() - 1) / AdamW::kBlock;
@@ -103,6 +106,18 @@ void ParameterStore::initialize(const BertConfig& config, std::uint64_t seed) {
     write(parameter.value, values);
     ++index;
   }
+  refresh_compute();
+}
+
+void ParameterStore::refresh_compute() {
+  if (!compute_copies_) return;
+  BERT_CHECK(values_.dtype() == DType::f32 && compute_copies_.dtype() == DType::bf16);
+  const auto n = static_cast<std::size_t>(flat_size_);
+  std::vector<float> values(n);
+  device_->copy_to_host(values.data(), values_.raw(), values_.bytes());
+  std::vector<Bfloat16> rounded(n);
+  for (std::size_t i = 0; i < n; ++i) rounded[i] = Bfloat16(values[i]);
+  device_->copy_from_host(compute_copies_.raw(), rounded.data(), compute_copies_.bytes());
 }
 
 std::int64_t ParameterStore::num_parameters() const {

@@ -24,11 +24,13 @@ struct Parameter {
   std::vector<std::int64_t> shape;  // one or two extents
   ParameterKind kind = ParameterKind::weight;
   std::int64_t offset = 0;  // of its first element in the flat buffers
-  Tensor value, gradient;   // once allocated
+  // Once allocated. `compute` is what ops read in their own dtype: the value itself, or its copy
+  // in a narrower one.
+  Tensor value, gradient, compute;
 
   const std::string& name() const { return hf_names.front(); }
   std::int64_t numel() const;
-  LinearWeight weight() const { return {value, value}; }
+  LinearWeight weight() const { return {value, compute}; }
   // Weight decay applies to matrices only: decided by kind, never by name.
   bool decays() const { return kind == ParameterKind::weight; }
 };
@@ -39,11 +41,14 @@ class ParameterStore {
   Parameter& add(std::vector<std::string> hf_names, std::vector<std::int64_t> shape,
                  ParameterKind kind);
 
-  // Gives every parameter memory of `dtype` (zero); gradients too if `with_gradients`.
-  void allocate(Device& device, DType dtype, bool with_gradients);
+  // Gives every parameter memory of `dtype` (zero), a copy in `compute_dtype` if that differs, and
+  // gradients of `dtype` if `with_gradients`.
+  void allocate(Device& device, DType dtype, DType compute_dtype, bool with_gradients);
   // Fresh weights: a normal distribution of standard deviation initializer_range, truncated at two
   // of them (google-research/bert) or plain; biases 0, LayerNorm 1 and 0. A pure function of seed.
   void initialize(const BertConfig& config, std::uint64_t seed);
+  // Rounds the values into the compute copies; after every change that AdamW did not make.
+  void refresh_compute();
 
   const std::deque<Parameter>& parameters() const { return parameters_; }
   std::int64_t num_parameters() const;  // without padding
@@ -51,6 +56,8 @@ class ParameterStore {
   // Flat, each parameter padded with zeros to a multiple of AdamW::kBlock elements.
   const Tensor& values() const { return values_; }
   const Tensor& gradients() const { return gradients_; }
+  // The copies in the compute dtype; absent where the values have it themselves.
+  const Tensor& compute_copies() const { return compute_copies_; }
   const Tensor& decays() const { return decays_; }  // u8 [size / kBlock]
 
   // One parameter's elements to or from host memory of f64, whatever its dtype.
@@ -61,8 +68,8 @@ class ParameterStore {
   std::deque<Parameter> parameters_;
   std::int64_t flat_size_ = 0;
   Device* device_ = nullptr;
-  DeviceBuffer value_memory_, gradient_memory_, decay_memory_;
-  Tensor values_, gradients_, decays_;
+  DeviceBuffer value_memory_, gradient_memory_, compute_memory_, decay_memory_;
+  Tensor values_, gradients_, compute_copies_, decays_;
 };
 
 }  // namespace bert

@@ -26,7 +26,7 @@ Tensor Pooler::forward(const Context& context, const Tensor& hidden, Saved& save
                             .y = saved.first});
   context.ops->linear_forward({.x = saved.first,
                                .weight = weight_.weight(),
-                               .bias = bias_.value,
+                               .bias = bias_.compute,
                                .activation = Activation::tanh,
                                .rows = context.tokens.num_sequences,
                                .pre_activation = saved.pre_activation,

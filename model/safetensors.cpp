@@ -46,6 +46,8 @@ std::string_view safetensors_name(DType dtype) {
       return "F64";
     case DType::f32:
       return "F32";
+    case DType::bf16:
+      return "BF16";
     case DType::i32:
       return "I32";
     case DType::u32:

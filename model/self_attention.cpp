@@ -41,7 +41,7 @@ void SelfAttention::forward(const Context& context, const Tensor& x, Saved& save
   saved.x = x;
   context.ops->linear_forward({.x = x,
                                .weight = qkv_weight_.weight(),
-                               .bias = qkv_bias_.value,
+                               .bias = qkv_bias_.compute,
                                .rows = context.tokens.num_tokens,
                                .y = saved.qkv});
   context.ops->attention_forward({.qkv = saved.qkv,

@@ -5,11 +5,12 @@
 #include <cstdint>
 #include <string_view>
 
+#include "runtime/bfloat16.h"
 #include "runtime/error.h"
 
 namespace bert {
 
-enum class DType : std::uint8_t { f64, f32, i32, u32, i64, u8 };
+enum class DType : std::uint8_t { f64, f32, bf16, i32, u32, i64, u8 };
 
 inline constexpr std::size_t dtype_size(DType dtype) {
   switch (dtype) {
@@ -20,6 +21,8 @@ inline constexpr std::size_t dtype_size(DType dtype) {
     case DType::i32:
     case DType::u32:
       return 4;
+    case DType::bf16:
+      return 2;
     case DType::u8:
       return 1;
   }
@@ -32,6 +35,8 @@ inline constexpr std::string_view dtype_name(DType dtype) {
       return "f64";
     case DType::f32:
       return "f32";
+    case DType::bf16:
+      return "bf16";
     case DType::i32:
       return "i32";
     case DType::u32:
@@ -54,6 +59,10 @@ struct DTypeOf<double> {
 template <>
 struct DTypeOf<float> {
   static constexpr DType value = DType::f32;
+};
+template <>
+struct DTypeOf<Bfloat16> {
+  static constexpr DType value = DType::bf16;
 };
 template <>
 struct DTypeOf<std::int32_t> {

@@ -371,6 +371,7 @@ Pretrainer::StepResult Pretrainer::train_step(StepBatches& batches) {
              .gradients = store.gradients(),
              .m = moments_.m,
              .v = moments_.v,
+             .compute = store.compute_copies(),
              .decays = store.decays(),
              .beta1 = config_.optimizer.beta1,
              .beta2 = config_.optimizer.beta2,

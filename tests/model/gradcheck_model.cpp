@@ -74,7 +74,7 @@ class LayerRig {
 
   // After the layers are made: parameters, and what `plan` takes from the arena.
   void build(const std::function<void(Arena&)>& plan) {
-    store.allocate(*device, DType::f64, true);
+    store.allocate(*device, DType::f64, DType::f64, true);
     randomize(store, 0.4);
     arena_.build(*device, plan);
   }

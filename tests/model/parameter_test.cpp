@@ -55,7 +55,7 @@ BertConfig small_config() {
 struct Allocated {
   explicit Allocated(const BertConfig& config, DType dtype = DType::f32)
       : model(config, Heads::mlm_and_nsp) {
-    store().allocate(*device, dtype, true);
+    store().allocate(*device, dtype, dtype, true);
   }
   ParameterStore& store() { return model.parameters(); }
   std::vector<double> all() { return store().read(store().values()); }

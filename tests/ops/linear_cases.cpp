@@ -35,7 +35,7 @@ OpCase make(const Shape& s) {
   c.differences = s.differences;
   c.input("x", {s.capacity, s.inputs}, rows);
   c.input("weight", {s.outputs, s.inputs}, {}, 1.0 / std::sqrt(double(s.inputs)));
-  if (s.bias) c.parameter("bias", {s.outputs});
+  if (s.bias) c.input("bias", {s.outputs});
   add_count(c, "rows", s.rows);
   if (activated) c.output("pre", {s.capacity, s.outputs}, rows, s.inputs);
   c.output("y", {s.capacity, s.outputs}, rows, s.inputs);
@@ -81,7 +81,7 @@ OpCase make_without_pre_activation() {
   OpCase c{.op = "linear", .name = "no_pre_activation"};
   c.input("x", {7, 12}, {0, 5});
   c.input("weight", {9, 12});
-  c.parameter("bias", {9});
+  c.input("bias", {9});
   add_count(c, "rows", 5);
   c.output("y", {7, 9}, {0, 5}, 12);
   c.forward = [](Ops& ops, const BoundCase& b) {
@@ -105,9 +105,9 @@ OpCase make_feed_forward(Activation activation, std::int64_t rows_count, std::in
   c.differences = differences;
   c.input("x", {capacity, hidden}, rows);
   c.input("weight1", {inner, hidden}, {}, 1.5 / std::sqrt(double(hidden)));
-  c.parameter("bias1", {inner});
+  c.input("bias1", {inner});
   c.input("weight2", {hidden, inner}, {}, 1.0 / std::sqrt(double(inner)));
-  c.parameter("bias2", {hidden});
+  c.input("bias2", {hidden});
   add_count(c, "rows", rows_count);
   c.output("pre", {capacity, inner}, rows, hidden);
   c.output("inner", {capacity, inner}, rows, hidden);

@@ -29,6 +29,8 @@ class GuardedBuffer {
   bool guards_intact() const;
 
  private:
+  void watch_guards(bool watched) const;
+
   static constexpr std::size_t kGuard = 256;
 
   Device* device_;

@@ -1,0 +1,44 @@
+// Gemm: dense products for CudaOps. On a GPU cuBLASLt (gemm_cublaslt.cpp), in the SIMT harness
+// plain loops. Everything is row-major; who computes column-major exchanges the operands.
+#pragma once
+
+#include <cstdint>
+
+#include <cuda_runtime_api.h>
+
+#include "runtime/dtype.h"
+#include "runtime/tensor.h"
+
+namespace bert {
+
+// What happens to a product on its way out, in the accumulator's precision.
+enum class Epilogue {
+  none,
+  bias,               // d = product + bias
+  gelu_new_aux_bias,  // aux = product + bias; d = gelu_new(aux) (GELU's tanh form)
+  dgelu_new,          // d = product * gelu_new'(aux)
+};
+
+// d [m, n] = epilogue(op(a) op(b)) + beta * d. op(a) is [m, k]: `a` itself, or the transpose of a
+// [k, m]; op(b) is [k, n]: `b` itself, or the transpose of b [n, k]. a and b have one dtype (f32 or
+// bf16), d has that or f32; sums are f32.
+struct GemmCall {
+  Tensor a{}, b{}, d{};
+  bool transpose_a = false, transpose_b = false;
+  float beta = 0.0f;  // 0 or 1; with 0, d is not read
+  Epilogue epilogue = Epilogue::none;
+  Tensor bias{};  // [n] of d's dtype
+  Tensor aux{};   // [m, n] of d's dtype; written by gelu_new_aux_bias, read by dgelu_new
+};
+
+class Gemm {
+ public:
+  virtual ~Gemm() = default;
+  // Whether `run` can do this call's epilogue in its product; CudaOps does it by a kernel
+  // otherwise. Everything else is always supported.
+  virtual bool fuses(const GemmCall& call) const = 0;
+  // Queues the product on `stream`. RuntimeError with the shapes when the library refuses.
+  virtual void run(const GemmCall& call, cudaStream_t stream) = 0;
+};
+
+}  // namespace bert
