@@ -11,11 +11,6 @@ extern "C" {
 [[gnu::weak]] void __asan_unpoison_memory_region(const volatile void* begin, std::size_t bytes);
 }
 
-extern "C" {
-[[gnu::weak]] void __asan_poison_memory_region(const volatile void* begin, std::size_t bytes);
-[[gnu::weak]] void __asan_unpoison_memory_region(const volatile void* begin, std::size_t bytes);
-}
-
 namespace bert::test {
 namespace {
 
@@ -76,13 +71,6 @@ void with_type(DType dtype, F f) {
       return f(std::uint8_t{});
   }
   throw_runtime_error("no test support for dtype {}", dtype_name(dtype));
-}
-
-// Where a program has AddressSanitizer, which these files need not be compiled for, it watches the
-// guard bands in host memory: an access there is reported with its line.
-void watch(const Device& device, const void* guard, std::size_t bytes, bool watched) {
-  if (!device.is_cpu() || __asan_poison_memory_region == nullptr) return;
-  (watched ? __asan_poison_memory_region : __asan_unpoison_memory_region)(guard, bytes);
 }
 
 // Where a program has AddressSanitizer, which these files need not be compiled for, it watches the
