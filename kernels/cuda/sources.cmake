@@ -1,0 +1,3 @@
+# The sources of the CUDA backend that are compiled twice: by nvcc and for the SIMT harness.
+set(BERT_CUDA_SOURCES
+  cuda_ops.cpp)
