@@ -7,8 +7,9 @@ namespace bert::test {
 
 Backend reference_backend() { return {make_cpu_device(), make_reference_ops(DType::f64)}; }
 
-const std::vector<BackendEntry>& available_backends() {
-  static const std::vector<BackendEntry> entries = {
+namespace {
+std::vector<BackendEntry>& entries() {
+  static std::vector<BackendEntry> all = {
       {"reference_f64", reference_backend},
       {"reference_f32",
        [] {
@@ -23,7 +24,14 @@ const std::vector<BackendEntry>& available_backends() {
          return Backend{make_cpu_device(), make_cpu_ops(3)};
        }},
   };
-  return entries;
+  return all;
+}
+}  // namespace
+
+const std::vector<BackendEntry>& available_backends() { return entries(); }
+
+BackendRegistration::BackendRegistration(BackendEntry entry) {
+  entries().push_back(std::move(entry));
 }
 
 const std::vector<MissingBackend>& missing_backends() {

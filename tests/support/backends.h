@@ -30,6 +30,11 @@ Backend reference_backend();
 // All backends that can run here and now, the oracle first.
 const std::vector<BackendEntry>& available_backends();
 
+// Adds a backend that only some programs link: an object of namespace scope in one of their sources.
+struct BackendRegistration {
+  explicit BackendRegistration(BackendEntry entry);
+};
+
 // Kinds of backends that exist but cannot run here, with the reason ("no CUDA device").
 struct MissingBackend {
   std::string name;

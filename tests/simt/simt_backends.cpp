@@ -1,0 +1,21 @@
+// Adds the SIMT harness to the backends of the program that this file is linked to.
+#include "tests/simt/simt_ops.h"
+#include "tests/support/backends.h"
+
+namespace bert::test {
+namespace {
+
+BackendEntry entry(const std::string& name, DType dtype, bool fused) {
+  return {name, [dtype, fused] {
+            Backend backend{make_cpu_device(), nullptr};
+            backend.ops = simt::make_simt_ops(dtype, *backend.device, fused);
+            return backend;
+          }};
+}
+
+const BackendRegistration f32(entry("simt_f32", DType::f32, true));
+const BackendRegistration f32_unfused(entry("simt_f32_unfused", DType::f32, false));
+const BackendRegistration bf16(entry("simt_bf16", DType::bf16, true));
+
+}  // namespace
+}  // namespace bert::test
