@@ -1,4 +1,4 @@
-// Adds the SIMT harness to the backends of the program that this file is linked to.
+// Adds the SIMT harness to the backends of the program that this file is compiled into.
 #include "tests/simt/simt_ops.h"
 #include "tests/support/backends.h"
 
@@ -14,8 +14,10 @@ BackendEntry entry(const std::string& name, DType dtype, bool fused) {
 }
 
 const BackendRegistration f32(entry("simt_f32", DType::f32, true));
-const BackendRegistration f32_unfused(entry("simt_f32_unfused", DType::f32, false));
 const BackendRegistration bf16(entry("simt_bf16", DType::bf16, true));
+// Their products do no epilogue, so that the kernels do.
+const BackendRegistration unfused_f32(entry("unfused_simt_f32", DType::f32, false));
+const BackendRegistration unfused_bf16(entry("unfused_simt_bf16", DType::bf16, false));
 
 }  // namespace
 }  // namespace bert::test

@@ -25,6 +25,12 @@ Precision precision_of(DType dtype) {
     // allowed.
     case DType::f32:
       return {0x1p-24, 8.0, 2.0};
+    // Eight significant bits, so half a unit is 2^-8. 1: the output's own rounding. 2: what was
+    // rounded on the way: a saved activation that backward reads, or the terms of a sum (attention
+    // weights, GELU's output), whose roundings are independent and do not grow with their number.
+    // Sums themselves are f32: 2 of its roundoffs per root, 2^-15 of these.
+    case DType::bf16:
+      return {0x1p-8, 3.0, 0x1p-15};
     default:
       throw_runtime_error("no tolerance for dtype {}", dtype_name(dtype));
   }
