@@ -1,3 +1,4 @@
 # The sources of the CUDA backend that are compiled twice: by nvcc and for the SIMT harness.
 set(BERT_CUDA_SOURCES
-  cuda_ops.cpp)
+  cuda_ops.cpp
+  linear.cu)
