@@ -229,6 +229,7 @@ Work gather_rows(Bench& b) {
 
 Work cross_entropy(Bench& b) {
   const CrossEntropy op{.logits = b.memory.random({b.s.M, b.s.V}, 4.0f),
+                        .classes = b.s.V,
                         .targets = b.memory.random_ids(b.s.M, std::int32_t(b.s.V)),
                         .rows = b.masked,
                         .loss_scale = b.memory.value(1.0 / double(b.s.M)),

@@ -303,6 +303,8 @@ void check(const CrossEntropy& op, DType dtype) {
   c.rank(op.logits, "logits", 2);
   const std::int64_t r = op.logits.dim(0);
   c.real(op.logits, "logits", {r, op.logits.dim(1)});
+  c.that(op.classes >= 1 && op.classes <= op.logits.dim(1),
+         "a number of classes between 1 and the columns of logits");
   c.tensor(op.targets, "targets", DType::i32, {r});
   c.given(op.rows, "rows");
   c.given(op.sums, "sums");

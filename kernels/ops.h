@@ -216,9 +216,10 @@ inline constexpr std::int32_t kIgnoreIndex = -100;  // a target that owns no los
 
 // Rows are gathered beforehand, so no logits exist for positions without a target.
 struct CrossEntropy {
-  Tensor logits{};   // [R, V]; overwritten with the gradient when `loss_scale` is given:
-                     // dlogits = (softmax(logits) - onehot(target)) * *loss_scale, tail rows zero
-  Tensor targets{};  // i32 [R], 0..V-1 or kIgnoreIndex (dlogits row is then zero)
+  Tensor logits{};  // [R, V or more]; overwritten with the gradient when `loss_scale` is given:
+                    // dlogits = (softmax(logits) - onehot(target)) * *loss_scale, tail rows zero
+  std::int64_t classes = 0;  // V: columns from there on are padding, not read; their dlogits zero
+  Tensor targets{};          // i32 [R], 0..V-1 or kIgnoreIndex (dlogits row is then zero)
   DeviceCount rows = nullptr;
   const double* loss_scale = nullptr;  // device: 1 / denominator of the step; null: no gradient
   LossSums* sums = nullptr;            // device: +=

@@ -57,7 +57,7 @@ class BertForPretraining {
 
   // What the last forward left, in the arena; valid until the next call.
   std::vector<Tensor> hidden_states() const;  // [T, C] each: as Hugging Face counts them, L + 1
-  const Tensor& mlm_logits() const { return saved_.mlm.logits; }  // [M, V], before loss()
+  const Tensor& mlm_logits() const { return saved_.mlm.logits; }  // [M, V and padding], before loss()
   const Tensor& nsp_logits() const { return saved_.nsp.logits; }  // [B, 2], before loss()
   const Tensor& pooled() const { return saved_.pooler.y; }        // [B, C]
 

@@ -13,8 +13,8 @@ MlmHead::MlmHead(ParameterStore& store, const BertConfig& config, Parameter& wor
                        ParameterKind::layer_norm_weight)),
       beta_(store.add({"cls.predictions.transform.LayerNorm.bias"}, {config.hidden_size},
                       ParameterKind::layer_norm_bias)),
-      decoder_bias_(store.add({"cls.predictions.bias"}, {config.vocab_size}, ParameterKind::bias)) {
-}
+      decoder_bias_(store.add({"cls.predictions.bias"}, {config.vocab_size}, ParameterKind::bias,
+                              kVocabularyMultiple)) {}
 
 void MlmHead::plan(Arena& arena, const Capacity& capacity, const Ops& ops, bool with_gradients,
                    Saved& saved) const {
@@ -24,7 +24,7 @@ void MlmHead::plan(Arena& arena, const Capacity& capacity, const Ops& ops, bool 
   }
   saved.mean = arena.take(ops.statistics_dtype(), {capacity.masked});
   saved.rstd = arena.take(ops.statistics_dtype(), {capacity.masked});
-  saved.logits = arena.take(ops.dtype(), {capacity.masked, config_.vocab_size});
+  saved.logits = arena.take(ops.dtype(), {capacity.masked, word_embeddings_.stored_rows()});
   if (!with_gradients) return;
   saved.d_hidden = arena.take(ops.dtype(), {capacity.masked, config_.hidden_size});
   saved.d_gathered = arena.take(ops.dtype(), {capacity.masked, config_.hidden_size});
@@ -63,8 +63,8 @@ void MlmHead::backward(const Context& context, const Tensor& masked_rows, Device
                                 .weight = word_embeddings_.weight(),
                                 .rows = num_masked,
                                 .dx = saved.d_hidden,
-                                .dweight = word_embeddings_.gradient,
-                                .dbias = decoder_bias_.gradient});
+                                .dweight = word_embeddings_.compute_gradient,
+                                .dbias = decoder_bias_.compute_gradient});
   context.ops->layer_norm_backward({.dy = saved.d_hidden,
                                     .x = saved.activation,
                                     .gamma = gamma_.value,

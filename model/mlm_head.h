@@ -14,12 +14,12 @@ class MlmHead {
   MlmHead(ParameterStore& store, const BertConfig& config, Parameter& word_embeddings);
 
   struct Saved {
-    Tensor gathered{};                // [M, C]
-    Tensor pre_activation{};          // [M, C]
-    Tensor activation{};              // [M, C]
-    Tensor mean{}, rstd{};            // [M]
-    Tensor normalized{};              // [M, C]
-    Tensor logits{};                  // [M, V]; CrossEntropy turns them into their gradient
+    Tensor gathered{};        // [M, C]
+    Tensor pre_activation{};  // [M, C]
+    Tensor activation{};      // [M, C]
+    Tensor mean{}, rstd{};    // [M]
+    Tensor normalized{};      // [M, C]
+    Tensor logits{};          // [M, V and padding]; CrossEntropy turns them into their gradient
     Tensor d_hidden{}, d_gathered{};  // [M, C], scratch of backward
   };
   void plan(Arena& arena, const Capacity& capacity, const Ops& ops, bool with_gradients,

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "runtime/philox.h"
+#include "runtime/tensor_copy.h"
 
 namespace bert {
 namespace {
@@ -44,15 +45,18 @@ std::int64_t Parameter::numel() const {
 }
 
 Parameter& ParameterStore::add(std::vector<std::string> hf_names, std::vector<std::int64_t> shape,
-                               ParameterKind kind) {
+                               ParameterKind kind, std::int64_t row_multiple) {
   BERT_CHECK(shape.size() == 1 || shape.size() == 2);
   BERT_CHECK(shape[0] % static_cast<std::int64_t>(hf_names.size()) == 0);
   Parameter& parameter = parameters_.emplace_back();
   parameter.hf_names = std::move(hf_names);
   parameter.shape = std::move(shape);
   parameter.kind = kind;
+  const std::int64_t rows = parameter.shape[0];
+  parameter.padding_rows = (rows + row_multiple - 1) / row_multiple * row_multiple - rows;
   parameter.offset = flat_size_;
-  flat_size_ += (parameter.numel() + AdamW::kBlock - 1) / AdamW::kBlock * AdamW::kBlock;
+  const std::int64_t stored = parameter.numel() / rows * parameter.stored_rows();
+  flat_size_ += (stored + AdamW::kBlock - 1) / AdamW::kBlock * AdamW::kBlock;
   return parameter;
 }
 
@@ -71,14 +75,17 @@ void ParameterStore::allocate(Device& device, DType dtype, DType compute_dtype,
 
   std::vector<std::uint8_t> decays(static_cast<std::size_t>(flat_size_ / AdamW::kBlock), 0);
   for (Parameter& parameter : parameters_) {
-    const auto view = [&](const Tensor& flat) {
-      const Tensor part = flat.slice(parameter.offset, parameter.numel());
-      return parameter.shape.size() == 1 ? part
-                                         : part.view({parameter.shape[0], parameter.shape[1]});
+    const std::int64_t rows = parameter.shape[0], row = parameter.numel() / rows;
+    const auto stored = [&](const Tensor& flat) {
+      const Tensor part = flat.slice(parameter.offset, parameter.stored_rows() * row);
+      return parameter.shape.size() == 1 ? part : part.view({parameter.stored_rows(), row});
     };
-    parameter.value = view(values_);
-    parameter.compute = compute_copies_ ? view(compute_copies_) : parameter.value;
-    if (with_gradients) parameter.gradient = view(gradients_);
+    parameter.value = stored(values_).slice(0, rows);
+    parameter.compute = stored(compute_copies_ ? compute_copies_ : values_);
+    if (with_gradients) {
+      parameter.compute_gradient = stored(gradients_);
+      parameter.gradient = parameter.compute_gradient.slice(0, rows);
+    }
     const std::int64_t first = parameter.offset / AdamW::kBlock;
     const std::int64_t last = (parameter.offset + parameter.numel() - 1) / AdamW::kBlock;
     for (std::int64_t block = first; block <= last; ++block) {
@@ -127,29 +134,11 @@ std::int64_t ParameterStore::num_parameters() const {
 }
 
 std::vector<double> ParameterStore::read(const Tensor& view) const {
-  const auto n = static_cast<std::size_t>(view.numel());
-  std::vector<double> values(n);
-  if (view.dtype() == DType::f64) {
-    device_->copy_to_host(values.data(), view.raw(), view.bytes());
-    return values;
-  }
-  BERT_CHECK(view.dtype() == DType::f32);
-  std::vector<float> narrow(n);
-  device_->copy_to_host(narrow.data(), view.raw(), view.bytes());
-  values.assign(narrow.begin(), narrow.end());
-  return values;
+  return copy_to_doubles(*device_, view);
 }
 
 void ParameterStore::write(const Tensor& view, const std::vector<double>& values) {
-  BERT_CHECK(static_cast<std::int64_t>(values.size()) == view.numel());
-  if (view.dtype() == DType::f64) {
-    device_->copy_from_host(view.raw(), values.data(), view.bytes());
-    return;
-  }
-  BERT_CHECK(view.dtype() == DType::f32);
-  std::vector<float> narrow(values.size());
-  for (std::size_t i = 0; i < values.size(); ++i) narrow[i] = static_cast<float>(values[i]);
-  device_->copy_from_host(view.raw(), narrow.data(), view.bytes());
+  copy_from_doubles(*device_, view, values);
 }
 
 }  // namespace bert

@@ -15,6 +15,10 @@
 
 namespace bert {
 
+// Rows of the word embeddings, and with them columns of the logits, are padded to a multiple of
+// this: sixteen bytes of bf16, below which products by tensor cores are slow.
+inline constexpr std::int64_t kVocabularyMultiple = 8;
+
 enum class ParameterKind { weight, bias, layer_norm_weight, layer_norm_bias };
 
 struct Parameter {
@@ -23,13 +27,19 @@ struct Parameter {
   std::vector<std::string> hf_names;
   std::vector<std::int64_t> shape;  // one or two extents
   ParameterKind kind = ParameterKind::weight;
+  // Rows of zeros after the last, so that memory holds a multiple of some number of rows: what
+  // products are fast with. They belong to no file and never change.
+  std::int64_t padding_rows = 0;
   std::int64_t offset = 0;  // of its first element in the flat buffers
-  // Once allocated. `compute` is what ops read in their own dtype: the value itself, or its copy
-  // in a narrower one.
-  Tensor value, gradient, compute;
+  // Once allocated, of `shape`.
+  Tensor value, gradient;
+  // The same as ops take them, with the padding rows: `compute` in the ops' own dtype (the memory
+  // of `value`, or its copy in a narrower dtype).
+  Tensor compute, compute_gradient;
 
   const std::string& name() const { return hf_names.front(); }
   std::int64_t numel() const;
+  std::int64_t stored_rows() const { return shape[0] + padding_rows; }
   LinearWeight weight() const { return {value, compute}; }
   // Weight decay applies to matrices only: decided by kind, never by name.
   bool decays() const { return kind == ParameterKind::weight; }
@@ -37,9 +47,9 @@ struct Parameter {
 
 class ParameterStore {
  public:
-  // References stay valid for the store's life.
+  // References stay valid for the store's life. `row_multiple`: rows are padded to it.
   Parameter& add(std::vector<std::string> hf_names, std::vector<std::int64_t> shape,
-                 ParameterKind kind);
+                 ParameterKind kind, std::int64_t row_multiple = 1);
 
   // Gives every parameter memory of `dtype` (zero), a copy in `compute_dtype` if that differs, and
   // gradients of `dtype` if `with_gradients`.

@@ -173,14 +173,22 @@ class Output {
  public:
   explicit Output(bert::Device& device) : device_(device) {}
 
-  // The first `rows` rows of `tensor`.
+  // The first `rows` rows of the matrix `tensor`.
   void add(const std::string& name, const Tensor& tensor, std::int64_t rows) {
+    add(name, tensor, rows, tensor.dim(1));
+  }
+  // The first `columns` elements of them.
+  void add(const std::string& name, const Tensor& tensor, std::int64_t rows, std::int64_t columns) {
     const Tensor part = tensor.slice(0, rows);
     std::vector<std::byte>& bytes = memory_.emplace_back(part.bytes());
     device_.copy_to_host(bytes.data(), part.raw(), part.bytes());
-    std::vector<std::int64_t> shape;
-    for (int i = 0; i < part.rank(); ++i) shape.push_back(part.dim(i));
-    views_.push_back({name, part.dtype(), shape, bytes.data()});
+    const std::size_t element = bert::dtype_size(part.dtype());
+    const std::size_t kept = static_cast<std::size_t>(columns) * element;
+    const std::size_t stride = static_cast<std::size_t>(part.dim(1)) * element;
+    for (std::size_t r = 1; kept < stride && r < static_cast<std::size_t>(rows); ++r) {
+      std::memmove(bytes.data() + r * kept, bytes.data() + r * stride, kept);
+    }
+    views_.push_back({name, part.dtype(), {rows, columns}, bytes.data()});
   }
   void add(const std::string& name, double value) {
     std::vector<std::byte>& bytes = memory_.emplace_back(sizeof value);
@@ -219,7 +227,7 @@ void compute(bert::BertForPretraining& model, bert::Backend& backend, const Batc
   for (std::size_t l = 0; l < states.size(); ++l) {
     output.add(fmt::format("hidden_states.{}", l), states[l], batch.num_tokens());
   }
-  output.add("mlm_logits", model.mlm_logits(), batch.num_masked());
+  output.add("mlm_logits", model.mlm_logits(), batch.num_masked(), model.config().vocab_size);
   if (model.has_nsp()) {
     output.add("pooled", model.pooled(), batch.num_sequences());
     output.add("nsp_logits", model.nsp_logits(), batch.num_sequences());

@@ -7,22 +7,11 @@
 
 #include "model/model_files.h"
 #include "runtime/error.h"
+#include "runtime/tensor_copy.h"
 #include "train/checkpoint.h"
 
 namespace bert {
 namespace {
-
-std::vector<double> read_to_host(Device& device, const Tensor& tensor) {
-  std::vector<double> values(static_cast<std::size_t>(tensor.numel()));
-  if (tensor.dtype() == DType::f64) {
-    device.copy_to_host(values.data(), tensor.raw(), tensor.bytes());
-    return values;
-  }
-  std::vector<float> narrow(values.size());
-  device.copy_to_host(narrow.data(), tensor.data<float>(), tensor.bytes());
-  std::copy(narrow.begin(), narrow.end(), values.begin());
-  return values;
-}
 
 // The likeliest ids under softmax(logits), over the whole vocabulary; the lower id among equals.
 std::vector<TokenPrediction> likeliest(const double* logits, std::int64_t vocab_size, int top_k) {
@@ -108,12 +97,13 @@ std::vector<std::vector<TokenPrediction>> predict_masked(BertForPretraining& mod
   BERT_CHECK(top_k >= 1);
   if (batch.num_masked() == 0) return {};
   model.forward(memory.upload(batch), nullptr);
-  const std::int64_t vocab_size = model.mlm_logits().dim(-1);
+  const std::int64_t stride = model.mlm_logits().dim(-1);
   const std::vector<double> logits =
-      read_to_host(device, model.mlm_logits().slice(0, batch.num_masked()));
+      copy_to_doubles(device, model.mlm_logits().slice(0, batch.num_masked()));
   std::vector<std::vector<TokenPrediction>> predictions;
   for (std::int64_t row = 0; row < batch.num_masked(); ++row) {
-    predictions.push_back(likeliest(logits.data() + row * vocab_size, vocab_size, top_k));
+    predictions.push_back(
+        likeliest(logits.data() + row * stride, model.config().vocab_size, top_k));
   }
   return predictions;
 }

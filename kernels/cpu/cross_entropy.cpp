@@ -1,5 +1,6 @@
 // Softmax cross-entropy over rows that fit in cache: one read from memory and, with a gradient, one
 // write (8 bytes a logit); the three passes over a row are in cache.
+#include <algorithm>
 #include <cmath>
 #include <limits>
 
@@ -54,7 +55,8 @@ float sum_exp(float* row, std::int64_t n, float shift) {
 
 void CpuOps::cross_entropy(const CrossEntropy& op) {
   check(op, dtype());
-  const std::int64_t rows = row_count(op.rows, op.logits.rows()), n = op.logits.dim(1);
+  const std::int64_t rows = row_count(op.rows, op.logits.rows()), n = op.classes;
+  const std::int64_t stride = op.logits.dim(1);
   const auto* targets = op.targets.data<std::int32_t>();
   const bool gradient = op.loss_scale != nullptr;
   // Per row: its loss, and whether it was right; summed afterwards in row order.
@@ -63,12 +65,12 @@ void CpuOps::cross_entropy(const CrossEntropy& op) {
   on_threads(threads_, [&](int thread) {
     const Range range = share(rows, thread, threads_);
     for (std::int64_t r = range.begin; r < range.end; ++r) {
-      float* row = op.logits.data<float>() + r * n;
+      float* row = op.logits.data<float>() + r * stride;
       const std::int32_t target = targets[r];
       losses[r] = 0.0f;
       correct[r] = 0.0f;
       if (target == kIgnoreIndex) {
-        if (gradient) std::memset(row, 0, static_cast<std::size_t>(n) * sizeof(float));
+        if (gradient) std::memset(row, 0, static_cast<std::size_t>(stride) * sizeof(float));
         continue;
       }
       const Largest top = largest(row, n);
@@ -84,6 +86,7 @@ void CpuOps::cross_entropy(const CrossEntropy& op) {
           store(row + c, load(row + c, lanes) * factor, lanes);
         });
         row[target] -= scale;
+        std::fill(row + n, row + stride, 0.0f);
       }
     }
   });

@@ -12,9 +12,11 @@ namespace bert::reference {
 
 template <typename Scalar>
 void cross_entropy(const CrossEntropy& op) {
-  const std::int64_t rows = row_count(op.rows, op.logits.rows()), classes = op.logits.dim(1);
+  const std::int64_t rows = row_count(op.rows, op.logits.rows()), classes = op.classes;
+  const std::int64_t stride = op.logits.dim(1);
   for (std::int64_t r = 0; r < rows; ++r) {
-    Scalar* logits = op.logits.data<Scalar>() + r * classes;
+    Scalar* logits = op.logits.data<Scalar>() + r * stride;
+    if (op.loss_scale) std::fill(logits + classes, logits + stride, Scalar(0));
     const std::int32_t target = op.targets.data<std::int32_t>()[r];
     if (target == kIgnoreIndex) {
       if (op.loss_scale) std::fill(logits, logits + classes, Scalar(0));

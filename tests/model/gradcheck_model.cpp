@@ -283,7 +283,7 @@ TEST_P(Layers, Encoder) {
 TEST_P(Layers, MlmHead) {
   LayerRig rig("mlm_head", GetParam());
   Parameter& word = rig.store.add({"word"}, {rig.config.vocab_size, rig.config.hidden_size},
-                                  ParameterKind::weight);
+                                  ParameterKind::weight, kVocabularyMultiple);
   const MlmHead head(rig.store, rig.config, word);
   MlmHead::Saved saved;
   rig.build([&](Arena& arena) { head.plan(arena, rig.capacity, *rig.ops, true, saved); });

@@ -175,7 +175,13 @@ ModelResults ModelRun::step(const std::vector<HostBatch>& micro_batches,
     for (const Tensor& state : model_.hidden_states()) {
       results.hidden_states.push_back(rows(state, batch.num_tokens()));
     }
-    results.mlm_logits = rows(model_.mlm_logits(), batch.num_masked());
+    const std::int64_t vocab_size = model_.config().vocab_size, stride = model_.mlm_logits().dim(1);
+    const std::vector<double> padded = rows(model_.mlm_logits(), batch.num_masked());
+    results.mlm_logits.clear();
+    for (std::int64_t row = 0; row < batch.num_masked(); ++row) {
+      const auto first = padded.begin() + row * stride;
+      results.mlm_logits.insert(results.mlm_logits.end(), first, first + vocab_size);
+    }
     if (model_.has_nsp()) {
       results.pooled = rows(model_.pooled(), batch.num_sequences());
       results.nsp_logits = rows(model_.nsp_logits(), batch.num_sequences());

@@ -82,6 +82,12 @@ TEST_P(ParameterLayout, IsContiguousInBlocksAndPaddedWithZeros) {
   for (const Parameter& parameter : model.store().parameters()) {
     EXPECT_EQ(parameter.offset, next) << parameter.name();
     next = parameter.offset + parameter.numel();
+    EXPECT_EQ(parameter.compute.raw(), parameter.value.raw());
+    EXPECT_EQ(parameter.compute_gradient.raw(), parameter.gradient.raw());
+    EXPECT_EQ(parameter.compute.rows(), parameter.stored_rows());
+    const std::int64_t end =
+        next + parameter.padding_rows * (parameter.numel() / parameter.shape[0]);
+    for (; next < end; ++next) ASSERT_EQ(values[static_cast<std::size_t>(next)], 0.0);
     for (; next % AdamW::kBlock != 0; ++next) {
       ASSERT_EQ(values[static_cast<std::size_t>(next)], 0.0) << "after " << parameter.name();
     }

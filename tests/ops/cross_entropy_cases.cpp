@@ -9,7 +9,8 @@ namespace {
 struct Shape {
   std::string name{};
   std::int64_t rows, capacity, classes;
-  double scale = 2.0;  // of the logits
+  std::int64_t padding = 0;  // columns after the classes
+  double scale = 2.0;        // of the logits
   bool ignore_some = false;
   bool differences = true;
 };
@@ -27,7 +28,7 @@ OpCase make(const Shape& s) {
   const Rows rows{0, s.rows};
   const double loss_scale = 1.0 / 13.0;
   c.differences = s.differences;
-  c.input("logits", {s.capacity, s.classes}, rows, s.scale);
+  c.input("logits", {s.capacity, s.classes + s.padding}, rows, s.scale);
   std::vector<double> targets = random_integers(c.seed_of("targets"), s.capacity, s.classes);
   for (std::size_t i = 1; s.ignore_some && i < targets.size(); i += 3) targets[i] = kIgnoreIndex;
   c.integers("targets", {s.capacity}, rows, targets);
@@ -47,15 +48,17 @@ OpCase make(const Shape& s) {
     weights.values[i] = weights.is_valid(static_cast<std::int64_t>(i)) ? loss_scale : 0.0;
   }
   c.gradient("dlogits", "logits", terms).starts_as = "logits";
-  c.forward = [](Ops& ops, const BoundCase& b) {
+  c.forward = [s](Ops& ops, const BoundCase& b) {
     ops.cross_entropy({.logits = b("logits"),
+                       .classes = s.classes,
                        .targets = b("targets"),
                        .rows = b.count("rows"),
                        .sums = static_cast<LossSums*>(b("sums").raw()),
                        .row_loss = b("row_loss")});
   };
-  c.backward = [](Ops& ops, const BoundCase& b) {
+  c.backward = [s](Ops& ops, const BoundCase& b) {
     ops.cross_entropy({.logits = b("dlogits"),
+                       .classes = s.classes,
                        .targets = b("targets"),
                        .rows = b.count("rows"),
                        .loss_scale = b.pointer<double>("loss_scale"),
@@ -71,6 +74,12 @@ std::vector<OpCase> cross_entropy_cases() {
       make({.name = "two_classes", .rows = 1, .capacity = 1, .classes = 2}),
       make({.name = "none", .rows = 0, .capacity = 3, .classes = 5, .differences = false}),
       make({.name = "odd", .rows = 7, .capacity = 9, .classes = 37}),
+      make({.name = "padded",
+            .rows = 6,
+            .capacity = 7,
+            .classes = 21,
+            .padding = 3,
+            .ignore_some = true}),
       make({.name = "ignored", .rows = 8, .capacity = 10, .classes = 11, .ignore_some = true}),
       make({.name = "large_logits",
             .rows = 5,
@@ -83,6 +92,19 @@ std::vector<OpCase> cross_entropy_cases() {
             .capacity = 64,
             .classes = 4001,
             .scale = 4.0,
+            .differences = false}),
+      // BERT's own, and one of many languages: rows too long to be kept close by.
+      make({.name = "bert_vocabulary",
+            .rows = 3,
+            .capacity = 4,
+            .classes = 30522,
+            .padding = 6,
+            .differences = false}),
+      make({.name = "long_rows",
+            .rows = 3,
+            .capacity = 4,
+            .classes = 60013,
+            .ignore_some = true,
             .differences = false}),
   };
 }

@@ -28,6 +28,7 @@ class LossSumsOnBackend : public ::testing::TestWithParam<std::size_t> {
     const DeviceStruct<double> scale(device, 1.0);
     const DeviceStruct<LossSums> sums(device, before);
     backend_.ops->cross_entropy({.logits = x,
+                                 .classes = classes,
                                  .targets = t,
                                  .rows = rows_count.data(),
                                  .loss_scale = gradient ? scale.data() : nullptr,
