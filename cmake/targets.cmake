@@ -1,8 +1,13 @@
 # bert_options: the flags every target of this project shares.
 add_library(bert_options INTERFACE)
-target_compile_options(bert_options INTERFACE -Wall -Wextra -Wpedantic -Wshadow)
+target_compile_options(bert_options INTERFACE
+  $<$<COMPILE_LANGUAGE:C,CXX>:-Wall;-Wextra;-Wpedantic;-Wshadow>
+  # nvcc's own generated code is not pedantic.
+  $<$<COMPILE_LANGUAGE:CUDA>:-Xcompiler=-Wall,-Wextra;--expt-relaxed-constexpr>)
 if(BERT_WERROR)
-  target_compile_options(bert_options INTERFACE -Werror)
+  target_compile_options(bert_options INTERFACE
+    $<$<COMPILE_LANGUAGE:C,CXX>:-Werror>
+    $<$<COMPILE_LANGUAGE:CUDA>:-Werror=all-warnings;-Xcompiler=-Werror>)
 endif()
 target_include_directories(bert_options INTERFACE ${CMAKE_SOURCE_DIR})
 if(BERT_SANITIZE)

@@ -2,12 +2,23 @@
 #pragma once
 
 #include <cstddef>
+#include <functional>
 #include <memory>
 #include <string>
 #include <utility>
 
 namespace bert {
 
+// A copy to host memory that may still be under way.
+class PendingRead {
+ public:
+  virtual ~PendingRead() = default;
+  // Waits for it. The bytes stay valid as long as this object.
+  virtual const void* wait() = 0;
+};
+
+// Work is done in the order in which it is queued. A GPU does it later than the call that queues
+// it; memory on the host may be used again as soon as a call returns.
 class Device {
  public:
   virtual ~Device() = default;
@@ -22,6 +33,14 @@ class Device {
   // Waits for the work queued before it.
   virtual void copy_to_host(void* host, const void* device, std::size_t bytes) = 0;
   virtual void synchronize() = 0;
+
+  // Reads the bytes as the work queued so far leaves them, without waiting for it.
+  virtual std::unique_ptr<PendingRead> read_later(const void* device, std::size_t bytes);
+  // Does the work that f queues. A device may record it at the first call with a key and repeat the
+  // record afterwards without calling f: so f must queue the same work, with the same addresses,
+  // each time, and neither copy to or from the host nor allocate; it has run once before, outside
+  // of this, so that what grows or is chosen at a first use is there. Here f is just called.
+  virtual void run_recorded(int key, const std::function<void()>& f);
 };
 
 std::unique_ptr<Device> make_cpu_device();

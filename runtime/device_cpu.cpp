@@ -1,5 +1,6 @@
 #include <cstdlib>
 #include <cstring>
+#include <vector>
 
 #include "runtime/device.h"
 #include "runtime/error.h"
@@ -29,7 +30,24 @@ class CpuDevice final : public Device {
   void synchronize() override {}
 };
 
+class FinishedRead final : public PendingRead {
+ public:
+  FinishedRead(Device& device, const void* memory, std::size_t bytes) : bytes_(bytes) {
+    device.copy_to_host(bytes_.data(), memory, bytes);
+  }
+  const void* wait() override { return bytes_.data(); }
+
+ private:
+  std::vector<unsigned char> bytes_;
+};
+
 }  // namespace
+
+std::unique_ptr<PendingRead> Device::read_later(const void* device, std::size_t bytes) {
+  return std::make_unique<FinishedRead>(*this, device, bytes);
+}
+
+void Device::run_recorded(int /*key*/, const std::function<void()>& f) { f(); }
 
 std::unique_ptr<Device> make_cpu_device() { return std::make_unique<CpuDevice>(); }
 

@@ -1,4 +1,5 @@
 # The sources of the CUDA backend that are compiled twice: by nvcc and for the SIMT harness.
 set(BERT_CUDA_SOURCES
+  bfloat16_copy.cu
   cuda_ops.cpp
   linear.cu)

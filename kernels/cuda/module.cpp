@@ -1,0 +1,42 @@
+// bert_cuda_backend.so: what kernels/cuda_module.h opens.
+#include "kernels/cuda/cuda_backend.h"
+#include "kernels/cuda/gemm_cublaslt.h"
+#include "kernels/cuda_module_entry.h"
+#include "runtime/device_cuda.h"
+#include "runtime/error.h"
+#ifdef BERT_WITH_NCCL
+#include "kernels/cuda/bfloat16_copy.h"
+#include "runtime/nccl_communicator.h"
+#endif
+
+extern "C" {
+
+bool bert_open_cuda_backend(const bert::CudaOptions& options, bert::CudaBackend& backend,
+                            std::string& why_not) {
+  const int gpus = bert::count_cuda_devices(why_not);
+  if (gpus == 0) return false;
+  auto device = std::make_unique<bert::CudaDevice>(options.device % gpus);
+  auto gemm = bert::cuda::make_cublaslt_gemm(*device, options.tf32);
+  backend.ops = std::make_unique<bert::cuda::CudaOps>(options.dtype, *device, device->stream(),
+                                                      device->multiprocessors(), std::move(gemm));
+  backend.device = std::move(device);
+  return true;
+}
+
+#ifdef BERT_WITH_NCCL
+void bert_make_nccl_all_reducer(bert::Device& device, bert::Communicator& communicator,
+                                bert::DType dtype, std::unique_ptr<bert::AllReducer>& reducer) {
+  reducer = bert::make_nccl_all_reducer(
+      dynamic_cast<bert::CudaDevice&>(device), communicator, dtype,
+      {bert::cuda::narrow_to_bfloat16, bert::cuda::widen_from_bfloat16});
+}
+#else
+void bert_make_nccl_all_reducer(bert::Device&, bert::Communicator&, bert::DType,
+                                std::unique_ptr<bert::AllReducer>&) {
+  bert::throw_runtime_error(
+      "this build has no NCCL, which several ranks on GPUs need; build it where nccl.h is found "
+      "(libnccl-dev), or use one rank");
+}
+#endif
+
+}  // extern "C"

@@ -1,0 +1,37 @@
+// The CUDA backend, a module that is opened at run time: no program needs CUDA or a GPU to start.
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "kernels/ops.h"
+#include "runtime/all_reducer.h"
+#include "runtime/communicator.h"
+#include "runtime/device.h"
+#include "runtime/dtype.h"
+
+namespace bert {
+
+struct CudaOptions {
+  DType dtype = DType::bf16;  // of activations: bf16 or f32
+  bool tf32 = false;          // f32 products in TF32
+  int device = 0;             // as CUDA counts them; modulo their number
+};
+
+struct CudaBackend {
+  std::unique_ptr<Device> device;
+  std::unique_ptr<Ops> ops;  // goes before the device
+};
+
+// Loads bert_cuda_backend.so from beside the program, or from ../bin, and opens a GPU. Nothing, and
+// the reason in `why_not`, when this build has none or there is no driver, GPU or cuBLAS here.
+// RuntimeError when there is a GPU that cannot be used.
+std::optional<CudaBackend> open_cuda_backend(const CudaOptions& options, std::string& why_not);
+
+// Sums over the GPUs of all ranks by NCCL; `device` is open_cuda_backend's. Numbers travel as
+// `dtype`, f32 or bf16. RuntimeError when NCCL is missing or refuses.
+std::unique_ptr<AllReducer> make_nccl_all_reducer(Device& device, Communicator& communicator,
+                                                  DType dtype);
+
+}  // namespace bert

@@ -1,0 +1,228 @@
+#include "runtime/device_cuda.h"
+
+#include <algorithm>
+#include <cstring>
+#include <utility>
+
+#include "runtime/error.h"
+
+namespace bert {
+namespace {
+
+constexpr std::size_t kSlotBytes = std::size_t{4} << 20;
+
+double gigabytes(std::size_t bytes) { return static_cast<double>(bytes) / 1e9; }
+
+// Host memory that a GPU reads and writes by itself.
+class PinnedMemory {
+ public:
+  explicit PinnedMemory(std::size_t bytes) {
+    check_cuda(cudaHostAlloc(&data_, bytes, cudaHostAllocDefault), "cudaHostAlloc");
+  }
+  ~PinnedMemory() { (void)cudaFreeHost(data_); }
+  PinnedMemory(const PinnedMemory&) = delete;
+  PinnedMemory& operator=(const PinnedMemory&) = delete;
+  void* data() const { return data_; }
+
+ private:
+  void* data_ = nullptr;
+};
+
+}  // namespace
+
+void check_cuda(cudaError_t status, const char* call) {
+  if (status == cudaSuccess) return;
+  int device = -1;
+  (void)cudaGetDevice(&device);
+  (void)cudaGetLastError();  // said here, not again by the next call
+  throw_runtime_error("{} failed on GPU {}: {} ({})", call, device, cudaGetErrorString(status),
+                      cudaGetErrorName(status));
+}
+
+int count_cuda_devices(std::string& why_not) {
+  int count = 0;
+  const cudaError_t status = cudaGetDeviceCount(&count);
+  if (status != cudaSuccess) {
+    (void)cudaGetLastError();
+    why_not = fmt::format("CUDA finds no GPU: {}", cudaGetErrorString(status));
+    return 0;
+  }
+  if (count == 0) why_not = "CUDA finds no GPU";
+  return count;
+}
+
+CudaStream::CudaStream(bool urgent) {
+  int least = 0, greatest = 0;
+  check_cuda(cudaDeviceGetStreamPriorityRange(&least, &greatest),
+             "cudaDeviceGetStreamPriorityRange");
+  check_cuda(
+      cudaStreamCreateWithPriority(&stream_, cudaStreamNonBlocking, urgent ? greatest : least),
+      "cudaStreamCreateWithPriority");
+}
+CudaStream::~CudaStream() { (void)cudaStreamDestroy(stream_); }
+
+CudaEvent::CudaEvent() {
+  check_cuda(cudaEventCreateWithFlags(&event_, cudaEventDisableTiming), "cudaEventCreateWithFlags");
+}
+CudaEvent::~CudaEvent() { (void)cudaEventDestroy(event_); }
+
+// A piece of an upload: from pinned memory over the bus, then to its place. Free again after
+// `moved`.
+struct CudaDevice::Slot {
+  PinnedMemory host{kSlotBytes};
+  void* device = nullptr;
+  CudaEvent arrived, moved;
+  Slot() { check_cuda(cudaMalloc(&device, kSlotBytes), "cudaMalloc"); }
+  ~Slot() { (void)cudaFree(device); }
+};
+
+struct CudaDevice::ReadBuffer {
+  PinnedMemory host{kReadBytes};
+  CudaEvent done;
+};
+
+class CudaDevice::Read final : public PendingRead {
+ public:
+  Read(CudaDevice& device, std::unique_ptr<ReadBuffer> buffer)
+      : device_(device), buffer_(std::move(buffer)) {}
+  // The copy may still be on its way: the next to use the buffer queues behind it.
+  ~Read() override { device_.read_buffers_.push_back(std::move(buffer_)); }
+  const void* wait() override {
+    check_cuda(cudaEventSynchronize(buffer_->done), "cudaEventSynchronize");
+    return buffer_->host.data();
+  }
+
+ private:
+  CudaDevice& device_;
+  std::unique_ptr<ReadBuffer> buffer_;
+};
+
+int CudaDevice::select(int index) {
+  check_cuda(cudaSetDevice(index), "cudaSetDevice");
+  return index;
+}
+
+CudaDevice::CudaDevice(int index) : index_(select(index)) {
+  check_cuda(cudaGetDeviceProperties(&properties_, index_), "cudaGetDeviceProperties");
+  if (properties_.major < 8) {
+    throw_runtime_error(
+        "{} is too old: compute capability 8.0 (A100) or later is needed; use "
+        "runtime.device: cpu",
+        name());
+  }
+  for (auto& slot : slots_) slot = std::make_unique<Slot>();
+}
+
+CudaDevice::~CudaDevice() {
+  (void)cudaStreamSynchronize(stream_);
+  drop_recordings();
+}
+
+std::string CudaDevice::name() const {
+  return fmt::format("{} (sm_{}{}, {} SMs, {:.0f} GB)", properties_.name, properties_.major,
+                     properties_.minor, properties_.multiProcessorCount,
+                     gigabytes(properties_.totalGlobalMem));
+}
+
+void* CudaDevice::allocate(std::size_t bytes) {
+  void* pointer = nullptr;
+  const cudaError_t status = cudaMalloc(&pointer, bytes);
+  if (status == cudaErrorMemoryAllocation) {
+    (void)cudaGetLastError();
+    std::size_t free = 0, total = 0;
+    (void)cudaMemGetInfo(&free, &total);
+    throw_runtime_error("out of memory on GPU {}: {} bytes asked for, {:.2f} of {:.2f} GB are free",
+                        index_, bytes, gigabytes(free), gigabytes(total));
+  }
+  check_cuda(status, "cudaMalloc");
+  return pointer;
+}
+
+void CudaDevice::free(void* pointer) {
+  drop_recordings();
+  (void)cudaFree(pointer);  // waits for what is queued; called by destructors, so never throws
+}
+
+void CudaDevice::fill_zero(void* pointer, std::size_t bytes) {
+  if (bytes > 0) check_cuda(cudaMemsetAsync(pointer, 0, bytes, stream_), "cudaMemsetAsync");
+}
+
+void CudaDevice::copy_from_host(void* device, const void* host, std::size_t bytes) {
+  BERT_CHECK(!recording_, "an upload cannot be recorded");
+  for (std::size_t first = 0; first < bytes; first += kSlotBytes) {
+    const std::size_t count = std::min(kSlotBytes, bytes - first);
+    Slot& slot = *slots_[next_slot_];
+    next_slot_ = (next_slot_ + 1) % slots_.size();
+    check_cuda(cudaEventSynchronize(slot.moved), "cudaEventSynchronize");
+    std::memcpy(slot.host.data(), static_cast<const char*>(host) + first, count);
+    check_cuda(
+        cudaMemcpyAsync(slot.device, slot.host.data(), count, cudaMemcpyHostToDevice, copy_stream_),
+        "cudaMemcpyAsync");
+    check_cuda(cudaEventRecord(slot.arrived, copy_stream_), "cudaEventRecord");
+    check_cuda(cudaStreamWaitEvent(stream_, slot.arrived, 0), "cudaStreamWaitEvent");
+    check_cuda(cudaMemcpyAsync(static_cast<char*>(device) + first, slot.device, count,
+                               cudaMemcpyDeviceToDevice, stream_),
+               "cudaMemcpyAsync");
+    check_cuda(cudaEventRecord(slot.moved, stream_), "cudaEventRecord");
+  }
+}
+
+void CudaDevice::copy_to_host(void* host, const void* device, std::size_t bytes) {
+  BERT_CHECK(!recording_, "a copy to the host cannot be recorded");
+  if (bytes > 0) {
+    check_cuda(cudaMemcpyAsync(host, device, bytes, cudaMemcpyDeviceToHost, stream_),
+               "cudaMemcpyAsync");
+  }
+  synchronize();
+}
+
+void CudaDevice::synchronize() {
+  check_cuda(cudaStreamSynchronize(stream_), "cudaStreamSynchronize");
+}
+
+std::unique_ptr<PendingRead> CudaDevice::read_later(const void* device, std::size_t bytes) {
+  BERT_CHECK(!recording_ && bytes <= kReadBytes, "{} bytes", bytes);
+  if (read_buffers_.empty()) read_buffers_.push_back(std::make_unique<ReadBuffer>());
+  std::unique_ptr<ReadBuffer> buffer = std::move(read_buffers_.back());
+  read_buffers_.pop_back();
+  check_cuda(cudaMemcpyAsync(buffer->host.data(), device, bytes, cudaMemcpyDeviceToHost, stream_),
+             "cudaMemcpyAsync");
+  check_cuda(cudaEventRecord(buffer->done, stream_), "cudaEventRecord");
+  return std::make_unique<Read>(*this, std::move(buffer));
+}
+
+void CudaDevice::run_recorded(int key, const std::function<void()>& f) {
+  const auto known = recordings_.find(key);
+  if (known != recordings_.end()) {
+    check_cuda(cudaGraphLaunch(known->second, stream_), "cudaGraphLaunch");
+    return;
+  }
+  cudaGraph_t graph = nullptr;
+  check_cuda(cudaStreamBeginCapture(stream_, cudaStreamCaptureModeThreadLocal),
+             "cudaStreamBeginCapture");
+  recording_ = true;
+  try {
+    f();
+  } catch (...) {
+    recording_ = false;
+    (void)cudaStreamEndCapture(stream_, &graph);
+    if (graph != nullptr) (void)cudaGraphDestroy(graph);
+    (void)cudaGetLastError();
+    throw;
+  }
+  recording_ = false;
+  check_cuda(cudaStreamEndCapture(stream_, &graph), "cudaStreamEndCapture");
+  cudaGraphExec_t executable = nullptr;
+  const cudaError_t status = cudaGraphInstantiate(&executable, graph, 0);
+  (void)cudaGraphDestroy(graph);
+  check_cuda(status, "cudaGraphInstantiate");
+  recordings_.emplace(key, executable);
+  check_cuda(cudaGraphLaunch(executable, stream_), "cudaGraphLaunch");
+}
+
+void CudaDevice::drop_recordings() {
+  for (const auto& [key, executable] : recordings_) (void)cudaGraphExecDestroy(executable);
+  recordings_.clear();
+}
+
+}  // namespace bert
