@@ -2,4 +2,5 @@
 set(BERT_CUDA_SOURCES
   bfloat16_copy.cu
   cuda_ops.cpp
+  layer_norm.cu
   linear.cu)

@@ -1,0 +1,365 @@
+// What the kernels around LayerNorm share: how a row of C channels lies on its threads, the sums
+// over a row, and the sums over columns that become gradients of parameters.
+//
+// A row belongs to a team: a warp (C <= 1024), or a block of 256 threads. A team reads a row once
+// and holds it in registers, in groups of eight channels (one group of dropout bits, 16 bytes of
+// bf16): thread i has the groups i, i + kTeam, ...
+#pragma once
+
+#include "kernels/cuda/reduce.cuh"
+#include "kernels/cuda/vec.cuh"
+#include "runtime/tensor.h"
+
+namespace bert::BERT_CUDA {
+
+inline constexpr int kGroup = 8;  // channels
+
+// Threads and groups per thread of a row. kVector: C is a multiple of eight and rows are 16-byte
+// aligned; otherwise channels are read one by one.
+template <int kTeamThreads, int kGroupsPerThread, bool kVectorAccess>
+struct RowShape {
+  static constexpr int kTeam = kTeamThreads;
+  static constexpr int kGroups = kGroupsPerThread;
+  static constexpr bool kVector = kVectorAccess;
+  static constexpr int kMostChannels = kTeam * kGroups * kGroup;
+};
+
+// Where row tensors allow vector access; absent tensors do.
+template <class... Tensors>
+bool vector_access(std::int64_t channels, const Tensors&... tensors) {
+  return channels % kGroup == 0 &&
+         ((reinterpret_cast<std::uintptr_t>(tensors.raw()) % 16 == 0) && ...);
+}
+
+// Calls f(RowShape{}) with the shape for rows of `channels`.
+template <class F>
+void with_row_shape(std::int64_t channels, bool vector, F&& f) {
+  if (vector && channels <= 256) {
+    f(RowShape<32, 1, true>{});
+  } else if (vector && channels <= 512) {
+    f(RowShape<32, 2, true>{});
+  } else if (vector && channels <= 768) {
+    f(RowShape<32, 3, true>{});
+  } else if (vector && channels <= 1024) {
+    f(RowShape<32, 4, true>{});
+  } else if (channels <= 1024) {
+    f(RowShape<32, 4, false>{});
+  } else if (vector && channels <= 2048) {
+    f(RowShape<256, 1, true>{});
+  } else if (channels <= 8192) {
+    f(RowShape<256, 4, false>{});
+  } else {
+    throw_input_error("rows of {} channels: the CUDA kernels have rows of at most 8192", channels);
+  }
+}
+
+// --- Groups of channels --------------------------------------------------------------------------
+// Whether channel c + i exists, c the first of a group.
+template <bool kVector>
+__device__ __forceinline__ bool in_row(int c, int i, int channels) {
+  return kVector ? c < channels : c + i < channels;
+}
+
+// values = row[c .. c + 7], zeros beyond the row.
+template <bool kVector, Reuse kReuse = Reuse::likely, class T>
+__device__ __forceinline__ void load_group(const T* row, int c, int channels,
+                                           float (&values)[kGroup]) {
+  if (kVector && c < channels) {
+    load_floats<kReuse>(row + c, values);
+  } else {
+#pragma unroll
+    for (int i = 0; i < kGroup; ++i) {
+      values[i] = !kVector && c + i < channels ? to_float(row[c + i]) : 0.0f;
+    }
+  }
+}
+
+// row[c .. c + 7] = values, as far as the row goes.
+template <bool kVector, class T>
+__device__ __forceinline__ void store_group(T* row, int c, int channels,
+                                            const float (&values)[kGroup]) {
+  if (kVector && c < channels) {
+    store_floats(row + c, values);
+  } else if (!kVector) {
+#pragma unroll
+    for (int i = 0; i < kGroup; ++i) {
+      if (c + i < channels) row[c + i] = from_float<T>(values[i]);
+    }
+  }
+}
+
+// A group as it lies in memory: half the registers for bf16.
+template <class T, bool kVector>
+struct HeldGroup {
+  float values[kGroup];
+  __device__ __forceinline__ void load(const T* row, int c, int channels) {
+    load_group<kVector, Reuse::once>(row, c, channels, values);
+  }
+  __device__ __forceinline__ void get(float (&to)[kGroup]) const {
+#pragma unroll
+    for (int i = 0; i < kGroup; ++i) to[i] = values[i];
+  }
+};
+template <>
+struct HeldGroup<__nv_bfloat16, true> {
+  uint4 raw;
+  __device__ __forceinline__ void load(const __nv_bfloat16* row, int c, int channels) {
+    raw = c < channels ? detail::load_16_bytes<Reuse::once>(reinterpret_cast<const uint4*>(row + c))
+                       : make_uint4(0, 0, 0, 0);
+  }
+  __device__ __forceinline__ void get(float (&to)[kGroup]) const {
+    const unsigned words[4] = {raw.x, raw.y, raw.z, raw.w};
+#pragma unroll
+    for (int w = 0; w < 4; ++w) {
+      const float2 pair = unpack_bf16(words[w]);
+      to[2 * w] = pair.x;
+      to[2 * w + 1] = pair.y;
+    }
+  }
+};
+
+// --- Teams ---------------------------------------------------------------------------------------
+template <class Shape>
+__device__ __forceinline__ int team_thread() {
+  return static_cast<int>(threadIdx.x) % Shape::kTeam;
+}
+template <class Shape>
+__device__ __forceinline__ int teams_per_block() {
+  return static_cast<int>(blockDim.x) / Shape::kTeam;
+}
+// The number of this thread's team in the grid.
+template <class Shape>
+__device__ __forceinline__ std::int64_t team_index() {
+  return std::int64_t{blockIdx.x} * teams_per_block<Shape>() + threadIdx.x / Shape::kTeam;
+}
+// The first channel of the team thread's group g.
+template <class Shape>
+__device__ __forceinline__ int group_channel(int g) {
+  return (team_thread<Shape>() + g * Shape::kTeam) * kGroup;
+}
+
+template <class Shape, int N>
+__device__ __forceinline__ void team_sum(float (&values)[N]) {
+  if constexpr (Shape::kTeam == 32) {
+#pragma unroll
+    for (int i = 0; i < N; ++i) values[i] = warp_sum(values[i]);
+  } else {
+    block_sum(values);
+  }
+}
+
+template <class Shape, class T>
+__device__ __forceinline__ void zero_row(T* row, int channels) {
+  const float zeros[kGroup] = {};
+#pragma unroll
+  for (int g = 0; g < Shape::kGroups; ++g) {
+    store_group<Shape::kVector>(row, group_channel<Shape>(g), channels, zeros);
+  }
+}
+
+// --- LayerNorm of a row --------------------------------------------------------------------------
+struct RowStatistics {
+  float mean, rstd;
+};
+
+// Of the row that the team holds; two passes over registers, so a large mean cancels nothing.
+template <class Shape>
+__device__ __forceinline__ RowStatistics row_statistics(const float (&x)[Shape::kGroups][kGroup],
+                                                        int channels, float epsilon) {
+  float sum[1] = {0.0f};
+#pragma unroll
+  for (int g = 0; g < Shape::kGroups; ++g) {
+#pragma unroll
+    for (int i = 0; i < kGroup; ++i) sum[0] += x[g][i];  // zeros beyond the row
+  }
+  team_sum<Shape>(sum);
+  const float mean = sum[0] / static_cast<float>(channels);
+  float squares[1] = {0.0f};
+#pragma unroll
+  for (int g = 0; g < Shape::kGroups; ++g) {
+#pragma unroll
+    for (int i = 0; i < kGroup; ++i) {
+      const float d =
+          in_row<Shape::kVector>(group_channel<Shape>(g), i, channels) ? x[g][i] - mean : 0.0f;
+      squares[0] += d * d;
+    }
+  }
+  team_sum<Shape>(squares);
+  return {mean, rsqrtf(squares[0] / static_cast<float>(channels) + epsilon)};
+}
+
+// y = gamma * (x - mean) * rstd + beta of a group.
+template <class Shape>
+__device__ __forceinline__ void normalize_group(const float (&x)[kGroup], const float* gamma,
+                                                const float* beta, const RowStatistics& row, int c,
+                                                int channels, float (&y)[kGroup]) {
+  float scale[kGroup], shift[kGroup];
+  load_group<Shape::kVector>(gamma, c, channels, scale);
+  load_group<Shape::kVector>(beta, c, channels, shift);
+#pragma unroll
+  for (int i = 0; i < kGroup; ++i) y[i] = scale[i] * ((x[i] - row.mean) * row.rstd) + shift[i];
+}
+
+// Means over a row of dxhat = dy * gamma and of dxhat * xhat: what its gradient needs.
+struct RowGradientMeans {
+  float dxhat, dxhat_xhat;
+};
+
+// dy(g, values) and x(g, values) give the group g of the row, zeros beyond it. Adds the row to this
+// thread's column sums of dy * xhat and dy.
+template <class Shape, class Dy, class X>
+__device__ __forceinline__ RowGradientMeans row_gradient_means(
+    Dy&& dy, X&& x, const float* gamma, const RowStatistics& row, int channels,
+    float (&dgamma)[Shape::kGroups][kGroup], float (&dbeta)[Shape::kGroups][kGroup]) {
+  float sums[2] = {0.0f, 0.0f};
+#pragma unroll
+  for (int g = 0; g < Shape::kGroups; ++g) {
+    float upstream[kGroup], value[kGroup], scale[kGroup];
+    dy(g, upstream);
+    x(g, value);
+    load_group<Shape::kVector>(gamma, group_channel<Shape>(g), channels, scale);
+#pragma unroll
+    for (int i = 0; i < kGroup; ++i) {
+      const float xhat = (value[i] - row.mean) * row.rstd, dxhat = upstream[i] * scale[i];
+      sums[0] += dxhat;
+      sums[1] += dxhat * xhat;
+      dgamma[g][i] += upstream[i] * xhat;
+      dbeta[g][i] += upstream[i];
+    }
+  }
+  team_sum<Shape>(sums);
+  return {sums[0] / static_cast<float>(channels), sums[1] / static_cast<float>(channels)};
+}
+
+// dx = rstd * (dxhat - mean(dxhat) - xhat * mean(dxhat * xhat)) of a group.
+template <class Shape>
+__device__ __forceinline__ void row_gradient(const float (&dy)[kGroup], const float (&x)[kGroup],
+                                             const float* gamma, const RowStatistics& row,
+                                             const RowGradientMeans& means, int c, int channels,
+                                             float (&dx)[kGroup]) {
+  float scale[kGroup];
+  load_group<Shape::kVector>(gamma, c, channels, scale);
+#pragma unroll
+  for (int i = 0; i < kGroup; ++i) {
+    const float xhat = (x[i] - row.mean) * row.rstd;
+    dx[i] = row.rstd * (dy[i] * scale[i] - means.dxhat - xhat * means.dxhat_xhat);
+  }
+}
+
+// --- Column sums ---------------------------------------------------------------------------------
+// Each team of a persistent grid sums its rows in registers; a block adds up its teams in order;
+// add_column_sums adds up the blocks in order. So the result depends on the grid, not on timing.
+
+// Warps of a block whose threads keep N column sums and `held` groups of registers beside: as many
+// as the registers of a multiprocessor allow, for one block fills it.
+template <class T, class Shape, int N>
+constexpr int backward_threads() {
+  if (Shape::kTeam > 32) return Shape::kTeam;
+  const int words = sizeof(T) == 2 && Shape::kVector ? 4 : 8;  // of a held group
+  const int registers = Shape::kGroups * (N * kGroup + 2 * words) + 60;
+  return registers <= 128 ? 512 : registers <= 168 ? 384 : 256;
+}
+
+struct PersistentGrid {
+  int blocks, threads;
+};
+// For at most `rows` rows: no team without a row as long as there are multiprocessors without one.
+template <class Shape>
+PersistentGrid persistent_grid(std::int64_t rows, int multiprocessors, int most_threads) {
+  const std::int64_t teams = most_threads / Shape::kTeam;
+  const std::int64_t blocks = std::min<std::int64_t>(multiprocessors, rows);
+  if (blocks == 0) return {0, most_threads};
+  const std::int64_t needed = std::min(teams, (rows + blocks - 1) / blocks);
+  return {static_cast<int>(blocks), static_cast<int>(needed) * Shape::kTeam};
+}
+
+// Dynamic shared memory that store_column_sums needs.
+template <class Shape>
+std::size_t column_sums_shared_bytes(int threads, std::int64_t channels) {
+  if (threads == Shape::kTeam) return 0;
+  return static_cast<std::size_t>(threads / Shape::kTeam) * static_cast<std::size_t>(channels) *
+         sizeof(float);
+}
+
+// partials [blocks, N, C]: this block's sums. All threads of the block call.
+template <class Shape, int N>
+__device__ __forceinline__ void store_column_sums(const float (&sums)[N][Shape::kGroups][kGroup],
+                                                  int channels, float* partials) {
+  float* const to = partials + std::int64_t{blockIdx.x} * N * channels;
+  if (teams_per_block<Shape>() == 1) {
+#pragma unroll
+    for (int n = 0; n < N; ++n) {
+#pragma unroll
+      for (int g = 0; g < Shape::kGroups; ++g) {
+        store_group<Shape::kVector>(to + std::int64_t{n} * channels, group_channel<Shape>(g),
+                                    channels, sums[n][g]);
+      }
+    }
+    return;  // all threads alike
+  }
+  float* const shared = dynamic_shared<float>();  // [teams, C]
+  const int team = static_cast<int>(threadIdx.x) / Shape::kTeam;
+#pragma unroll
+  for (int n = 0; n < N; ++n) {
+    __syncthreads();  // the sums before have been read
+#pragma unroll
+    for (int g = 0; g < Shape::kGroups; ++g) {
+      store_group<Shape::kVector>(shared + team * channels, group_channel<Shape>(g), channels,
+                                  sums[n][g]);
+    }
+    __syncthreads();
+    for (int c = static_cast<int>(threadIdx.x); c < channels; c += static_cast<int>(blockDim.x)) {
+      float total = 0.0f;
+      for (int t = 0; t < teams_per_block<Shape>(); ++t) total += shared[t * channels + c];
+      to[std::int64_t{n} * channels + c] = total;
+    }
+  }
+}
+
+// to[c] += the sum over `rows` rows of partials, `stride` floats apart.
+struct ColumnSum {
+  const float* partials;
+  std::int64_t stride;
+  int rows;
+  float* to;
+};
+template <int N>
+struct ColumnSums {
+  ColumnSum sums[N];
+};
+
+inline constexpr int kColumnSumWarps = 16;
+
+// Block (x, n): columns 32 x to 32 x + 31 of sum n. Warp w takes the rows w, w + 16, ...
+template <int N>
+__global__ void __launch_bounds__(32 * kColumnSumWarps)
+    add_column_sums_kernel(const __grid_constant__ ColumnSums<N> all, int channels) {
+  BERT_SHARED(float, partial, 32 * kColumnSumWarps);
+  const ColumnSum& sum = all.sums[blockIdx.y];
+  const int lane = static_cast<int>(threadIdx.x) % 32, warp = static_cast<int>(threadIdx.x) / 32;
+  const int c = static_cast<int>(blockIdx.x) * 32 + lane;
+  float total = 0.0f;
+  if (c < channels) {
+#pragma unroll 4
+    for (int r = warp; r < sum.rows; r += kColumnSumWarps) {
+      total += sum.partials[r * sum.stride + c];
+    }
+  }
+  partial[threadIdx.x] = total;
+  __syncthreads();
+  if (warp == 0 && c < channels) {
+    total = 0.0f;
+#pragma unroll
+    for (int w = 0; w < kColumnSumWarps; ++w) total += partial[32 * w + lane];
+    sum.to[c] += total;
+  }
+}
+
+template <int N>
+void add_column_sums(const ColumnSums<N>& sums, std::int64_t channels, cudaStream_t stream) {
+  launch("add_column_sums_kernel", add_column_sums_kernel<N>,
+         {dim3(static_cast<unsigned>((channels + 31) / 32), N), dim3(32 * kColumnSumWarps)}, stream,
+         sums, static_cast<int>(channels));
+}
+
+}  // namespace bert::BERT_CUDA
