@@ -1,0 +1,70 @@
+// CudaOps::attention_forward and _backward: which kernels serve which head size and dtype.
+//
+// bf16 with head size 32, 64 or 128 runs on tensor cores. Everything else, and all of f32 (whose
+// results are to be those of f32 arithmetic), runs the general kernels.
+#include <cmath>
+
+#include "kernels/cuda/attention.cuh"
+#include "kernels/op_checks.h"
+
+namespace bert::BERT_CUDA {
+namespace {
+
+template <class Op>
+AttentionShape shape_of(const Op& op) {
+  AttentionShape shape{
+      .cu_seqlens = op.tokens.cu_seqlens.template data<std::int32_t>(),
+      .sequence_index = op.tokens.sequence_index.template data<std::uint32_t>(),
+      .num_tokens = op.tokens.num_tokens,
+      .num_sequences = op.tokens.num_sequences,
+      .capacity = op.y.rows(),
+      .sequences = static_cast<int>(op.tokens.sequence_index.rows()),
+      .max_seqlen = static_cast<int>(op.tokens.max_seqlen),
+      .heads = static_cast<int>(op.num_heads),
+      .head_size = static_cast<int>(op.y.dim(1) / op.num_heads),
+  };
+  shape.score_scale = static_cast<float>(1.0 / std::sqrt(static_cast<double>(shape.head_size)));
+  if (op.dropout.probability > 0.0f) {
+    shape.dropout = {.key = op.dropout.key,
+                     .site = op.dropout.site,
+                     .threshold = dropout_threshold(op.dropout.probability),
+                     .scale = static_cast<float>(dropout_scale(op.dropout.probability))};
+  }
+  return shape;
+}
+
+}  // namespace
+
+void CudaOps::attention_forward(const AttentionForward& op) {
+  check(op, dtype());
+  const AttentionShape shape = shape_of(op);
+  if (dtype_ == DType::bf16 && has_mma_attention(shape.head_size)) {
+    attention_forward_mma(shape, op.qkv.data<__nv_bfloat16>(), op.y.data<__nv_bfloat16>(),
+                          op.lse.data<float>(), stream_);
+    return;
+  }
+  with_real([&](auto real) {
+    using T = decltype(real);
+    attention_forward_general<T>(shape, op.qkv.data<T>(), op.y.data<T>(), op.lse.data<float>(),
+                                 stream_);
+  });
+}
+
+void CudaOps::attention_backward(const AttentionBackward& op) {
+  check(op, dtype());
+  const AttentionShape shape = shape_of(op);
+  float* const delta = scratch_.reserve<float>(op.num_heads * op.y.rows());
+  if (dtype_ == DType::bf16 && has_mma_attention(shape.head_size)) {
+    attention_backward_mma(shape, op.dy.data<__nv_bfloat16>(), op.y.data<__nv_bfloat16>(),
+                           op.qkv.data<__nv_bfloat16>(), op.lse.data<float>(), delta,
+                           op.dqkv.data<__nv_bfloat16>(), stream_);
+    return;
+  }
+  with_real([&](auto real) {
+    using T = decltype(real);
+    attention_backward_general<T>(shape, op.dy.data<T>(), op.y.data<T>(), op.qkv.data<T>(),
+                                  op.lse.data<float>(), delta, op.dqkv.data<T>(), stream_);
+  });
+}
+
+}  // namespace bert::BERT_CUDA
