@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <string>
 
 #include <cuda_runtime_api.h>
 
@@ -39,6 +40,13 @@ class Gemm {
   virtual bool fuses(const GemmCall& call) const = 0;
   // Queues the product on `stream`. RuntimeError with the shapes when the library refuses.
   virtual void run(const GemmCall& call, cudaStream_t stream) = 0;
+
+  // How the shapes seen so far are computed, where that was chosen by measuring: text for a
+  // checkpoint, so that a resumed run computes the same bits.
+  virtual std::string choices() const { return {}; }
+  // Takes such a text; before the first product. False, and nothing is changed, when it comes from
+  // another version of the library or another kind of GPU; InputError when it is damaged.
+  virtual bool set_choices(const std::string& /*choices*/) { return true; }
 };
 
 }  // namespace bert

@@ -1,0 +1,403 @@
+// cuBLASLt is column-major: a row-major [r, c] is its [c, r] with leading dimension c. So the
+// product d = op(a) op(b) is computed as d^T = op(b)^T op(a)^T: b's memory is the library's A, a's
+// its B, and m and n change places. A bias is then along rows of its D, as the library has it.
+//
+// What is fixed for a shape is kept in a Plan: descriptors, layouts and how to compute. Bias and
+// auxiliary pointers are set at each call.
+#include "kernels/cuda/gemm_cublaslt.h"
+
+#include <algorithm>
+#include <array>
+#include <charconv>
+#include <compare>
+#include <limits>
+#include <map>
+#include <sstream>
+#include <utility>
+#include <vector>
+
+#include <cublasLt.h>
+#include <fmt/format.h>
+
+#include "runtime/error.h"
+
+namespace bert::cuda {
+namespace {
+
+constexpr std::size_t kWorkspaceBytes = std::size_t{64} << 20;
+constexpr int kCandidates = 16;
+constexpr int kRounds = 3, kRepetitions = 3;  // of a candidate's timing
+constexpr double kWorthwhile = 0.99;          // of the time of a candidate proposed earlier
+
+// --- Names and descriptions ----------------------------------------------------------------------
+const char* epilogue_name(Epilogue epilogue) {
+  switch (epilogue) {
+    case Epilogue::none:
+      return "no epilogue";
+    case Epilogue::bias:
+      return "bias";
+    case Epilogue::gelu_new_aux_bias:
+      return "gelu_new_aux_bias";
+    case Epilogue::dgelu_new:
+      return "dgelu_new";
+  }
+  return "?";
+}
+
+std::string describe(const GemmCall& call) {
+  return fmt::format("{}{} by {}{} to {} ({}{})", call.a.shape_string(),
+                     call.transpose_a ? " transposed" : "", call.b.shape_string(),
+                     call.transpose_b ? " transposed" : "", call.d.shape_string(),
+                     epilogue_name(call.epilogue), call.beta != 0.0f ? ", added" : "");
+}
+
+void check_cublaslt(cublasStatus_t status, const char* function, const std::string& what) {
+  if (status == CUBLAS_STATUS_SUCCESS) return;
+  throw_runtime_error("{} failed for {}: {}", function, what, cublasLtGetStatusName(status));
+}
+
+void check_cuda(cudaError_t status, const char* function) {
+  if (status == cudaSuccess) return;
+  throw_runtime_error("{} failed while a product was chosen: {}", function,
+                      cudaGetErrorString(status));
+}
+
+// --- Owned handles -------------------------------------------------------------------------------
+template <auto kDestroy>
+struct Destroy {
+  template <typename T>
+  void operator()(T* handle) const {
+    (void)kDestroy(handle);
+  }
+};
+template <typename Handle, auto kDestroy>
+using Owned = std::unique_ptr<std::remove_pointer_t<Handle>, Destroy<kDestroy>>;
+
+using LtHandle = Owned<cublasLtHandle_t, cublasLtDestroy>;
+using MatmulDesc = Owned<cublasLtMatmulDesc_t, cublasLtMatmulDescDestroy>;
+using Layout = Owned<cublasLtMatrixLayout_t, cublasLtMatrixLayoutDestroy>;
+using Preference = Owned<cublasLtMatmulPreference_t, cublasLtMatmulPreferenceDestroy>;
+using Event = Owned<cudaEvent_t, cudaEventDestroy>;
+
+Event make_event() {
+  cudaEvent_t event = nullptr;
+  check_cuda(cudaEventCreate(&event), "cudaEventCreate");
+  return Event(event);
+}
+
+template <typename T>
+void set(const MatmulDesc& desc, cublasLtMatmulDescAttributes_t attribute, const T& value) {
+  check_cublaslt(cublasLtMatmulDescSetAttribute(desc.get(), attribute, &value, sizeof value),
+                 "cublasLtMatmulDescSetAttribute", fmt::format("attribute {}", int{attribute}));
+}
+
+template <typename T>
+void set(const Preference& preference, cublasLtMatmulPreferenceAttributes_t attribute,
+         const T& value) {
+  check_cublaslt(
+      cublasLtMatmulPreferenceSetAttribute(preference.get(), attribute, &value, sizeof value),
+      "cublasLtMatmulPreferenceSetAttribute", fmt::format("attribute {}", int{attribute}));
+}
+
+cudaDataType_t type_of(const Tensor& x) {
+  BERT_CHECK(x.dtype() == DType::f32 || x.dtype() == DType::bf16, "a product of {}",
+             x.shape_string());
+  return x.dtype() == DType::bf16 ? CUDA_R_16BF : CUDA_R_32F;
+}
+
+// The library's view of a row-major matrix.
+Layout layout_of(const Tensor& x) {
+  cublasLtMatrixLayout_t layout = nullptr;
+  check_cublaslt(
+      cublasLtMatrixLayoutCreate(&layout, type_of(x), static_cast<std::uint64_t>(x.dim(1)),
+                                 static_cast<std::uint64_t>(x.dim(0)), x.dim(1)),
+      "cublasLtMatrixLayoutCreate", x.shape_string());
+  return Layout(layout);
+}
+
+// --- Shapes --------------------------------------------------------------------------------------
+// The bytes that an address is surely a multiple of; no algorithm asks for more than 16.
+std::int64_t alignment_of(const Tensor& x) {
+  const auto address = reinterpret_cast<std::uintptr_t>(x.raw());
+  return static_cast<std::int64_t>(std::min<std::uintptr_t>(address & (~address + 1), 16));
+}
+
+// All that the choice of an algorithm depends on.
+struct Key {
+  std::array<std::int64_t, 14> values{};
+  auto operator<=>(const Key&) const = default;
+};
+
+Key key_of(const GemmCall& call) {
+  return {{call.d.dim(0), call.d.dim(1), call.a.dim(call.transpose_a ? 0 : 1), call.transpose_a,
+           call.transpose_b, static_cast<std::int64_t>(call.a.dtype()),
+           static_cast<std::int64_t>(call.d.dtype()), call.beta != 0.0f,
+           static_cast<std::int64_t>(call.epilogue), alignment_of(call.a), alignment_of(call.b),
+           alignment_of(call.d), alignment_of(call.bias), alignment_of(call.aux)}};
+}
+
+void check_shapes(const GemmCall& call) {
+  const std::int64_t m = call.d.dim(0), n = call.d.dim(1);
+  const std::int64_t k = call.a.dim(call.transpose_a ? 0 : 1);
+  BERT_CHECK(call.a.dim(call.transpose_a ? 1 : 0) == m &&
+                 call.b.dim(call.transpose_b ? 1 : 0) == k &&
+                 call.b.dim(call.transpose_b ? 0 : 1) == n && call.a.dtype() == call.b.dtype() &&
+                 m > 0 && n > 0 && k > 0,
+             "{}", describe(call));
+}
+
+struct Plan {
+  MatmulDesc desc{};
+  Layout a{}, b{}, d{};                            // the library's A, B and D
+  std::vector<cublasLtMatmulAlgo_t> candidates{};  // empty: not supported; chosen: one
+  bool chosen = false;
+};
+
+std::string to_hex(const cublasLtMatmulAlgo_t& algo) {
+  std::string text;
+  for (const std::uint64_t word : algo.data) text += fmt::format("{:016x}", word);
+  return text;
+}
+
+bool from_hex(const std::string& text, cublasLtMatmulAlgo_t& algo) {
+  if (text.size() != 16 * std::size(algo.data)) return false;
+  const char* at = text.data();
+  for (std::uint64_t& word : algo.data) {
+    const auto [end, error] = std::from_chars(at, at + 16, word, 16);
+    if (error != std::errc() || end != at + 16) return false;
+    at += 16;
+  }
+  return true;
+}
+
+// --- The product ---------------------------------------------------------------------------------
+class CublasLtGemm final : public Gemm {
+ public:
+  CublasLtGemm(Device& device, bool tf32)
+      : device_(&device), tf32_(tf32), workspace_(device, kWorkspaceBytes) {
+    cublasLtHandle_t handle = nullptr;
+    check_cublaslt(cublasLtCreate(&handle), "cublasLtCreate", device.name());
+    handle_.reset(handle);
+    cublasLtMatmulPreference_t preference = nullptr;
+    check_cublaslt(cublasLtMatmulPreferenceCreate(&preference), "cublasLtMatmulPreferenceCreate",
+                   device.name());
+    preference_.reset(preference);
+    set(preference_, CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, kWorkspaceBytes);
+  }
+
+  bool fuses(const GemmCall& call) const override {
+    if (call.epilogue == Epilogue::none) return true;
+    const bool uses_aux = call.epilogue != Epilogue::bias;
+    // Leading dimension of the auxiliary matrix: a multiple of 8, says cublasLt.h.
+    if (uses_aux && (call.d.dim(1) % 8 != 0 || alignment_of(call.aux) < 16)) return false;
+    return !plan_for(call).candidates.empty();
+  }
+
+  void run(const GemmCall& call, cudaStream_t stream) override {
+    Plan& plan = plan_for(call);
+    if (plan.candidates.empty()) {
+      throw_runtime_error("cuBLASLt {} on {} has no algorithm for {}", cublasLtGetVersion(),
+                          device_->name(), describe(call));
+    }
+    if (!plan.chosen) choose(call, stream, plan);
+    check_cublaslt(multiply(call, call.d, plan, plan.candidates.front(), stream), "cublasLtMatmul",
+                   describe(call));
+  }
+
+  std::string choices() const override {
+    std::string text = header() + "\n";
+    std::map<Key, cublasLtMatmulAlgo_t> all = imported_;
+    for (const auto& [key, plan] : plans_) {
+      if (plan.chosen) all[key] = plan.candidates.front();
+    }
+    for (const auto& [key, algo] : all) {
+      for (const std::int64_t value : key.values) text += fmt::format("{} ", value);
+      text += to_hex(algo) + "\n";
+    }
+    return text;
+  }
+
+  bool set_choices(const std::string& choices) override {
+    std::istringstream lines(choices);
+    std::string line;
+    if (!std::getline(lines, line) || line != header()) return false;
+    std::map<Key, cublasLtMatmulAlgo_t> imported;
+    for (int number = 2; std::getline(lines, line); ++number) {
+      std::istringstream fields(line);
+      Key key;
+      for (std::int64_t& value : key.values) fields >> value;
+      std::string hex, rest;
+      fields >> hex;
+      cublasLtMatmulAlgo_t algo{};
+      if (!fields || fields >> rest || !from_hex(hex, algo)) {
+        throw_input_error(
+            "line {} of the products' algorithms is \"{}\"; expected {} numbers and {} digits",
+            number, line, key.values.size(), 16 * std::size(algo.data));
+      }
+      imported[key] = algo;
+    }
+    imported_ = std::move(imported);
+    plans_.clear();
+    return true;
+  }
+
+ private:
+  // Algorithms are those of one version of the library on one kind of GPU.
+  std::string header() const {
+    return fmt::format("cublaslt {}{} {}", cublasLtGetVersion(), tf32_ ? " tf32" : "",
+                       device_->name());
+  }
+
+  // The plan of the call's shape, made at its first use. Sets its pointers to this call's.
+  Plan& plan_for(const GemmCall& call) const {
+    check_shapes(call);
+    const auto [found, is_new] = plans_.try_emplace(key_of(call));
+    Plan& plan = found->second;
+    if (is_new) describe_to_library(call, plan);
+    if (call.bias) set(plan.desc, CUBLASLT_MATMUL_DESC_BIAS_POINTER, call.bias.raw());
+    if (call.aux) set(plan.desc, CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_POINTER, call.aux.raw());
+    // Asked with the pointers in place: their alignment is part of the question.
+    if (is_new) plan.candidates = propose(call, plan);
+    return plan;
+  }
+
+  void describe_to_library(const GemmCall& call, Plan& plan) const {
+    const bool fast = tf32_ && call.a.dtype() == DType::f32;
+    cublasLtMatmulDesc_t desc = nullptr;
+    check_cublaslt(cublasLtMatmulDescCreate(
+                       &desc, fast ? CUBLAS_COMPUTE_32F_FAST_TF32 : CUBLAS_COMPUTE_32F, CUDA_R_32F),
+                   "cublasLtMatmulDescCreate", describe(call));
+    plan.desc.reset(desc);
+    set(plan.desc, CUBLASLT_MATMUL_DESC_TRANSA, call.transpose_b ? CUBLAS_OP_T : CUBLAS_OP_N);
+    set(plan.desc, CUBLASLT_MATMUL_DESC_TRANSB, call.transpose_a ? CUBLAS_OP_T : CUBLAS_OP_N);
+    plan.a = layout_of(call.b);
+    plan.b = layout_of(call.a);
+    plan.d = layout_of(call.d);
+    switch (call.epilogue) {
+      case Epilogue::none:
+        break;
+      case Epilogue::bias:
+        set(plan.desc, CUBLASLT_MATMUL_DESC_EPILOGUE, CUBLASLT_EPILOGUE_BIAS);
+        break;
+      case Epilogue::gelu_new_aux_bias:
+        set(plan.desc, CUBLASLT_MATMUL_DESC_EPILOGUE, CUBLASLT_EPILOGUE_GELU_AUX_BIAS);
+        break;
+      case Epilogue::dgelu_new:
+        set(plan.desc, CUBLASLT_MATMUL_DESC_EPILOGUE, CUBLASLT_EPILOGUE_DGELU);
+        break;
+    }
+    if (call.bias) set(plan.desc, CUBLASLT_MATMUL_DESC_BIAS_DATA_TYPE, type_of(call.bias));
+    if (call.aux) {
+      set(plan.desc, CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_LD, call.aux.dim(1));
+      set(plan.desc, CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_DATA_TYPE, type_of(call.aux));
+    }
+  }
+
+  // What the library can do, by its own expectation the fastest first; or what was imported.
+  std::vector<cublasLtMatmulAlgo_t> propose(const GemmCall& call, Plan& plan) const {
+    const auto imported = imported_.find(key_of(call));
+    if (imported != imported_.end()) {
+      cublasLtMatmulHeuristicResult_t result{};
+      const cublasStatus_t status =
+          cublasLtMatmulAlgoCheck(handle_.get(), plan.desc.get(), plan.a.get(), plan.b.get(),
+                                  plan.d.get(), plan.d.get(), &imported->second, &result);
+      if (status == CUBLAS_STATUS_SUCCESS && result.workspaceSize <= kWorkspaceBytes) {
+        plan.chosen = true;
+        return {imported->second};
+      }
+    }
+    const auto alignment = [](const Tensor& x) {
+      return static_cast<std::uint32_t>(alignment_of(x));
+    };
+    set(preference_, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, alignment(call.b));
+    set(preference_, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES, alignment(call.a));
+    set(preference_, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, alignment(call.d));
+    set(preference_, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES, alignment(call.d));
+    // Parts of a sum are never added up in bf16.
+    const std::uint32_t reductions =
+        CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE |
+        (call.d.dtype() == DType::f32 ? CUBLASLT_REDUCTION_SCHEME_INPLACE : 0);
+    set(preference_, CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK, reductions);
+    std::array<cublasLtMatmulHeuristicResult_t, kCandidates> results{};
+    int count = 0;
+    const cublasStatus_t status = cublasLtMatmulAlgoGetHeuristic(
+        handle_.get(), plan.desc.get(), plan.a.get(), plan.b.get(), plan.d.get(), plan.d.get(),
+        preference_.get(), kCandidates, results.data(), &count);
+    std::vector<cublasLtMatmulAlgo_t> candidates;
+    if (status == CUBLAS_STATUS_NOT_SUPPORTED || status == CUBLAS_STATUS_INVALID_VALUE) {
+      return candidates;
+    }
+    check_cublaslt(status, "cublasLtMatmulAlgoGetHeuristic", describe(call));
+    for (int i = 0; i < count; ++i) {
+      const cublasLtMatmulHeuristicResult_t& result = results[static_cast<std::size_t>(i)];
+      if (result.state == CUBLAS_STATUS_SUCCESS) candidates.push_back(result.algo);
+    }
+    return candidates;
+  }
+
+  cublasStatus_t multiply(const GemmCall& call, const Tensor& d, const Plan& plan,
+                          const cublasLtMatmulAlgo_t& algo, cudaStream_t stream) const {
+    const float alpha = 1.0f;
+    return cublasLtMatmul(handle_.get(), plan.desc.get(), &alpha, call.b.raw(), plan.a.get(),
+                          call.a.raw(), plan.b.get(), &call.beta, d.raw(), plan.d.get(), d.raw(),
+                          plan.d.get(), &algo, workspace_.data(), kWorkspaceBytes, stream);
+  }
+
+  // Leaves one candidate: the fastest on these operands, writing to memory of its own.
+  void choose(const GemmCall& call, cudaStream_t stream, Plan& plan) {
+    plan.chosen = true;
+    cudaStreamCaptureStatus capture = cudaStreamCaptureStatusNone;
+    check_cuda(cudaStreamIsCapturing(stream, &capture), "cudaStreamIsCapturing");
+    std::size_t best = 0;
+    if (capture == cudaStreamCaptureStatusNone && plan.candidates.size() > 1) {
+      const std::vector<float> times = measure(call, stream, plan);
+      for (std::size_t i = 1; i < times.size(); ++i) {
+        if (times[i] < kWorthwhile * times[best]) best = i;
+      }
+    }
+    plan.candidates = {plan.candidates[best]};
+  }
+
+  // Milliseconds of each candidate, the best of some rounds; infinite for one that fails.
+  std::vector<float> measure(const GemmCall& call, cudaStream_t stream, const Plan& plan) {
+    const DeviceBuffer output(*device_, call.d.bytes());
+    device_->fill_zero(output.data(), output.bytes());
+    const Tensor d(output.data(), call.d.dtype(), {call.d.dim(0), call.d.dim(1)});
+    const Event start = make_event(), stop = make_event();
+    std::vector<float> times(plan.candidates.size(), 0.0f);
+    for (int round = 0; round <= kRounds; ++round) {  // round 0 warms up
+      for (std::size_t i = 0; i < times.size(); ++i) {
+        if (times[i] == kFailed) continue;
+        check_cuda(cudaEventRecord(start.get(), stream), "cudaEventRecord");
+        for (int repetition = 0; repetition < kRepetitions; ++repetition) {
+          const cublasStatus_t status = multiply(call, d, plan, plan.candidates[i], stream);
+          if (status != CUBLAS_STATUS_SUCCESS) times[i] = kFailed;
+        }
+        check_cuda(cudaEventRecord(stop.get(), stream), "cudaEventRecord");
+        check_cuda(cudaEventSynchronize(stop.get()), "cudaEventSynchronize");
+        float time = 0.0f;
+        check_cuda(cudaEventElapsedTime(&time, start.get(), stop.get()), "cudaEventElapsedTime");
+        if (times[i] != kFailed && (round <= 1 || time < times[i])) times[i] = time;
+      }
+    }
+    return times;
+  }
+
+  static constexpr float kFailed = std::numeric_limits<float>::infinity();
+
+  Device* device_;
+  bool tf32_;
+  DeviceBuffer workspace_;
+  LtHandle handle_;
+  Preference preference_;
+  std::map<Key, cublasLtMatmulAlgo_t> imported_;
+  mutable std::map<Key, Plan> plans_;
+};
+
+}  // namespace
+
+std::unique_ptr<Gemm> make_cublaslt_gemm(Device& device, bool tf32) {
+  return std::make_unique<CublasLtGemm>(device, tf32);
+}
+
+}  // namespace bert::cuda

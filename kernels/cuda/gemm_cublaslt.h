@@ -1,0 +1,18 @@
+// Gemm on cuBLASLt. Part of the CUDA module only; f32 and bf16, sums in f32.
+#pragma once
+
+#include <memory>
+
+#include "kernels/cuda/gemm.h"
+#include "runtime/device.h"
+
+namespace bert::cuda {
+
+// `tf32`: products of f32 round their operands to TF32 (10 bits of mantissa), for tensor cores.
+// Owns 64 MiB of workspace, so its calls belong on one stream. At the first call of a shape the
+// library's candidates are timed on that stream and the fastest is kept (not while the stream is
+// being captured: then the library's first proposal is). RuntimeError when cuBLASLt cannot be
+// opened.
+std::unique_ptr<Gemm> make_cublaslt_gemm(Device& device, bool tf32);
+
+}  // namespace bert::cuda
