@@ -1,6 +1,8 @@
 # The sources of the CUDA backend that are compiled twice: by nvcc and for the SIMT harness.
 set(BERT_CUDA_SOURCES
   bfloat16_copy.cu
+  cross_entropy.cu
   cuda_ops.cpp
   layer_norm.cu
-  linear.cu)
+  linear.cu
+  optimizer.cu)

@@ -42,16 +42,16 @@ class LossSumsOnBackend : public ::testing::TestWithParam<std::size_t> {
 };
 
 TEST_P(LossSumsOnBackend, ByHand) {
-  const double ln2 = std::log(2.0);
-  // Probabilities 1/4 1/2 1/4 in each row; the last row does not count.
-  const std::vector<double> logits = {0, ln2, 0, 0, ln2, 0, 0, ln2, 0, 0, ln2, 0};
+  // Of e + 2 parts the second class has e, the others 1; the last row does not count.
+  const double all = std::log(std::exp(1.0) + 2.0);
+  const std::vector<double> logits = {0, 1, 0, 0, 1, 0, 0, 1, 0, 0, 1, 0};
   const Result r =
       run(logits, 3, {1, 2, kIgnoreIndex, 1}, 3, false, {.loss = 10.0, .count = 4, .correct = 3});
-  EXPECT_NEAR(r.sums.loss, 10.0 + std::log(2.0) + std::log(4.0), 10 * precision_);
+  EXPECT_NEAR(r.sums.loss, 10.0 + (all - 1.0) + all, 10 * precision_);
   EXPECT_EQ(r.sums.count, 6);    // 4 before, rows 0 and 1
   EXPECT_EQ(r.sums.correct, 4);  // 3 before, row 0
-  EXPECT_NEAR(r.row_loss[0], std::log(2.0), precision_);
-  EXPECT_NEAR(r.row_loss[1], std::log(4.0), precision_);
+  EXPECT_NEAR(r.row_loss[0], all - 1.0, precision_);
+  EXPECT_NEAR(r.row_loss[1], all, precision_);
   EXPECT_EQ(r.row_loss[2], 0.0);
 }
 
@@ -72,10 +72,12 @@ TEST_P(LossSumsOnBackend, GradientOrNotTheSumsAreTheSame) {
 }
 
 TEST_P(LossSumsOnBackend, LargeLogitsDoNotOverflow) {
-  const Result r = run({10000, 9990, -10000, 0}, 4, {0}, 1, true);
-  EXPECT_NEAR(r.sums.loss, std::exp(-10.0), 1e-3);
-  const Result wrong = run({10000, 9990, -10000, 0}, 4, {2}, 1, true);
-  EXPECT_NEAR(wrong.sums.loss, 20000.0, 0.01);
+  // e^1024 is beyond f64.
+  const std::vector<double> logits = {1024, 1016, -1024, 0};
+  const Result r = run(logits, 4, {0}, 1, true);
+  EXPECT_NEAR(r.sums.loss, std::exp(-8.0), 1e-4);
+  const Result wrong = run(logits, 4, {2}, 1, true);
+  EXPECT_NEAR(wrong.sums.loss, 2048.0, 0.001);
   EXPECT_NEAR(wrong.logits[2], -1.0, precision_);
   EXPECT_NEAR(wrong.logits[0], 1.0, 1e-3);
 }

@@ -78,7 +78,8 @@ TEST_P(Optimizer, NonfiniteGradientsAreCounted) {
 struct Problem {
   static constexpr std::int64_t kSize = 3 * AdamW::kBlock;
 
-  Problem(Device& device, DType dtype)
+  Problem(Device& device, const Ops& ops) : Problem(device, ops.dtype(), ops.statistics_dtype()) {}
+  Problem(Device& device, DType real, DType dtype)
       : start(random_values("adamw parameters", kSize)),
         slope(random_values("adamw gradients", kSize, 0.5)),
         p(device, dtype, {kSize}, start),
@@ -87,13 +88,16 @@ struct Problem {
         v(device, dtype, {kSize}, std::vector<double>(kSize, 0.0)),
         decays(device, DType::u8, {3}, std::vector<double>{0.0, 1.0, 0.0}),
         step(device, {}),
-        norm(device, {}) {}
+        norm(device, {}),
+        compute(device, real, {kSize}),
+        copied(real != dtype) {}
 
   AdamW op() const {
     return {.parameters = p,
             .gradients = g,
             .m = m,
             .v = v,
+            .compute = copied ? compute.tensor() : Tensor{},
             .decays = decays,
             .step = step.data(),
             .norm = norm.data()};
@@ -104,12 +108,14 @@ struct Problem {
   DeviceTensor p, g, m, v, decays;
   DeviceStruct<AdamWStep> step;
   DeviceStruct<GradientNorm> norm;
+  DeviceTensor compute;  // the parameters as products read them
+  const bool copied;     // they are not the parameters themselves
 };
 
 // With bias correction and a constant gradient g, m / bc1 = g and v / bc2 = g^2 at every step, so
 // p <- p - lr (s + decay p) with s = g / (|g| + eps): a geometric series.
 TEST_P(Optimizer, ConstantGradientWithBiasCorrection) {
-  Problem problem(*backend_.device, statistics_);
+  Problem problem(*backend_.device, *backend_.ops);
   AdamW op = problem.op();
   op.beta1 = 0.8;
   op.beta2 = 0.95;
@@ -139,7 +145,7 @@ TEST_P(Optimizer, ConstantGradientWithBiasCorrection) {
 
 // google-research/bert: no correction, so the first step is (1 - b1) g / (sqrt(1 - b2) |g| + eps).
 TEST_P(Optimizer, FirstStepWithoutBiasCorrection) {
-  Problem problem(*backend_.device, statistics_);
+  Problem problem(*backend_.device, *backend_.ops);
   problem.step.set({.learning_rate = 0.5});
   const AdamW op = problem.op();
   backend_.ops->adamw(op);
@@ -156,7 +162,7 @@ TEST_P(Optimizer, FirstStepWithoutBiasCorrection) {
 }
 
 TEST_P(Optimizer, MomentsDecayByTheirBetas) {
-  Problem problem(*backend_.device, statistics_);
+  Problem problem(*backend_.device, *backend_.ops);
   problem.m.set(std::vector<double>(Problem::kSize, 2.0));
   problem.v.set(std::vector<double>(Problem::kSize, 3.0));
   problem.g.set(std::vector<double>(Problem::kSize, 0.0));
@@ -168,7 +174,7 @@ TEST_P(Optimizer, MomentsDecayByTheirBetas) {
 }
 
 TEST_P(Optimizer, ClippingScalesTheGradient) {
-  Problem clipped(*backend_.device, statistics_), scaled(*backend_.device, statistics_);
+  Problem clipped(*backend_.device, *backend_.ops), scaled(*backend_.device, *backend_.ops);
   std::vector<double> quarter = scaled.slope;
   for (double& g : quarter) g *= 0.25;
   scaled.g.set(quarter);
@@ -183,10 +189,11 @@ TEST_P(Optimizer, ClippingScalesTheGradient) {
 }
 
 TEST_P(Optimizer, APoisonedStepChangesNothing) {
-  Problem problem(*backend_.device, statistics_);
+  Problem problem(*backend_.device, *backend_.ops);
   problem.step.set({.learning_rate = 0.5});
   backend_.ops->adamw(problem.op());  // so that there are moments
   const std::vector<double> p = problem.p.values(), m = problem.m.values(), v = problem.v.values();
+  const std::vector<double> copies = problem.compute.values();
   std::vector<double> poisoned = problem.slope;
   poisoned[100] = kNaN;
   problem.g.set(poisoned);
@@ -197,6 +204,75 @@ TEST_P(Optimizer, APoisonedStepChangesNothing) {
   EXPECT_EQ(problem.p.values(), p);
   EXPECT_EQ(problem.m.values(), m);
   EXPECT_EQ(problem.v.values(), v);
+  if (problem.copied) EXPECT_EQ(problem.compute.values(), copies);
+}
+
+// More parameters than a backend takes at once: each moves by the same rule, wherever it lies.
+TEST_P(Optimizer, EveryOneOfManyParametersMoves) {
+  constexpr std::int64_t kSize = 700 * AdamW::kBlock;
+  Device& device = *backend_.device;
+  const DType real = backend_.ops->dtype();
+  const std::vector<double> start = random_values("many parameters", kSize), zeros(kSize, 0.0);
+  const DeviceTensor p(device, statistics_, {kSize}, start);
+  const DeviceTensor g(device, statistics_, {kSize}, std::vector<double>(kSize, -0.5));
+  const DeviceTensor m(device, statistics_, {kSize}, zeros), v(device, statistics_, {kSize}, zeros);
+  const DeviceTensor decays(device, DType::u8, {kSize / AdamW::kBlock});
+  const DeviceTensor copies(device, real, {kSize});
+  const DeviceStruct<AdamWStep> step(device, {.learning_rate = 0.25});
+  const DeviceStruct<GradientNorm> norm(device, {});
+  backend_.ops->adamw({.parameters = p,
+                       .gradients = g,
+                       .m = m,
+                       .v = v,
+                       .compute = real != statistics_ ? copies.tensor() : Tensor{},
+                       .decays = decays,
+                       .beta1 = 0.0,
+                       .beta2 = 0.0,
+                       .epsilon = 0.5,
+                       .weight_decay = 0.0,
+                       .step = step.data(),
+                       .norm = norm.data()});
+  // m = g and sqrt(v) = |g|: each parameter grows by 0.25 * 0.5 / (0.5 + 0.5).
+  const std::vector<double> moved = p.values();
+  for (std::size_t i = 0; i < moved.size(); ++i) {
+    ASSERT_NEAR(moved[i], start[i] + 0.125, precision_ * (1.0 + std::abs(start[i]))) << i;
+  }
+  EXPECT_TRUE(p.guards_intact() && m.guards_intact() && v.guards_intact());
+}
+
+TEST_P(Optimizer, ZeroReachesEveryByteAndNoOther) {
+  Device& device = *backend_.device;
+  constexpr std::int64_t kSize = 300;
+  for (const std::int64_t size : {0, 1, 3, 15, 16, 17, 40, 257}) {
+    for (const std::int64_t offset : {0, 1, 5, 16, 31}) {
+      const DeviceTensor bytes(device, DType::u8, {kSize}, std::vector<double>(kSize, 7.0));
+      backend_.ops->zero(bytes.tensor().slice(offset, size));
+      const std::vector<double> values = bytes.values();
+      for (std::int64_t i = 0; i < kSize; ++i) {
+        const bool inside = i >= offset && i < offset + size;
+        ASSERT_EQ(values[static_cast<std::size_t>(i)], inside ? 0.0 : 7.0)
+            << size << " bytes from " << offset << ", byte " << i;
+      }
+    }
+  }
+  const DeviceTensor many(device, DType::f32, {30011}, std::vector<double>(30011, 1.0));
+  backend_.ops->zero(many);
+  EXPECT_EQ(many.values(), std::vector<double>(30011, 0.0));
+  EXPECT_TRUE(many.guards_intact());
+}
+
+// The nearest of the compute dtype, ties to even: whatever rounds by hand here would be another
+// implementation, so what a test tensor holds is read back through the same dtype.
+TEST_P(Optimizer, CopiesAreTheParametersRounded) {
+  Problem problem(*backend_.device, *backend_.ops);
+  if (!problem.copied) return;  // products read the parameters themselves
+  problem.step.set({.learning_rate = 0.0625});
+  backend_.ops->adamw(problem.op());
+  const std::vector<double> p = problem.p.values();
+  const DeviceTensor rounded(*backend_.device, backend_.ops->dtype(), {Problem::kSize}, p);
+  EXPECT_EQ(problem.compute.values(), rounded.values());
+  EXPECT_NE(problem.compute.values(), p);
+  EXPECT_TRUE(problem.compute.guards_intact());
 }
 
 INSTANTIATE_TEST_SUITE_P(All, Optimizer,

@@ -1,0 +1,248 @@
+// Softmax cross-entropy over a vocabulary, the gradient written where the logits were.
+//
+// Bytes: each logit is read once and, with a gradient, written once: 4 a logit in bf16, 8 in f32.
+// About 12 FLOPs and two exponentials a logit; limited by memory (at 4.3 TB/s an SM of an H200 sees
+// 4.6 bf16 logits a clock, and could do 16 exponentials).
+//
+// A block per row. Maximum and sum of exponentials come out of one pass (Milakov & Gimelshein
+// 2018), the gradient of a second one. A row that is short enough is copied to shared memory first,
+// all of it under way at once (61 KB for 30,522 logits in bf16: three blocks an SM); a longer one
+// is read twice, the second time out of the L2 cache. Each thread only ever sees its own vectors of
+// the copy, so it needs no barrier. Rows of any length begin at any address: what lies before the
+// first and after the last aligned 16 bytes is done one logit a thread.
+//
+// The rows' losses are added up by a second launch of one block, in an order that depends on their
+// number alone.
+#include "kernels/cuda/cuda_backend.h"
+#include "kernels/cuda/reduce.cuh"
+#include "kernels/cuda/vec.cuh"
+#include "kernels/op_checks.h"
+
+namespace bert::BERT_CUDA {
+namespace {
+
+// --- Kernels -------------------------------------------------------------------------------------
+constexpr int kRowThreads = 512;
+constexpr int kRowBlocksPerSm = 3;
+constexpr int kSumThreads = 256;
+constexpr std::size_t kLongestResidentRow = std::size_t{96} << 10;  // any sm_80 and later has it
+
+constexpr float kLog2E = 1.4426950408889634f, kLn2 = 0.6931471805599453f;
+// Below all logits; finite, so that differences are no NaN.
+constexpr float kLowest = -1e30f;
+
+enum class RowKind : std::int32_t { ignored = -1, wrong = 0, correct = 1 };
+struct RowResult {
+  float loss;
+  RowKind kind;
+};
+
+// Where the aligned vectors of a row are; the other elements are "loose": [0, head) and [head +
+// vectors * kVec, n), fewer than 2 * kVec.
+template <class T>
+struct RowSplit {
+  int head, vectors, loose;
+
+  __device__ RowSplit(const T* row, int n) {
+    const auto misaligned = static_cast<int>(reinterpret_cast<std::uintptr_t>(row) % 16);
+    const int to_aligned = (16 - misaligned) % 16 / static_cast<int>(sizeof(T));
+    head = to_aligned < n ? to_aligned : n;
+    vectors = (n - head) / kVec<T>;
+    loose = n - vectors * kVec<T>;
+  }
+  __device__ int first_of(int vector) const { return head + vector * kVec<T>; }
+  __device__ int loose_element(int i) const { return i < head ? i : i + vectors * kVec<T>; }
+};
+
+template <class T>
+__device__ void zero_row(T* row, int n) {
+  const RowSplit<T> split(row, n);
+  const int thread = static_cast<int>(threadIdx.x);
+  const float zeros[kVec<T>] = {};
+  for (int v = thread; v < split.vectors; v += kRowThreads) {
+    store_floats<Reuse::once>(row + split.first_of(v), zeros);
+  }
+  if (thread < split.loose) row[split.loose_element(thread)] = from_float<T>(0.0f);
+}
+
+// sum of 2^(x log2(e) - shift(max)) over what was seen so far.
+struct OnlineSum {
+  float max = kLowest, sum = 0.0f;
+
+  __device__ static float shift(float of_max) { return of_max * kLog2E; }
+  __device__ static float exponent(float x, float shift) { return fmaf(x, kLog2E, -shift); }
+
+  template <int N>
+  __device__ void add(const float (&values)[N], float largest) {
+    if (largest > max) {
+      sum *= exp2_approx(shift(max) - shift(largest));
+      max = largest;
+    }
+    const float by = shift(max);
+#pragma unroll
+    for (int i = 0; i < N; ++i) sum += exp2_approx(exponent(values[i], by));
+  }
+};
+
+template <int N>
+__device__ float largest_of(const float (&values)[N]) {
+  float largest = values[0];
+#pragma unroll
+  for (int i = 1; i < N; ++i) largest = fmaxf(largest, values[i]);
+  return largest;
+}
+
+// Whether one of `values`, at columns first.., is the answer instead of the target: larger, or as
+// large and before it.
+template <int N>
+__device__ bool beats(const float (&values)[N], float largest, int first, int target,
+                      float target_logit) {
+  if (largest > target_logit) return true;
+  if (largest < target_logit || first >= target) return false;
+  bool found = false;
+#pragma unroll
+  for (int i = 0; i < N; ++i) found |= values[i] == target_logit && first + i < target;
+  return found;
+}
+
+// grid: a block for each of the capacity's rows. logits [R, columns], n of them classes; results
+// [R]; row_loss [R] or null.
+template <class T, bool kResident>
+__global__ void __launch_bounds__(kRowThreads, kRowBlocksPerSm)
+    cross_entropy_rows(T* __restrict__ logits, const std::int32_t* __restrict__ targets,
+                       DeviceCount rows, const double* __restrict__ loss_scale,
+                       RowResult* __restrict__ results, float* __restrict__ row_loss, int n,
+                       int columns) {
+  constexpr int kN = kVec<T>;
+  const int r = static_cast<int>(blockIdx.x), thread = static_cast<int>(threadIdx.x);
+  T* const row = logits + static_cast<std::int64_t>(r) * columns;
+  const bool gradient = loss_scale != nullptr;
+  // Of a tail row not even the target is read. The same for all threads of the block.
+  const std::int32_t target = r < *rows ? targets[r] : kIgnoreIndex;
+  if (target == kIgnoreIndex) {
+    if (gradient) zero_row(row, columns);
+    if (thread == 0) {
+      results[r] = {0.0f, RowKind::ignored};
+      if (row_loss != nullptr) row_loss[r] = 0.0f;
+    }
+    return;
+  }
+
+  const RowSplit<T> split(row, n);
+  const T* vectors = row + split.head;
+  if constexpr (kResident) {
+    T* const copy = dynamic_shared<T>();
+    for (int v = thread; v < split.vectors; v += kRowThreads) {
+      cp_async_16(copy + v * kN, vectors + v * kN, true);
+    }
+    cp_async_commit();
+    vectors = copy;
+  }
+  const float target_logit = to_float(row[target]);
+  const bool has_loose = thread < split.loose;
+  const int loose = has_loose ? split.loose_element(thread) : 0;
+  const float loose_logit[1] = {has_loose ? to_float(row[loose]) : kLowest};
+
+  OnlineSum online;
+  bool beaten = false;
+  if (has_loose) {
+    online.add(loose_logit, loose_logit[0]);
+    beaten = beats(loose_logit, loose_logit[0], loose, target, target_logit);
+  }
+  if constexpr (kResident) cp_async_wait<0>();
+#pragma unroll 2
+  for (int v = thread; v < split.vectors; v += kRowThreads) {
+    float x[kN];
+    load_floats(vectors + v * kN, x);
+    const float largest = largest_of(x);
+    online.add(x, largest);
+    beaten |= beats(x, largest, split.first_of(v), target, target_logit);
+  }
+
+  const float max = block_max(online.max);  // its barriers: all have read row[target]
+  const float shift = OnlineSum::shift(max);
+  const float sum = block_sum(online.sum * exp2_approx(OnlineSum::shift(online.max) - shift));
+  const bool correct = !__syncthreads_or(beaten) && target_logit == max;
+  if (thread == 0) {
+    const float loss = logf(sum) - kLn2 * OnlineSum::exponent(target_logit, shift);
+    results[r] = {loss, correct ? RowKind::correct : RowKind::wrong};
+    if (row_loss != nullptr) row_loss[r] = loss;
+  }
+  if (!gradient) return;
+
+  const auto scale = static_cast<float>(*loss_scale);
+  const float factor = scale / sum;
+  const auto gradient_of = [&](float x) {
+    return exp2_approx(OnlineSum::exponent(x, shift)) * factor;
+  };
+#pragma unroll 2
+  for (int v = thread; v < split.vectors; v += kRowThreads) {
+    float x[kN];
+    load_floats(vectors + v * kN, x);
+#pragma unroll
+    for (int i = 0; i < kN; ++i) x[i] = gradient_of(x[i]);
+    const int of_target = target - split.first_of(v);
+    if (of_target >= 0 && of_target < kN) {
+#pragma unroll
+      for (int i = 0; i < kN; ++i) x[i] -= i == of_target ? scale : 0.0f;
+    }
+    store_floats<Reuse::likely>(row + split.first_of(v), x);  // the next product reads it
+  }
+  if (has_loose) {
+    row[loose] = from_float<T>(gradient_of(loose_logit[0]) - (loose == target ? scale : 0.0f));
+  }
+  for (int c = n + thread; c < columns; c += kRowThreads) row[c] = from_float<T>(0.0f);
+}
+
+// One block.
+__global__ void __launch_bounds__(kSumThreads)
+    add_loss_sums(const RowResult* __restrict__ results, DeviceCount rows, LossSums* sums) {
+  const int count = *rows;
+  double loss = 0.0;
+  int counts[2] = {0, 0};  // rows with a target, right answers
+  for (int r = static_cast<int>(threadIdx.x); r < count; r += kSumThreads) {
+    const RowResult result = results[r];
+    loss += static_cast<double>(result.loss);
+    counts[0] += result.kind != RowKind::ignored;
+    counts[1] += result.kind == RowKind::correct;
+  }
+  loss = block_sum(loss);
+  block_sum(counts);
+  if (threadIdx.x == 0) {
+    sums->loss += loss;
+    sums->count += counts[0];
+    sums->correct += counts[1];
+  }
+}
+
+// --- Launchers -----------------------------------------------------------------------------------
+template <class T>
+void launch_rows(const CrossEntropy& op, RowResult* results, cudaStream_t stream) {
+  const auto rows = static_cast<unsigned>(op.logits.dim(0));
+  const auto n = static_cast<int>(op.classes);
+  const auto columns = static_cast<int>(op.logits.dim(1));
+  T* const logits = op.logits.data<T>();
+  float* const row_loss = op.row_loss ? op.row_loss.data<float>() : nullptr;
+  const std::size_t row_bytes = static_cast<std::size_t>(n) * sizeof(T) / 16 * 16;
+  if (row_bytes <= kLongestResidentRow) {
+    launch("cross_entropy_rows", cross_entropy_rows<T, true>,
+           {.grid = rows, .block = kRowThreads, .shared_bytes = row_bytes}, stream, logits,
+           op.targets.data<std::int32_t>(), op.rows, op.loss_scale, results, row_loss, n, columns);
+  } else {
+    launch("cross_entropy_rows", cross_entropy_rows<T, false>, {.grid = rows, .block = kRowThreads},
+           stream, logits, op.targets.data<std::int32_t>(), op.rows, op.loss_scale, results,
+           row_loss, n, columns);
+  }
+}
+
+}  // namespace
+
+void CudaOps::cross_entropy(const CrossEntropy& op) {
+  check(op, dtype());
+  auto* const results = scratch_.reserve<RowResult>(op.logits.dim(0));
+  with_real([&](auto real) { launch_rows<decltype(real)>(op, results, stream_); });
+  launch("add_loss_sums", add_loss_sums, {.grid = 1, .block = kSumThreads}, stream_, results,
+         op.rows, op.sums);
+}
+
+}  // namespace bert::BERT_CUDA
