@@ -71,7 +71,7 @@ struct BackwardArguments {
 };
 
 template <class T, class Shape, bool kAccumulate>
-__global__ void __launch_bounds__(backward_threads<T, Shape, 2>(), 1)
+__global__ void __launch_bounds__(backward_threads<T, Shape, 2, 2>(), 1)
     layer_norm_backward_kernel(const __grid_constant__ BackwardArguments<T> a) {
   const std::int64_t count = *a.count;
   const std::int64_t teams = std::int64_t{gridDim.x} * teams_per_block<Shape>();
@@ -141,7 +141,7 @@ void CudaOps::layer_norm_backward(const LayerNormBackward& op) {
       using Shape = decltype(shape);
       using T = decltype(real);
       const PersistentGrid grid =
-          persistent_grid<Shape>(rows, multiprocessors_, backward_threads<T, Shape, 2>());
+          persistent_grid<Shape>(rows, multiprocessors_, backward_threads<T, Shape, 2, 2>());
       float* partials = scratch_.reserve<float>(std::int64_t{grid.blocks} * 2 * channels);
       launch("layer_norm_backward_kernel",
              op.accumulate_dx ? layer_norm_backward_kernel<T, Shape, true>

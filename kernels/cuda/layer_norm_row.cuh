@@ -250,13 +250,14 @@ __device__ __forceinline__ void row_gradient(const float (&dy)[kGroup], const fl
 // Each team of a persistent grid sums its rows in registers; a block adds up its teams in order;
 // add_column_sums adds up the blocks in order. So the result depends on the grid, not on timing.
 
-// Warps of a block whose threads keep N column sums and `held` groups of registers beside: as many
-// as the registers of a multiprocessor allow, for one block fills it.
-template <class T, class Shape, int N>
+// Threads of a block whose threads keep N column sums and hold kHeld values of each channel: as
+// many as the registers of a multiprocessor allow, for one block fills it. The constant was read
+// off ptxas: no kernel spills.
+template <class T, class Shape, int N, int kHeld>
 constexpr int backward_threads() {
   if (Shape::kTeam > 32) return Shape::kTeam;
   const int words = sizeof(T) == 2 && Shape::kVector ? 4 : 8;  // of a held group
-  const int registers = Shape::kGroups * (N * kGroup + 2 * words) + 60;
+  const int registers = Shape::kGroups * (N * kGroup + kHeld * words) + 60;
   return registers <= 128 ? 512 : registers <= 168 ? 384 : 256;
 }
 

@@ -1,6 +1,7 @@
 # The sources of the CUDA backend that are compiled twice: by nvcc and for the SIMT harness.
 set(BERT_CUDA_SOURCES
   bfloat16_copy.cu
+  bias_dropout_residual_layer_norm.cu
   cross_entropy.cu
   cuda_ops.cpp
   layer_norm.cu
