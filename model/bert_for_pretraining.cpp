@@ -12,13 +12,13 @@ BertForPretraining::BertForPretraining(const BertConfig& config, Heads heads)
       nsp_head_(has_nsp() ? std::make_unique<NspHead>(store_, config_) : nullptr) {}
 
 void BertForPretraining::allocate(Device& device, Ops& ops, const Capacity& capacity,
-                                  bool with_gradients) {
+                                  bool with_gradients, bool recompute) {
   ops_ = &ops;
   capacity_ = capacity;
   store_.allocate(device, ops.statistics_dtype(), ops.dtype(), with_gradients);
   arena_.build(device, [&](Arena& arena) {
     embeddings_.plan(arena, capacity, ops, saved_.embeddings);
-    encoder_.plan(arena, capacity, ops, saved_.encoder);
+    encoder_.plan(arena, capacity, ops, recompute || !with_gradients, saved_.encoder);
     mlm_head_.plan(arena, capacity, ops, with_gradients, saved_.mlm);
     if (has_nsp()) {
       pooler_->plan(arena, capacity, ops, saved_.pooler);
@@ -59,7 +59,7 @@ void BertForPretraining::loss(const PretrainingInput& input, PretrainingLoss* lo
   }
 }
 
-void BertForPretraining::backward(const PretrainingInput& input) {
+void BertForPretraining::backward(const PretrainingInput& input, const GradientsReady& ready) {
   const Context context = this->context(input);
   const Tensor& d_hidden = workspace_.d_normalized;
   ops_->zero(d_hidden);
@@ -67,8 +67,10 @@ void BertForPretraining::backward(const PretrainingInput& input) {
   if (has_nsp()) {
     pooler_->backward(context, saved_.pooler, nsp_head_->backward(context, saved_.nsp), d_hidden);
   }
-  const Tensor dx = encoder_.backward(context, saved_.encoder, workspace_);
+  if (ready) ready(encoder_.layers_end(), store_.flat_size());
+  const Tensor dx = encoder_.backward(context, saved_.encoder, workspace_, ready);
   embeddings_.backward(context, input.input_ids, input.token_type_ids, saved_.embeddings, dx);
+  if (ready) ready(0, encoder_.layers_begin());
 }
 
 std::vector<Tensor> BertForPretraining::hidden_states() const {

@@ -14,12 +14,16 @@ Encoder::Encoder(ParameterStore& store, const BertConfig& config) : config_(conf
     first_beta_ =
         &store.add({name + ".bias"}, {config.hidden_size}, ParameterKind::layer_norm_bias);
   }
+  layer_begins_.push_back(store.flat_size());
   for (int layer = 0; layer < config.num_hidden_layers; ++layer) {
     layers_.push_back(std::make_unique<EncoderLayer>(store, config, layer));
+    layer_begins_.push_back(store.flat_size());
   }
 }
 
-void Encoder::plan(Arena& arena, const Capacity& capacity, const Ops& ops, Saved& saved) const {
+void Encoder::plan(Arena& arena, const Capacity& capacity, const Ops& ops, bool shared,
+                   Saved& saved) const {
+  saved.shared = shared;
   if (config_.pre_layer_norm()) {
     saved.first_norm = arena.take(ops.dtype(), {capacity.tokens, config_.hidden_size});
     saved.mean = arena.take(ops.statistics_dtype(), {capacity.tokens});
@@ -27,7 +31,12 @@ void Encoder::plan(Arena& arena, const Capacity& capacity, const Ops& ops, Saved
   }
   saved.layers.resize(layers_.size());
   for (std::size_t i = 0; i < layers_.size(); ++i) {
-    layers_[i]->plan(arena, capacity, ops, saved.layers[i]);
+    if (shared && i > 0) {
+      saved.layers[i] = saved.layers[0];
+      layers_[i]->plan_output(arena, capacity, ops, saved.layers[i]);
+    } else {
+      layers_[i]->plan(arena, capacity, ops, saved.layers[i]);
+    }
   }
 }
 
@@ -44,7 +53,6 @@ void Encoder::plan_backward(Arena& arena, const Capacity& capacity, const Ops& o
 
 Tensor Encoder::forward(const Context& context, const Tensor& x, Saved& saved) const {
   saved.x = x;
-  Stream stream{x, x};
   if (config_.pre_layer_norm()) {
     context.ops->layer_norm_forward({.x = x,
                                      .gamma = first_gamma_->value,
@@ -54,18 +62,27 @@ Tensor Encoder::forward(const Context& context, const Tensor& x, Saved& saved) c
                                      .y = saved.first_norm,
                                      .mean = saved.mean,
                                      .rstd = saved.rstd});
-    stream.normalized = saved.first_norm;
   }
   for (std::size_t i = 0; i < layers_.size(); ++i) {
-    stream = layers_[i]->forward(context, stream, saved.layers[i]);
+    layers_[i]->forward(context, input_of(i, saved), saved.layers[i]);
   }
-  return stream.normalized;
+  return input_of(layers_.size(), saved).normalized;
 }
 
-Tensor Encoder::backward(const Context& context, const Saved& saved,
-                         BackwardWorkspace& workspace) const {
+Stream Encoder::input_of(std::size_t i, const Saved& saved) const {
+  if (i > 0) return layers_[i - 1]->output(saved.layers[i - 1]);
+  return {config_.pre_layer_norm() ? saved.first_norm : saved.x, saved.x};
+}
+
+Tensor Encoder::backward(const Context& context, Saved& saved, BackwardWorkspace& workspace,
+                         const GradientsReady& ready) const {
   for (std::size_t i = layers_.size(); i-- > 0;) {
+    // The last layer's forward was the last one to use the shared memory.
+    if (saved.shared && i + 1 < layers_.size()) {
+      layers_[i]->forward(context, input_of(i, saved), saved.layers[i]);
+    }
     layers_[i]->backward(context, saved.layers[i], workspace, i + 1 == layers_.size());
+    if (ready) ready(layer_begins_[i], layer_begins_[i + 1]);
   }
   if (!config_.pre_layer_norm()) return workspace.d_normalized;
   context.ops->layer_norm_backward({.dy = workspace.d_normalized,

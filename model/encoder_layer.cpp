@@ -21,11 +21,20 @@ void EncoderLayer::plan(Arena& arena, const Capacity& capacity, const Ops& ops,
   feed_forward_norm_.plan(arena, capacity, ops, saved.feed_forward_norm);
 }
 
-Stream EncoderLayer::forward(const Context& context, const Stream& in, Saved& saved) const {
+void EncoderLayer::plan_output(Arena& arena, const Capacity& capacity, const Ops& ops,
+                               Saved& saved) const {
+  feed_forward_norm_.plan_output(arena, capacity, ops, saved.feed_forward_norm);
+}
+
+Stream EncoderLayer::output(const Saved& saved) const {
+  return feed_forward_norm_.output(saved.feed_forward_norm);
+}
+
+void EncoderLayer::forward(const Context& context, const Stream& in, Saved& saved) const {
   attention_.forward(context, in.normalized, saved.attention, saved.attention_norm.z);
   const Stream middle = attention_norm_.forward(context, in, saved.attention_norm);
   feed_forward_.forward(context, middle.normalized, saved.feed_forward, saved.feed_forward_norm.z);
-  return feed_forward_norm_.forward(context, middle, saved.feed_forward_norm);
+  feed_forward_norm_.forward(context, middle, saved.feed_forward_norm);
 }
 
 void EncoderLayer::backward(const Context& context, const Saved& saved,

@@ -19,8 +19,12 @@ class EncoderLayer {
     ResidualNorm::Saved feed_forward_norm;
   };
   void plan(Arena& arena, const Capacity& capacity, const Ops& ops, Saved& saved) const;
+  // The part of it that holds the layer's output; the rest of `saved` stays as it is.
+  void plan_output(Arena& arena, const Capacity& capacity, const Ops& ops, Saved& saved) const;
 
-  Stream forward(const Context& context, const Stream& in, Saved& saved) const;
+  void forward(const Context& context, const Stream& in, Saved& saved) const;
+  // What forward made.
+  Stream output(const Saved& saved) const;
   // Gradients go through the workspace's d_normalized and, pre-LN, d_residual.
   void backward(const Context& context, const Saved& saved, BackwardWorkspace& workspace,
                 bool is_last) const;

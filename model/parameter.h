@@ -62,6 +62,7 @@ class ParameterStore {
 
   const std::deque<Parameter>& parameters() const { return parameters_; }
   std::int64_t num_parameters() const;  // without padding
+  std::int64_t flat_size() const { return flat_size_; }  // of what has been added so far
   Device& device() const { return *device_; }
   // Flat, each parameter padded with zeros to a multiple of AdamW::kBlock elements.
   const Tensor& values() const { return values_; }

@@ -14,10 +14,24 @@ ResidualNorm::ResidualNorm(ParameterStore& store, const BertConfig& config, Para
 
 void ResidualNorm::plan(Arena& arena, const Capacity& capacity, const Ops& ops,
                         Saved& saved) const {
-  saved.z = arena.take(ops.dtype(), {capacity.tokens, config_.hidden_size});
+  if (!config_.pre_layer_norm()) {
+    saved.z = arena.take(ops.dtype(), {capacity.tokens, config_.hidden_size});
+  }
   saved.mean = arena.take(ops.statistics_dtype(), {capacity.tokens});
   saved.rstd = arena.take(ops.statistics_dtype(), {capacity.tokens});
+  plan_output(arena, capacity, ops, saved);
+}
+
+void ResidualNorm::plan_output(Arena& arena, const Capacity& capacity, const Ops& ops,
+                               Saved& saved) const {
+  if (config_.pre_layer_norm()) {
+    saved.z = arena.take(ops.dtype(), {capacity.tokens, config_.hidden_size});
+  }
   saved.y = arena.take(ops.dtype(), {capacity.tokens, config_.hidden_size});
+}
+
+Stream ResidualNorm::output(const Saved& saved) const {
+  return {saved.y, config_.pre_layer_norm() ? saved.z : saved.y};
 }
 
 Stream ResidualNorm::forward(const Context& context, const Stream& in, Saved& saved) const {
@@ -36,7 +50,7 @@ Stream ResidualNorm::forward(const Context& context, const Stream& in, Saved& sa
       .mean = saved.mean,
       .rstd = saved.rstd,
   });
-  return {saved.y, config_.pre_layer_norm() ? saved.z : saved.y};
+  return output(saved);
 }
 
 void ResidualNorm::backward(const Context& context, const Saved& saved,

@@ -23,6 +23,9 @@ class ResidualNorm {
     Tensor y{};             // [T, C]
   };
   void plan(Arena& arena, const Capacity& capacity, const Ops& ops, Saved& saved) const;
+  // The tensors that output() gives; the others of `saved` stay as they are.
+  void plan_output(Arena& arena, const Capacity& capacity, const Ops& ops, Saved& saved) const;
+  Stream output(const Saved& saved) const;
 
   // saved.z holds the branch's output [T, C] without its bias and is overwritten with the sum.
   Stream forward(const Context& context, const Stream& in, Saved& saved) const;

@@ -256,7 +256,10 @@ TEST_P(Layers, EncoderLayer) {
     plan_workspace(arena, rig, workspace);
   });
   check_block(rig,
-              {[&](const Stream& in) { return layer.forward(rig.context, in, saved); },
+              {[&](const Stream& in) {
+                 layer.forward(rig.context, in, saved);
+                 return layer.output(saved);
+               },
                [&](BackwardWorkspace& w) { layer.backward(rig.context, saved, w, false); }},
               workspace);
 }
@@ -267,7 +270,7 @@ TEST_P(Layers, Encoder) {
   Encoder::Saved saved;
   BackwardWorkspace workspace;
   rig.build([&](Arena& arena) {
-    encoder.plan(arena, rig.capacity, *rig.ops, saved);
+    encoder.plan(arena, rig.capacity, *rig.ops, /*shared=*/false, saved);
     encoder.plan_backward(arena, rig.capacity, *rig.ops, workspace);
   });
   const Tensor x = rig.hidden("/x");

@@ -141,12 +141,13 @@ DeviceCount DeviceBatch::count(Device& device, std::int64_t value) {
 }
 
 ModelRun::ModelRun(const BertConfig& config, BertForPretraining::Heads heads,
-                   const std::function<Backend()>& backend, const Capacity& capacity)
+                   const std::function<Backend()>& backend, const Capacity& capacity,
+                   bool recompute)
     : device_(make_poisoned_device()),
       ops_(backend().ops),
       capacity_(capacity),
       model_(config, heads) {
-  model_.allocate(*device_, *ops_, capacity, true);
+  model_.allocate(*device_, *ops_, capacity, true, recompute);
 }
 
 ModelResults ModelRun::step(const std::vector<HostBatch>& micro_batches,
@@ -195,6 +196,7 @@ ModelResults ModelRun::step(const std::vector<HostBatch>& micro_batches,
   for (const Parameter& parameter : store.parameters()) {
     split_by_name(parameter, store.read(parameter.gradient), results.gradients);
   }
+  results.activation_bytes = model_.activation_bytes();
   return results;
 }
 

@@ -64,13 +64,15 @@ struct ModelResults {
   LossSums mlm{}, nsp{};
   double loss = 0.0;  // as Hugging Face sums it
   std::map<std::string, std::vector<double>> gradients{};
+  std::size_t activation_bytes = 0;
 };
 
 // A model on a backend, parameters allocated and not yet set.
 class ModelRun {
  public:
   ModelRun(const BertConfig& config, BertForPretraining::Heads heads,
-           const std::function<Backend()>& backend, const Capacity& capacity);
+           const std::function<Backend()>& backend, const Capacity& capacity,
+           bool recompute = false);
 
   BertForPretraining& model() { return model_; }
   Device& device() { return *device_; }
