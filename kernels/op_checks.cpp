@@ -94,6 +94,32 @@ class Checker {
          "a dropout probability in [0, 1)");
     if (dropout.probability > 0.0f) given(dropout.key, "dropout.key");
   }
+  // What both directions of the embeddings have; `activations` [T, C]: y, or its gradient.
+  template <typename Op>
+  void embeddings(const Op& op, const Tensor& activations, const char* name) const {
+    rank(activations, name, 2);
+    rank(op.word, "word", 2);
+    rank(op.position, "position", 2);
+    rank(op.type, "type", 2);
+    const std::int64_t t = activations.dim(0), n = activations.dim(1);
+    real(activations, name, {t, n});
+    tensor(op.input_ids, "input_ids", DType::i32, {t});
+    tensor(op.token_type_ids, "token_type_ids", DType::i32, {t});
+    tokens(op.tokens, t);
+    real(op.word, "word", {op.word.rows(), n});
+    real(op.position, "position", {op.position.rows(), n});
+    real(op.type, "type", {op.type.rows(), n});
+    dropout(op.dropout);
+    if (op.gamma) return layer_norm(op, t, n);
+    absent(op.mean, "mean", "without gamma");
+    absent(op.rstd, "rstd", "without gamma");
+    if constexpr (requires { op.beta; }) {
+      absent(op.beta, "beta", "without gamma");
+    } else {
+      absent(op.dgamma, "dgamma", "without gamma");
+      absent(op.dbeta, "dbeta", "without gamma");
+    }
+  }
 
  private:
   void present(const Tensor& tensor, const char* name) const {
@@ -107,55 +133,16 @@ class Checker {
 }  // namespace
 
 void check(const EmbeddingsForward& op, DType dtype) {
-  const Checker c("embeddings_forward", dtype);
-  c.rank(op.y, "y", 2);
-  c.rank(op.word, "word", 2);
-  c.rank(op.position, "position", 2);
-  c.rank(op.type, "type", 2);
-  const std::int64_t t = op.y.dim(0), n = op.y.dim(1);
-  c.real(op.y, "y", {t, n});
-  c.tensor(op.input_ids, "input_ids", DType::i32, {t});
-  c.tensor(op.token_type_ids, "token_type_ids", DType::i32, {t});
-  c.tokens(op.tokens, t);
-  c.real(op.word, "word", {op.word.rows(), n});
-  c.real(op.position, "position", {op.position.rows(), n});
-  c.real(op.type, "type", {op.type.rows(), n});
-  c.dropout(op.dropout);
-  if (op.gamma) {
-    c.layer_norm(op, t, n);
-  } else {
-    c.absent(op.beta, "beta", "without gamma");
-    c.absent(op.mean, "mean", "without gamma");
-    c.absent(op.rstd, "rstd", "without gamma");
-  }
+  Checker("embeddings_forward", dtype).embeddings(op, op.y, "y");
 }
 
 void check(const EmbeddingsBackward& op, DType dtype) {
   const Checker c("embeddings_backward", dtype);
-  c.rank(op.dy, "dy", 2);
-  c.rank(op.word, "word", 2);
-  c.rank(op.position, "position", 2);
-  c.rank(op.type, "type", 2);
-  const std::int64_t t = op.dy.dim(0), n = op.dy.dim(1);
-  c.real(op.dy, "dy", {t, n});
-  c.tensor(op.input_ids, "input_ids", DType::i32, {t});
-  c.tensor(op.token_type_ids, "token_type_ids", DType::i32, {t});
-  c.tokens(op.tokens, t);
-  c.real(op.word, "word", {op.word.rows(), n});
-  c.real(op.position, "position", {op.position.rows(), n});
-  c.real(op.type, "type", {op.type.rows(), n});
-  c.dropout(op.dropout);
+  c.embeddings(op, op.dy, "dy");
+  const std::int64_t n = op.dy.dim(1);
   c.statistics(op.dword, "dword", {op.word.rows(), n});
   c.statistics(op.dposition, "dposition", {op.position.rows(), n});
   c.statistics(op.dtype, "dtype", {op.type.rows(), n});
-  if (op.gamma) {
-    c.layer_norm(op, t, n);
-  } else {
-    c.absent(op.mean, "mean", "without gamma");
-    c.absent(op.rstd, "rstd", "without gamma");
-    c.absent(op.dgamma, "dgamma", "without gamma");
-    c.absent(op.dbeta, "dbeta", "without gamma");
-  }
 }
 
 void check(const LayerNormForward& op, DType dtype) {
