@@ -92,12 +92,11 @@ __device__ float largest_of(const float (&values)[N]) {
   return largest;
 }
 
-// Whether one of `values`, at columns first.., is the answer instead of the target: larger, or as
-// large and before it.
+// Whether one of `values`, at columns first.., is as large as the target's logit and before it: the
+// target is then not the answer, even where no logit is larger.
 template <int N>
-__device__ bool beats(const float (&values)[N], float largest, int first, int target,
-                      float target_logit) {
-  if (largest > target_logit) return true;
+__device__ bool precedes(const float (&values)[N], float largest, int first, int target,
+                         float target_logit) {
   if (largest < target_logit || first >= target) return false;
   bool found = false;
 #pragma unroll
@@ -144,10 +143,10 @@ __global__ void __launch_bounds__(kRowThreads, kRowBlocksPerSm)
   const float loose_logit[1] = {has_loose ? to_float(row[loose]) : kLowest};
 
   OnlineSum online;
-  bool beaten = false;
+  bool preceded = false;
   if (has_loose) {
     online.add(loose_logit, loose_logit[0]);
-    beaten = beats(loose_logit, loose_logit[0], loose, target, target_logit);
+    preceded = precedes(loose_logit, loose_logit[0], loose, target, target_logit);
   }
   if constexpr (kResident) cp_async_wait<0>();
 #pragma unroll 2
@@ -156,13 +155,13 @@ __global__ void __launch_bounds__(kRowThreads, kRowBlocksPerSm)
     load_floats(vectors + v * kN, x);
     const float largest = largest_of(x);
     online.add(x, largest);
-    beaten |= beats(x, largest, split.first_of(v), target, target_logit);
+    preceded |= precedes(x, largest, split.first_of(v), target, target_logit);
   }
 
   const float max = block_max(online.max);  // its barriers: all have read row[target]
   const float shift = OnlineSum::shift(max);
   const float sum = block_sum(online.sum * exp2_approx(OnlineSum::shift(online.max) - shift));
-  const bool correct = !__syncthreads_or(beaten) && target_logit == max;
+  const bool correct = !__syncthreads_or(preceded) && target_logit == max;
   if (thread == 0) {
     const float loss = logf(sum) - kLn2 * OnlineSum::exponent(target_logit, shift);
     results[r] = {loss, correct ? RowKind::correct : RowKind::wrong};

@@ -60,6 +60,11 @@ TEST_P(LossSumsOnBackend, TheFirstOfEqualLogitsIsTheAnswer) {
   EXPECT_EQ(run({1, 1, 1, 0}, 4, {1}, 1, false).sums.correct, 0);
   EXPECT_EQ(run(std::vector<double>(1001, -3.0), 1001, {0}, 1, false).sums.correct, 1);
   EXPECT_EQ(run(std::vector<double>(1001, -3.0), 1001, {1000}, 1, false).sums.correct, 0);
+  std::vector<double> two_largest(40, 0.0);
+  two_largest[18] = two_largest[20] = 1.0;
+  EXPECT_EQ(run(two_largest, 40, {18}, 1, false).sums.correct, 1);
+  EXPECT_EQ(run(two_largest, 40, {20}, 1, false).sums.correct, 0);
+  EXPECT_EQ(run(two_largest, 40, {17}, 1, false).sums.correct, 0);
 }
 
 TEST_P(LossSumsOnBackend, GradientOrNotTheSumsAreTheSame) {
