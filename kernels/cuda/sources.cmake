@@ -6,4 +6,5 @@ set(BERT_CUDA_SOURCES
   cuda_ops.cpp
   layer_norm.cu
   linear.cu
-  optimizer.cu)
+  optimizer.cu
+  rows.cu)
