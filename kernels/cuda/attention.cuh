@@ -106,8 +106,9 @@ __device__ __forceinline__ void zero_tail(const AttentionShape& shape, T* x, std
 // mma.m16n8k16: element e is (row g + 8 (e / 2 % 2), column 2t + e % 2 + 8 (e / 4)).
 class AttentionBits {
  public:
+  // Without dropout, bits() is not to be called.
   __device__ AttentionBits(const AttentionShape& shape, const AttentionTile& tile)
-      : key_(*shape.dropout.key),
+      : key_(shape.dropout.key != nullptr ? *shape.dropout.key : DropoutKey{}),
         site_(shape.dropout.site),
         sequence_(shape.sequence_index[tile.sequence]),
         tiles_(static_cast<std::uint32_t>(tile.length + 15) / 16),

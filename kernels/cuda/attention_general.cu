@@ -196,7 +196,7 @@ __global__ void __launch_bounds__(kThreads)
   BERT_SHARED(float, partial, 2 * kRows * 2);
   const Lane lane;
   const int slice = static_cast<int>(blockIdx.z) * kChunk, head_size = shape.head_size;
-  if (slice == 0) zero_tail(shape, y, shape.channels());
+  zero_tail(shape, y, shape.channels());
   const AttentionTile tile = find_tile(shape, kRows, per_sequence);
   if (tile.row >= tile.length) return;
   const HeadRows<T> q = part_of(shape, tile, qkv, 0), k = part_of(shape, tile, qkv, 1),
@@ -299,7 +299,7 @@ __global__ void __launch_bounds__(kThreads)
   const Lane lane;
   const int slice = static_cast<int>(blockIdx.z) * kChunk, head_size = shape.head_size;
   const std::int64_t width = 3 * shape.channels();
-  if (slice == 0) zero_tail(shape, dqkv, width);
+  zero_tail(shape, dqkv, width);
   const AttentionTile tile = find_tile(shape, kRows, per_sequence);
   if (tile.row >= tile.length) return;
 

@@ -1,5 +1,9 @@
 # The sources of the CUDA backend that are compiled twice: by nvcc and for the SIMT harness.
 set(BERT_CUDA_SOURCES
+  attention.cu
+  attention_general.cu
+  attention_mma_backward.cu
+  attention_mma_forward.cu
   bfloat16_copy.cu
   bias_dropout_residual_layer_norm.cu
   cross_entropy.cu

@@ -1,0 +1,196 @@
+// The pieces of the tensor-core attention kernels: tiles in shared memory, fragments, dropout.
+//
+// Tiles. A tile is rows of kHeadSize bf16, one per token, filled by cp.async, zeros past the
+// sequence's end. Rows are not padded; their 16-byte chunks are permuted instead (chunk c of row r
+// lies at place c ^ (r mod 8), or c ^ (r / 2 mod 4) where a row has only four chunks). The eight
+// rows that a phase of ldmatrix reads at the same logical chunk then lie at eight different places
+// modulo 128 bytes: no bank conflicts, nor in cp.async's writes of whole rows.
+//
+// Fragments (lane = 4 g + t, see intrinsics.cuh). The accumulators of two neighbouring
+// m16n8 products, [16 rows, 16 columns], are after packing to bf16 just the A operand of the next
+// product that sums over those columns. So P never leaves the registers: in forward P V, in the
+// kernel of dq dS K, and, because the kernel of dk and dv computes the scores transposed
+// (keys along the rows), P^T dy and dS^T Q there.
+#pragma once
+
+#include "kernels/cuda/attention.cuh"
+
+namespace bert::BERT_CUDA {
+
+inline constexpr int kMmaThreads = 128;
+inline constexpr int kMmaWarps = kMmaThreads / 32;
+
+// Where a tile's elements lie, and how warps read fragments of it.
+template <int kHeadSize>
+struct MmaTile {
+  static_assert(kHeadSize == 32 || kHeadSize == 64 || kHeadSize == 128);
+  static constexpr int kChunks = kHeadSize / 8;
+
+  __device__ static int permutation(int row) { return kChunks == 4 ? row / 2 % 4 : row % 8; }
+  __device__ static int offset(int row, int chunk) {
+    return row * kHeadSize + (chunk ^ permutation(row)) * 8;
+  }
+
+  // Rows row.. of a head to the tile's first `rows` rows. Not yet waited for.
+  __device__ static void copy_rows(__nv_bfloat16* tile, int rows, const __nv_bfloat16* from,
+                                   std::int64_t stride, int row, int length) {
+#pragma unroll 4
+    for (int i = static_cast<int>(threadIdx.x); i < rows * kChunks; i += kMmaThreads) {
+      const int r = i / kChunks, chunk = i % kChunks;
+      const bool valid = row + r < length;
+      const __nv_bfloat16* const source = from + (valid ? row + r : 0) * stride + chunk * 8;
+      cp_async_16(tile + offset(r, chunk), source, valid);
+    }
+  }
+};
+
+// A lane's addresses in tiles, worked out once: what changes afterwards are multiples of 16 rows
+// and, exclusively or-ed, even chunks.
+template <int kHeadSize>
+class MmaLane {
+  using Tile = MmaTile<kHeadSize>;
+
+ public:
+  __device__ MmaLane() {
+    const int lane = static_cast<int>(threadIdx.x) % 32;
+    row_ = lane % 16 * kHeadSize;
+    chunk_ = (lane / 16) ^ Tile::permutation(lane % 16);
+    const int paired_row = lane % 8 + lane / 16 * 8;
+    paired_row_ = paired_row * kHeadSize;
+    paired_chunk_ = (lane / 8 % 2) ^ Tile::permutation(paired_row);
+  }
+
+  // A operand: rows row.. (16), columns column.. (16).
+  __device__ void load_a(unsigned (&a)[4], const __nv_bfloat16* tile, int row, int column) const {
+    ldmatrix_x4(a, tile + row * kHeadSize + row_ + ((column / 8) ^ chunk_) * 8);
+  }
+  // B operands of a product with the transpose of the tile: sums over columns column.. (16), gives
+  // columns row.. (16), in two halves of 8.
+  __device__ void load_b(unsigned (&b)[2][2], const __nv_bfloat16* tile, int row,
+                         int column) const {
+    unsigned r[4];
+    ldmatrix_x4(r, tile + row * kHeadSize + paired_row_ + ((column / 8) ^ paired_chunk_) * 8);
+    b[0][0] = r[0], b[0][1] = r[1], b[1][0] = r[2], b[1][1] = r[3];
+  }
+  // B operands of a product with the tile: sums over rows row.. (16), gives columns column.. (16).
+  __device__ void load_b_straight(unsigned (&b)[2][2], const __nv_bfloat16* tile, int row,
+                                  int column) const {
+    unsigned r[4];
+    ldmatrix_x4_trans(r, tile + row * kHeadSize + row_ + ((column / 8) ^ chunk_) * 8);
+    b[0][0] = r[0], b[0][1] = r[1], b[1][0] = r[2], b[1][1] = r[3];
+  }
+
+ private:
+  int row_, chunk_, paired_row_, paired_chunk_;
+};
+
+// The accumulators of a [16, 16] product: [half of the columns][as mma has them].
+using Accumulators = float[2][4];
+
+// sums += a [16, 16] b [16, 16].
+__device__ __forceinline__ void multiply(Accumulators& sums, const unsigned (&a)[4],
+                                         const unsigned (&b)[2][2]) {
+  mma_m16n8k16(sums[0], a, b[0], sums[0]);
+  mma_m16n8k16(sums[1], a, b[1], sums[1]);
+}
+
+// Element e of a lane's eight: see AttentionBits.
+__device__ __forceinline__ float& element(Accumulators& tile, int e) { return tile[e / 4][e % 4]; }
+
+__device__ __forceinline__ void pack(unsigned (&a)[4], const Accumulators& tile) {
+#pragma unroll
+  for (int i = 0; i < 4; ++i) a[i] = pack_bf16(tile[i / 2][i % 2 * 2], tile[i / 2][i % 2 * 2 + 1]);
+}
+
+// Zeroes the elements that are dropped. Compares 16 bits with the threshold at the upper end of a
+// word.
+__device__ __forceinline__ void drop(Accumulators& tile, const PhiloxCounter& bits,
+                                     unsigned threshold) {
+  const unsigned high = threshold << 16;
+#pragma unroll
+  for (int w = 0; w < 4; ++w) {
+    const unsigned word = bits[static_cast<std::size_t>(w)];
+    if (word << 16 < high) element(tile, 2 * w) = 0.0f;
+    if (word < high) element(tile, 2 * w + 1) = 0.0f;
+  }
+}
+
+// What is kept of a transposed tile, keys along the rows: its element e is (key g + 8 (e / 2 % 2),
+// query 2t + e % 2 + 8 (e / 4)). All lanes of the warp make one together. `bits` are those that
+// AttentionBits gives this lane; lanes 8t + g / 2 and 8t + 4 + g / 2 have the ones of this lane's
+// queries 2t and 2t + 1 (and + 8), at their elements 4 (e / 2 % 2) + 2 (e / 4) + g % 2.
+class TransposedKeep {
+ public:
+  __device__ TransposedKeep(const PhiloxCounter& bits, unsigned threshold) {
+    const unsigned high = threshold << 16;
+    unsigned keep = 0;  // bit e: element e of the tile as it is
+#pragma unroll
+    for (int w = 0; w < 4; ++w) {
+      const unsigned word = bits[static_cast<std::size_t>(w)];
+      keep |= word << 16 >= high ? 1u << (2 * w) : 0u;
+      keep |= word >= high ? 2u << (2 * w) : 0u;
+    }
+    const int lane = static_cast<int>(threadIdx.x) % 32, g = lane / 4, t = lane % 4;
+    even_ = __shfl_sync(kFullMask, keep, 8 * t + g / 2) >> (g % 2);
+    odd_ = __shfl_sync(kFullMask, keep, 8 * t + 4 + g / 2) >> (g % 2);
+  }
+  __device__ bool operator()(int e) const {
+    const int place = e / 2 % 2 * 4 + e / 4 * 2;
+    return ((e % 2 == 0 ? even_ : odd_) & 1u << place) != 0;
+  }
+
+ private:
+  unsigned even_, odd_;
+};
+
+// scale * sums [16, kHeadSize] of a warp, by way of 16 rows of shared memory that only this warp
+// uses, to rows row.. of `to`; 16 bytes a lane at a time.
+template <int kHeadSize>
+__device__ __forceinline__ void store_rows(Accumulators (&sums)[kHeadSize / 16],
+                                           const float (&scale)[2], __nv_bfloat16* staging,
+                                           __nv_bfloat16* to, std::int64_t stride, int row,
+                                           int length) {
+  using Tile = MmaTile<kHeadSize>;
+  const int lane = static_cast<int>(threadIdx.x) % 32, g = lane / 4, t = lane % 4;
+  __syncwarp();  // the warp has read what was there
+#pragma unroll
+  for (int c = 0; c < Tile::kChunks; ++c) {
+#pragma unroll
+    for (int i = 0; i < 2; ++i) {
+      float* const pair = sums[c / 2][c % 2] + 2 * i;
+      *reinterpret_cast<unsigned*>(staging + Tile::offset(g + 8 * i, c) + 2 * t) =
+          pack_bf16(scale[i] * pair[0], scale[i] * pair[1]);
+    }
+  }
+  __syncwarp();
+#pragma unroll
+  for (int i = lane; i < 16 * Tile::kChunks; i += 32) {
+    const int r = i / Tile::kChunks, chunk = i % Tile::kChunks;
+    if (row + r < length) {
+      detail::store_16_bytes<Reuse::likely>(
+          reinterpret_cast<uint4*>(to + (row + r) * stride + chunk * 8),
+          *reinterpret_cast<const uint4*>(staging + Tile::offset(r, chunk)));
+    }
+  }
+}
+
+// Calls f.template operator()<kHeadSize, kDropout>() with the constants of the shape.
+template <class F>
+void with_mma_shape(const AttentionShape& shape, F&& f) {
+  const bool dropout = shape.dropout.key != nullptr;
+  const auto with_head_size = [&]<int kHeadSize>() {
+    dropout ? f.template operator()<kHeadSize, true>() : f.template operator()<kHeadSize, false>();
+  };
+  switch (shape.head_size) {
+    case 32:
+      return with_head_size.template operator()<32>();
+    case 64:
+      return with_head_size.template operator()<64>();
+    case 128:
+      return with_head_size.template operator()<128>();
+    default:
+      throw_runtime_error("no tensor-core attention for a head size of {}", shape.head_size);
+  }
+}
+
+}  // namespace bert::BERT_CUDA
