@@ -1,0 +1,28 @@
+# kernel_resources: a target that lists the registers, shared memory and spills of every kernel of
+# BERT_CUDA_SOURCES (in the current directory) for sm_80 and sm_90a, as ptxas tells them. It fails
+# when a kernel spills registers to memory.
+file(GLOB headers CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/*.cuh ${CMAKE_CURRENT_SOURCE_DIR}/*.h)
+set(reports)
+foreach(source IN LISTS BERT_CUDA_SOURCES)
+  if(NOT source MATCHES "\\.cu$")
+    continue()
+  endif()
+  foreach(architecture sm_80 sm_90a)
+    set(report ${CMAKE_BINARY_DIR}/kernel_resources/${source}.${architecture}.txt)
+    add_custom_command(OUTPUT ${report}
+      COMMAND ${CMAKE_COMMAND} -DNVCC=${CMAKE_CUDA_COMPILER} -DROOT=${CMAKE_SOURCE_DIR}
+              -DINPUT=${CMAKE_CURRENT_SOURCE_DIR}/${source} -DARCHITECTURE=${architecture}
+              -DREPORT=${report} -P ${CMAKE_SOURCE_DIR}/cmake/kernel_resources_of_source.cmake
+      DEPENDS ${source} ${headers} ${CMAKE_SOURCE_DIR}/kernels/dropout.h
+              ${CMAKE_SOURCE_DIR}/runtime/philox.h
+              ${CMAKE_SOURCE_DIR}/cmake/kernel_resources_of_source.cmake
+      COMMENT "Resources of ${source} for ${architecture}" VERBATIM)
+    list(APPEND reports ${report})
+  endforeach()
+endforeach()
+find_program(BERT_CXXFILT NAMES cu++filt c++filt)
+add_custom_target(kernel_resources
+  COMMAND ${CMAKE_COMMAND} "-DREPORTS=${reports}" -DCXXFILT=${BERT_CXXFILT}
+          -DTABLE=${CMAKE_BINARY_DIR}/kernel_resources.md
+          -P ${CMAKE_SOURCE_DIR}/cmake/kernel_resources_table.cmake
+  DEPENDS ${reports} VERBATIM)
