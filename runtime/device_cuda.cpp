@@ -9,7 +9,7 @@
 namespace bert {
 namespace {
 
-constexpr std::size_t kSlotBytes = std::size_t{4} << 20;
+constexpr std::size_t kSlotBytes = std::size_t{1} << 20;
 
 double gigabytes(std::size_t bytes) { return static_cast<double>(bytes) / 1e9; }
 

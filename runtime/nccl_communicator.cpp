@@ -1,8 +1,9 @@
 #include "runtime/nccl_communicator.h"
 
-#include <cstdlib>
 #include <cstring>
+#include <exception>
 #include <string>
+#include <type_traits>
 
 #include <dlfcn.h>
 #include <nccl.h>
@@ -75,7 +76,8 @@ class NcclAllReducer final : public AllReducer {
   // An orderly end waits for all ranks; after a failure there is nothing to wait for.
   ~NcclAllReducer() override {
     if (comm_ == nullptr) return;
-    if (pending_ || cudaStreamSynchronize(stream_) != cudaSuccess) {
+    if (std::uncaught_exceptions() > 0 || pending_ ||
+        cudaStreamSynchronize(stream_) != cudaSuccess) {
       (void)nccl_.comm_abort(comm_);
     } else {
       (void)nccl_.comm_destroy(comm_);

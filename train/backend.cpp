@@ -4,10 +4,13 @@
 #include <cmath>
 #include <fstream>
 #include <thread>
+#include <utility>
+#include <vector>
 
 #include <sched.h>
 
 #include "kernels/cpu/cpu_ops.h"
+#include "kernels/cuda_module.h"
 #include "kernels/reference/reference_ops.h"
 #include "runtime/error.h"
 
@@ -30,38 +33,98 @@ int available_processors() {
   return std::max(1, processors);
 }
 
-Backend make(Precision precision, std::optional<std::int64_t> threads, int local_size) {
+Backend make_cpu(Precision precision, std::optional<std::int64_t> threads, int local_size) {
   Backend backend;
   backend.device = make_cpu_device();
+  backend.precision = precision == Precision::automatic ? Precision::fp32 : precision;
   // mpirun may already have bound each rank to its own processors; then they are not shared again.
   const int processors = available_processors();
   const int share = local_size > 1 ? std::max(1, processors / local_size) : processors;
   backend.threads = static_cast<int>(threads.value_or(share));
-  if (precision == Precision::fp64) {
-    backend.threads = 1;
-    backend.ops = make_reference_ops(DType::f64);
-  } else if (precision == Precision::fp32 || precision == Precision::automatic) {
-    backend.ops = make_cpu_ops(backend.threads);
-  } else {
-    throw_input_error("runtime.precision: {} is not available in this build; use fp32 or auto",
-                      precision_name(precision));
+  switch (backend.precision) {
+    case Precision::fp64:
+      backend.threads = 1;
+      backend.ops = make_reference_ops(DType::f64);
+      return backend;
+    case Precision::fp32:
+      backend.ops = make_cpu_ops(backend.threads);
+      return backend;
+    default:
+      throw_input_error("runtime.precision: {} needs a GPU; on a CPU use fp32, fp64 or auto",
+                        precision_name(precision));
   }
+}
+
+std::optional<Backend> make_cuda(Precision precision, int local_rank, std::string& why_not) {
+  Backend backend;
+  backend.precision = precision == Precision::automatic ? Precision::bf16 : precision;
+  const CudaOptions options{
+      .dtype = backend.precision == Precision::bf16 ? DType::bf16 : DType::f32,
+      .tf32 = backend.precision == Precision::tf32,
+      .device = local_rank};
+  std::optional<CudaBackend> cuda = open_cuda_backend(options, why_not);
+  if (!cuda) return std::nullopt;
+  backend.device = std::move(cuda->device);
+  backend.ops = std::move(cuda->ops);
+  return backend;
+}
+
+Backend make(const RuntimeConfig& config, int local_rank, int local_size) {
+  const Precision precision = config.precision;
+  if (precision == Precision::fp8) {
+    throw_input_error("runtime.precision: fp8 is not available in this build; use bf16 or auto");
+  }
+  const bool cpu_only = precision == Precision::fp64;
+  if (config.device == DeviceChoice::cuda && cpu_only) {
+    throw_input_error(
+        "runtime.precision: fp64 is computed on a CPU only; use runtime.device: cpu, or tf32, fp32 "
+        "or bf16");
+  }
+  std::string why_not;
+  if (config.device != DeviceChoice::cpu && !cpu_only) {
+    std::optional<Backend> backend = make_cuda(precision, local_rank, why_not);
+    if (backend) return std::move(*backend);
+    if (config.device == DeviceChoice::cuda) {
+      throw_input_error("runtime.device: cuda is not available: {}; use cpu or auto", why_not);
+    }
+    if (precision == Precision::bf16 || precision == Precision::tf32) {
+      throw_input_error("runtime.precision: {} needs a GPU, and {}; use fp32 or auto",
+                        precision_name(precision), why_not);
+    }
+  }
+  Backend backend = make_cpu(precision, config.threads, local_size);
+  backend.why_cpu = std::move(why_not);
   return backend;
 }
 
 }  // namespace
 
 std::string Backend::description() const {
-  return fmt::format("{}, {}, {} thread{}", device->name(), ops->name(), threads,
-                     threads == 1 ? "" : "s");
+  std::string text = fmt::format("{}, {}", device->name(), ops->name());
+  if (device->is_cpu()) {
+    text += fmt::format(", {} thread{}", threads, threads == 1 ? "" : "s");
+  } else if (precision == Precision::tf32) {
+    text += " with tf32 products";
+  }
+  if (!why_cpu.empty()) text += fmt::format(" (not a GPU: {})", why_cpu);
+  return text;
 }
 
-Backend make_backend(const RuntimeConfig& config, const Communicator& communicator) {
-  return make(config.precision, config.threads, communicator.local_size());
+Backend make_backend(const RuntimeConfig& config, Communicator& communicator) {
+  Backend backend = make(config, communicator.local_rank(), communicator.local_size());
+  std::vector<std::int64_t> with_gpu{backend.device->is_cpu() ? 0 : 1};
+  communicator.all_reduce_sum(with_gpu);
+  if (with_gpu[0] != 0 && with_gpu[0] != communicator.size()) {
+    throw_runtime_error(
+        "{} of {} ranks have a GPU, this one computes on {}; give every rank one, or set "
+        "runtime.device: cpu",
+        with_gpu[0], communicator.size(), backend.description());
+  }
+  return backend;
 }
 
 Backend make_backend(Precision precision, std::optional<std::int64_t> threads) {
-  return make(precision, threads, 1);
+  return make_cpu(precision, threads, 1);
 }
 
 }  // namespace bert

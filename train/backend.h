@@ -15,15 +15,19 @@ namespace bert {
 struct Backend {
   std::unique_ptr<Device> device;
   std::unique_ptr<Ops> ops;
-  int threads = 1;
+  Precision precision = Precision::fp32;  // never auto
+  int threads = 1;                        // that compute; one on a GPU
+  std::string why_cpu;                    // under auto, when there is no GPU to use
 
-  std::string description() const;  // "CPU, fp32, 2 threads"
+  std::string description() const;  // "CPU, cpu f32, 2 threads"
 };
 
-// Precision auto is fp32 on a CPU; fp64 computes with the reference, for small models only.
-// Threads auto: this machine's processors shared among its ranks.
-Backend make_backend(const RuntimeConfig& config, const Communicator& communicator);
-// For the tools: one process, everything automatic.
+// Device auto: a GPU where there is one, else the CPU. Precision auto: bf16 on a GPU, fp32 on a
+// CPU; fp64 computes with the reference, on a CPU, for small models only. Threads auto: this
+// machine's processors shared among its ranks. Each rank takes the GPU of its place on its machine.
+// InputError when what is asked for is not here; RuntimeError when ranks find different things.
+Backend make_backend(const RuntimeConfig& config, Communicator& communicator);
+// For the tools: one process, on the CPU.
 Backend make_backend(Precision precision = Precision::automatic,
                      std::optional<std::int64_t> threads = std::nullopt);
 

@@ -86,6 +86,7 @@ std::string TrainerState::to_json() const {
   json["skipped"] = skipped;
   json["seed"] = seed;
   json["precision"] = precision;
+  json["device"] = device;
   json["world_size"] = world_size;
   json["threads"] = threads;
   json["corpus"] = corpus;
@@ -103,6 +104,7 @@ TrainerState TrainerState::parse(const std::string& text, const std::string& sou
     state.skipped = json.at("skipped");
     state.seed = json.at("seed");
     state.precision = json.at("precision");
+    state.device = json.value("device", "CPU");  // absent in files of older versions
     state.world_size = json.at("world_size");
     state.threads = json.at("threads");
     state.corpus = json.at("corpus");

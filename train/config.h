@@ -107,6 +107,8 @@ struct RuntimeConfig {
   DeviceChoice device = DeviceChoice::automatic;
   Precision precision = Precision::automatic;
   OrAuto<std::int64_t> threads;
+  Precision allreduce_dtype = Precision::fp32;  // or bf16
+  bool cuda_graph = true;
 };
 
 // What holds during a part of the run: steps [first_step, end_step), counting steps done before.

@@ -466,7 +466,6 @@ void add_training_keys(std::vector<ConfigKey>& keys) {
 }
 
 void add_running_keys(std::vector<ConfigKey>& keys) {
-  const std::string needs_gpu = "this build runs on the CPU only";
   const std::vector<ConfigKey> list{
       integer(
           "evaluation.every_steps", [](auto& c) -> auto& { return c.evaluation.every_steps; },
@@ -496,23 +495,30 @@ void add_running_keys(std::vector<ConfigKey>& keys) {
           "Whether to write TensorBoard files as well."),
       choice<DeviceChoice>(
           "runtime.device", [](auto& c) -> auto& { return c.runtime.device; },
-          {{DeviceChoice::automatic, DeviceChoice::cpu, DeviceChoice::cuda},
-           device_choice_name,
-           {DeviceChoice::cuda},
-           needs_gpu},
-          "What to compute on; auto: the best there is."),
+          {{DeviceChoice::automatic, DeviceChoice::cpu, DeviceChoice::cuda}, device_choice_name},
+          "What to compute on; auto: a GPU where there is one. Under mpirun each rank takes one."),
       choice<Precision>(
           "runtime.precision", [](auto& c) -> auto& { return c.runtime.precision; },
           {{Precision::automatic, Precision::fp64, Precision::fp32, Precision::tf32,
             Precision::bf16, Precision::fp8},
            precision_name,
-           {Precision::tf32, Precision::bf16, Precision::fp8},
-           needs_gpu + ", which computes in fp32 or fp64"},
-          "Of the numbers; auto: fp32 on a CPU. fp64 is the slow reference."),
+           {Precision::fp8},
+           "this build computes in bf16 at the narrowest"},
+          "Of the numbers; auto: bf16 on a GPU, fp32 on a CPU. bf16 and tf32 need a GPU; fp64 is "
+          "the slow reference on a CPU."),
       integer_or_auto(
           "runtime.threads", [](auto& c) -> auto& { return c.runtime.threads; }, {1, 4096},
           "Threads per process; auto: one per core of this process. Exact resume needs the same "
           "number."),
+      choice<Precision>(
+          "runtime.allreduce_dtype", [](auto& c) -> auto& { return c.runtime.allreduce_dtype; },
+          {{Precision::fp32, Precision::bf16}, precision_name},
+          "What gradients travel as between GPUs; bf16 halves the bytes and rounds the sums. Ranks "
+          "on CPUs use their own precision."),
+      boolean(
+          "runtime.cuda_graph", [](auto& c) -> auto& { return c.runtime.cuda_graph; },
+          "Whether a GPU records its work of a step once and repeats it, which spares the "
+          "launches."),
   };
   keys.insert(keys.end(), list.begin(), list.end());
 }

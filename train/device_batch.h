@@ -1,6 +1,8 @@
 // DeviceBatch: room in device memory for one micro-batch, filled from host memory again and again.
 #pragma once
 
+#include <vector>
+
 #include "data/batch.h"
 #include "model/bert_for_pretraining.h"
 #include "runtime/arena.h"
@@ -16,10 +18,14 @@ class DeviceBatch {
   const PretrainingInput& upload(const Batch& batch);
 
  private:
+  template <typename T>
+  void put(const Tensor& tensor, const std::vector<T>& values);
+
   Device& device_;
   Capacity capacity_;
   Arena arena_;
-  Tensor counts_;  // i32 [3]: tokens, sequences, masked
+  std::vector<unsigned char> host_;  // what the arena holds: one copy an upload
+  Tensor counts_;                    // i32 [3]: tokens, sequences, masked
   PretrainingInput input_;
 };
 

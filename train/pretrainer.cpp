@@ -4,11 +4,13 @@
 #include <chrono>
 #include <cmath>
 #include <cstddef>
+#include <cstring>
 #include <fstream>
 #include <utility>
 
 #include <nlohmann/json.hpp>
 
+#include "kernels/cuda_module.h"
 #include "model/model_files.h"
 #include "runtime/file.h"
 #include "train/inference_session.h"
@@ -19,10 +21,15 @@ using nlohmann::ordered_json;
 
 namespace {
 
+using Clock = std::chrono::steady_clock;
+
 // Evaluation masks are the same in every run, so that losses compare.
 constexpr std::uint64_t kValidationSeed = 0;
-// More tokens than this in a micro-batch gain nothing on a CPU and cost memory.
-constexpr std::int64_t kAutoMicroBatchTokens = 4096;
+// More tokens than this in a micro-batch gain nothing and cost memory.
+constexpr std::int64_t kAutoMicroBatchTokens = 4096, kAutoMicroBatchTokensOnGpu = 32768;
+
+// What a GPU records.
+enum Recording { kMicroBatch, kUpdate };
 
 std::string megabytes(std::size_t bytes) {
   return fmt::format("{:.1f} MB", static_cast<double>(bytes) / 1e6);
@@ -73,6 +80,15 @@ Pretrainer::Pretrainer(Config config, PretrainerOptions options, Communicator& c
   step_memory_ = DeviceBuffer(device, sizeof(StepScalars));
   scalars_ = static_cast<StepScalars*>(step_memory_.data());
 
+  const Tensor& gradients = model_->parameters().gradients();
+  if (device.is_cpu()) {
+    reducer_ = make_host_all_reducer(communicator_, gradients);
+  } else if (communicator_.size() > 1) {
+    reducer_ = make_nccl_all_reducer(
+        device, communicator_,
+        config_.runtime.allreduce_dtype == Precision::bf16 ? DType::bf16 : DType::f32);
+  }
+
   model_->parameters().initialize(model_->config(), config_.seed);
   if (config_.model.init_from) {
     verify_model_files(*config_.model.init_from);
@@ -80,9 +96,8 @@ Pretrainer::Pretrainer(Config config, PretrainerOptions options, Communicator& c
                     model_->parameters(), /*missing_heads_ok=*/true);
   }
   state_.seed = config_.seed;
-  state_.precision =
-      precision_name(config_.runtime.precision == Precision::automatic ? Precision::fp32
-                                                                       : config_.runtime.precision);
+  state_.precision = precision_name(backend_.precision);
+  state_.device = device.name();
   state_.world_size = communicator_.size();
   state_.threads = backend_.threads;
   state_.corpus = corpus_->fingerprint();
@@ -113,8 +128,10 @@ Capacity Pretrainer::phase_capacity(const Phase& phase) const {
   capacity.max_seqlen = phase.sequence_length;
   capacity.sequences = (phase.batch_size + ranks - 1) / ranks;
   const std::int64_t step_tokens = capacity.sequences * phase.sequence_length;
+  const std::int64_t most =
+      backend_.device->is_cpu() ? kAutoMicroBatchTokens : kAutoMicroBatchTokensOnGpu;
   const std::int64_t wanted = phase.micro_batch_tokens.value_or(
-      std::min(step_tokens, std::max(kAutoMicroBatchTokens, phase.sequence_length)));
+      std::min(step_tokens, std::max(most, phase.sequence_length)));
   if (wanted < phase.sequence_length) {
     throw_input_error("{} is {}, expected room for one sequence of {} tokens at least",
                       config_.where("train.micro_batch_tokens"), wanted, phase.sequence_length);
@@ -211,7 +228,19 @@ void Pretrainer::resume_from(const fs::path& checkpoint) {
   };
   if (state_.corpus != now.corpus) differs("the corpus", state_.corpus, now.corpus);
   if (state_.seed != now.seed) differs("seed", state_.seed, now.seed);
-  if (state_.precision != now.precision) differs("precision", state_.precision, now.precision);
+  const auto is_double = [](const TrainerState& state) {
+    return state.precision == precision_name(Precision::fp64);
+  };
+  // Parameters and moments are f32 in every other precision.
+  if (is_double(state_) != is_double(now)) differs("precision", state_.precision, now.precision);
+  if (communicator_.is_root() &&
+      (state_.precision != now.precision || state_.device != now.device)) {
+    std::fprintf(stderr,
+                 "warning: %s was written in %s on %s, this run computes in %s on %s: it goes on "
+                 "from the same parameters and moments, but rounds otherwise\n",
+                 checkpoint.c_str(), state_.precision.c_str(), state_.device.c_str(),
+                 now.precision.c_str(), now.device.c_str());
+  }
   if (communicator_.is_root() &&
       (state_.world_size != now.world_size || state_.threads != now.threads)) {
     std::fprintf(stderr,
@@ -222,6 +251,8 @@ void Pretrainer::resume_from(const fs::path& checkpoint) {
                  static_cast<long long>(state_.threads), static_cast<long long>(now.world_size),
                  static_cast<long long>(now.threads));
   }
+  state_.precision = now.precision;
+  state_.device = now.device;
   state_.world_size = now.world_size;
   state_.threads = now.threads;
 }
@@ -277,7 +308,11 @@ std::string Pretrainer::banner() const {
   text += fmt::format("memory      parameters {}, gradients {}, moments {}, activations {}\n",
                       megabytes(store.values().bytes()), megabytes(store.gradients().bytes()),
                       megabytes(moment_memory_.bytes()), megabytes(model_->activation_bytes()));
-  text += fmt::format("computing   {}; ranks: {}\n", backend_.description(), communicator_.name());
+  text += fmt::format("computing   {}; ranks: {}", backend_.description(), communicator_.name());
+  if (reducer_ && reducer_->name() != communicator_.name()) {
+    text += fmt::format(", gradients by {}", reducer_->name());
+  }
+  text += '\n';
   text += fmt::format("run         {} steps into {}", config_.train.max_steps, config_.run_dir);
   if (state_.step > 0) text += fmt::format(", resumed at step {}", state_.step);
   return text;
@@ -302,42 +337,45 @@ void Pretrainer::run() {
     return;
   }
 
-  using Clock = std::chrono::steady_clock;
   start_phase(state_.step);
-  auto last = Clock::now();
+  last_settled_ = Clock::now();
   bool go_on = true;
+  // A GPU computes one step while the next is queued: a step is settled one step late.
+  std::optional<QueuedStep> queued;
   while (go_on && state_.step < config_.train.max_steps) {
     if (state_.step == phase_.end_step) start_phase(state_.step);
     std::optional<StepBatches> batches = loader_->next();
     BERT_CHECK(batches.has_value());
     if (options_.dump_batches) dump(*batches);
-    const StepResult result = train_step(*batches);
+    QueuedStep now = queue_step(*batches);
     ++state_.step;
+    if (queued) settle(std::move(*queued));
+    queued = std::move(now);
 
-    const auto now = Clock::now();
-    const double seconds = std::chrono::duration<double>(now - std::exchange(last, now)).count();
-    log_step(result, static_cast<double>(result.tokens) / seconds);
     const bool at_end = state_.step == config_.train.max_steps;
     const auto due = [&](std::int64_t every) {
       return at_end || (every > 0 && state_.step % every == 0);
     };
     const bool evaluates = due(config_.evaluation.every_steps);
+    const bool saves = due(config_.checkpoint.every_steps);
+    if (backend_.device->is_cpu() || evaluates || saves) {
+      settle(std::move(*queued));
+      queued.reset();
+    }
     if (evaluates) go_on = evaluate_and_report();
-    const bool saves = due(config_.checkpoint.every_steps) || !go_on;
-    if (saves) save();
-    if (evaluates || saves) last = Clock::now();
+    if (saves || !go_on) save();
+    if (evaluates || saves) last_settled_ = Clock::now();
   }
   if (log_) log_->progress().finish();
 }
 
-Pretrainer::StepResult Pretrainer::train_step(StepBatches& batches) {
+Pretrainer::QueuedStep Pretrainer::queue_step(const StepBatches& batches) {
   Device& device = *backend_.device;
-  Ops& ops = *backend_.ops;
-
   // The loss is a mean over the masked tokens of the whole step: counted before the first forward.
   std::vector<std::int64_t> totals{batches.masked, batches.tokens};
   communicator_.all_reduce_sum(totals);
   StepResult result;
+  result.step = state_.step + 1;
   result.masked = totals[0];
   result.tokens = totals[1];
   result.learning_rate = schedule_.at(state_.step);
@@ -347,7 +385,8 @@ Pretrainer::StepResult Pretrainer::train_step(StepBatches& batches) {
   scalars.loss.nsp_scale = 1.0 / static_cast<double>(batches.global_sequences);
   scalars.adamw.learning_rate = result.learning_rate;
   if (config_.optimizer.bias_correction) {
-    // Updates that were skipped left the moments alone and do not count.
+    // Updates that were skipped left the moments alone and do not count: those that are known by
+    // now, which on a GPU are all but the last step's.
     const auto t = static_cast<double>(state_.step - state_.skipped + 1);
     scalars.adamw.bias_correction1 = 1.0 - std::pow(config_.optimizer.beta1, t);
     scalars.adamw.bias_correction2 = 1.0 - std::pow(config_.optimizer.beta2, t);
@@ -355,15 +394,49 @@ Pretrainer::StepResult Pretrainer::train_step(StepBatches& batches) {
   scalars.dropout = {config_.seed, static_cast<std::uint32_t>(state_.step)};
   device.copy_from_host(scalars_, &scalars, sizeof scalars);
 
-  ParameterStore& store = model_->parameters();
-  ops.zero(store.gradients());
-  for (const Batch& batch : batches.micro_batches) {
-    const PretrainingInput& input = memory_->upload(batch);
-    model_->forward(input, &scalars_->dropout);
-    model_->loss(input, &scalars_->loss, /*with_gradients=*/true);
-    model_->backward(input);
+  compute_gradients(batches);
+  const auto update = [&] { this->update(); };
+  if (record_) {
+    device.run_recorded(kUpdate, update);
+  } else {
+    update();
   }
-  communicator_.all_reduce_sum(store.gradients());
+  record_ = config_.runtime.cuda_graph;
+  return {result, device.read_later(scalars_, sizeof scalars)};
+}
+
+void Pretrainer::compute_gradients(const StepBatches& batches) {
+  Device& device = *backend_.device;
+  const Tensor& gradients = model_->parameters().gradients();
+  backend_.ops->zero(gradients);
+  const std::size_t last = batches.micro_batches.size() - 1;
+  for (std::size_t i = 0; i <= last; ++i) {
+    const PretrainingInput& input = memory_->upload(batches.micro_batches[i]);
+    // The last micro-batch completes the gradients, layer by layer: the first sums travel between
+    // ranks while the rest is computed.
+    GradientsReady ready;
+    if (reducer_ && i == last) {
+      ready = [&](std::int64_t first, std::int64_t end) {
+        reducer_->start(gradients.slice(first, end - first));
+      };
+    }
+    const auto work = [&] {
+      model_->forward(input, &scalars_->dropout);
+      model_->loss(input, &scalars_->loss, /*with_gradients=*/true);
+      model_->backward(input, ready);
+    };
+    if (record_ && !ready) {  // what travels between ranks is not recorded
+      device.run_recorded(kMicroBatch, work);
+    } else {
+      work();
+    }
+  }
+  if (reducer_) reducer_->finish();
+}
+
+void Pretrainer::update() {
+  Ops& ops = *backend_.ops;
+  const ParameterStore& store = model_->parameters();
   ops.gradient_norm({.gradients = store.gradients(),
                      .max_norm = config_.optimizer.max_grad_norm,
                      .result = &scalars_->gradient});
@@ -379,8 +452,12 @@ Pretrainer::StepResult Pretrainer::train_step(StepBatches& batches) {
              .weight_decay = config_.optimizer.weight_decay,
              .step = &scalars_->adamw,
              .norm = &scalars_->gradient});
+}
 
-  device.copy_to_host(&scalars, scalars_, sizeof scalars);
+void Pretrainer::settle(QueuedStep queued) {
+  StepScalars scalars;
+  std::memcpy(&scalars, queued.scalars->wait(), sizeof scalars);
+  StepResult& result = queued.result;
   double losses[2] = {scalars.loss.mlm.loss, scalars.loss.nsp.loss};
   communicator_.all_reduce_sum(Tensor(losses, DType::f64, {2}));
   result.mlm_loss = losses[0] * scalars.loss.mlm_scale;
@@ -388,7 +465,11 @@ Pretrainer::StepResult Pretrainer::train_step(StepBatches& batches) {
   result.loss = result.mlm_loss + result.nsp_loss;
   result.gradient = scalars.gradient;
   if (result.gradient.nonfinite != 0) ++state_.skipped;
-  return result;
+
+  const auto now = Clock::now();
+  const double seconds =
+      std::chrono::duration<double>(now - std::exchange(last_settled_, now)).count();
+  log_step(result, static_cast<double>(result.tokens) / seconds);
 }
 
 void Pretrainer::log_step(const StepResult& result, double tokens_per_second) {
@@ -397,13 +478,13 @@ void Pretrainer::log_step(const StepResult& result, double tokens_per_second) {
     log_->message(
         fmt::format("warning: step {}: {} elements of the gradient are not finite; the "
                     "update was skipped",
-                    state_.step, result.gradient.nonfinite));
+                    result.step, result.gradient.nonfinite));
   }
-  log_->progress().update(state_.step, result.mlm_loss, result.learning_rate, tokens_per_second);
+  log_->progress().update(result.step, result.mlm_loss, result.learning_rate, tokens_per_second);
   const std::int64_t every = config_.logging.every_steps;
-  if (state_.step % every != 0 && state_.step != config_.train.max_steps) return;
+  if (result.step % every != 0 && result.step != config_.train.max_steps) return;
   ordered_json record;
-  record["step"] = state_.step;
+  record["step"] = result.step;
   record["loss"] = result.loss;
   record["mlm_loss"] = result.mlm_loss;
   if (model_->has_nsp()) record["nsp_loss"] = result.nsp_loss;

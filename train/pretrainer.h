@@ -2,6 +2,7 @@
 // names, check it, make or resume the run directory, then step, evaluate, save.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <filesystem>
 #include <memory>
@@ -11,6 +12,7 @@
 #include "data/corpus.h"
 #include "data/data_loader.h"
 #include "model/bert_for_pretraining.h"
+#include "runtime/all_reducer.h"
 #include "runtime/communicator.h"
 #include "train/backend.h"
 #include "train/checkpoint.h"
@@ -44,10 +46,16 @@ class Pretrainer {
 
  private:
   struct StepResult {
+    std::int64_t step = 0;  // steps done, this one included
     double loss = 0.0, mlm_loss = 0.0, nsp_loss = 0.0;
     GradientNorm gradient;
     double learning_rate = 0.0;
     std::int64_t tokens = 0, masked = 0;  // over all ranks
+  };
+  // A step whose work is queued: what is known of it already, and the rest on its way.
+  struct QueuedStep {
+    StepResult result;
+    std::unique_ptr<PendingRead> scalars;
   };
 
   // Opening.
@@ -59,7 +67,11 @@ class Pretrainer {
   void start_phase(std::int64_t step);
 
   // Training.
-  StepResult train_step(StepBatches& batches);
+  QueuedStep queue_step(const StepBatches& batches);
+  void compute_gradients(const StepBatches& batches);
+  void update();
+  // Waits for the step, counts and logs it.
+  void settle(QueuedStep queued);
   void log_step(const StepResult& result, double tokens_per_second);
   bool evaluate_and_report();  // whether to go on
   void report_samples();
@@ -81,12 +93,17 @@ class Pretrainer {
   Moments moments_;
   struct StepScalars;               // what lies in step_memory_
   StepScalars* scalars_ = nullptr;  // device memory
+  bool record_ = false;  // whether steps are recorded: from the second of this process on
+  std::chrono::steady_clock::time_point last_settled_;
 
   TrainerState state_;
   Phase phase_;
   std::shared_ptr<const PretrainingDataset> validation_;
   std::unique_ptr<DataLoader> loader_;
   std::unique_ptr<RunLog> log_;  // rank 0 of a real run
+  // Absent for one rank on a GPU. The last member: after a failure it gives up what other ranks
+  // will not complete, for which the others' memory would wait.
+  std::unique_ptr<AllReducer> reducer_;
 };
 
 }  // namespace bert

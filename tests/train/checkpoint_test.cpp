@@ -75,6 +75,7 @@ TrainerState some_state(std::int64_t step) {
   state.skipped = 3;
   state.seed = 0xFFFFFFFFFFFFFFFFu;  // more than a double can hold
   state.precision = "fp32";
+  state.device = "NVIDIA H200";
   state.world_size = 4;
   state.threads = 7;
   state.corpus = "0123456789abcdef";
@@ -100,6 +101,7 @@ TEST(TrainerStateTest, RoundTrip) {
   EXPECT_EQ(read.skipped, 3);
   EXPECT_EQ(read.seed, 0xFFFFFFFFFFFFFFFFu);
   EXPECT_EQ(read.precision, "fp32");
+  EXPECT_EQ(read.device, "NVIDIA H200");
   EXPECT_EQ(read.world_size, 4);
   EXPECT_EQ(read.threads, 7);
   EXPECT_EQ(read.corpus, "0123456789abcdef");
