@@ -202,11 +202,13 @@ void CudaOps::bias_dropout_residual_layer_norm_backward(
                  op.mean.data<float>(), op.rstd.data<float>(),
                  HiddenDropout(op.dropout, op.tokens, channels), op.tokens.num_tokens, rows,
                  static_cast<int>(channels), op.dresidual.data<T>(), op.dx.data<T>(), partials});
-      const std::int64_t stride = 3 * channels;
-      add_column_sums<3>({{{partials, stride, grid.blocks, op.dgamma.data<float>()},
-                           {partials + channels, stride, grid.blocks, op.dbeta.data<float>()},
-                           {partials + 2 * channels, stride, grid.blocks, op.dbias.data<float>()}}},
-                         channels, stream_);
+      ColumnSums<3> sums{};
+      float* const to[3] = {op.dgamma.data<float>(), op.dbeta.data<float>(),
+                            op.dbias.data<float>()};
+      for (int n = 0; n < 3; ++n) {
+        sums.add({partials + n * channels, 3 * channels, grid.blocks, to[n]});
+      }
+      add_column_sums(sums, channels, stream_);
     });
   });
 }

@@ -152,10 +152,10 @@ void CudaOps::layer_norm_backward(const LayerNormBackward& op) {
              BackwardArguments<T>{op.dy.data<T>(), op.x.data<T>(), op.gamma.data<float>(),
                                   op.mean.data<float>(), op.rstd.data<float>(), op.rows, rows,
                                   static_cast<int>(channels), op.dx.data<T>(), partials});
-      add_column_sums<2>(
-          {{{partials, 2 * channels, grid.blocks, op.dgamma.data<float>()},
-            {partials + channels, 2 * channels, grid.blocks, op.dbeta.data<float>()}}},
-          channels, stream_);
+      ColumnSums<2> sums{};
+      sums.add({partials, 2 * channels, grid.blocks, op.dgamma.data<float>()});
+      sums.add({partials + channels, 2 * channels, grid.blocks, op.dbeta.data<float>()});
+      add_column_sums(sums, channels, stream_);
     });
   });
 }

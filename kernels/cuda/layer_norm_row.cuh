@@ -46,10 +46,10 @@ void with_row_shape(std::int64_t channels, bool vector, F&& f) {
     f(RowShape<32, 4, false>{});
   } else if (vector && channels <= 2048) {
     f(RowShape<256, 1, true>{});
-  } else if (channels <= 8192) {
-    f(RowShape<256, 4, false>{});
+  } else if (channels <= 4096) {
+    f(RowShape<256, 2, false>{});
   } else {
-    throw_input_error("rows of {} channels: the CUDA kernels have rows of at most 8192", channels);
+    throw_input_error("rows of {} channels: the CUDA kernels have rows of at most 4096", channels);
   }
 }
 
@@ -324,9 +324,12 @@ struct ColumnSum {
   int rows;
   float* to;
 };
+// Up to N of them in one launch.
 template <int N>
 struct ColumnSums {
+  void add(const ColumnSum& sum) { sums[count++] = sum; }
   ColumnSum sums[N];
+  int count = 0;
 };
 
 inline constexpr int kColumnSumWarps = 16;
@@ -359,8 +362,9 @@ __global__ void __launch_bounds__(32 * kColumnSumWarps)
 template <int N>
 void add_column_sums(const ColumnSums<N>& sums, std::int64_t channels, cudaStream_t stream) {
   launch("add_column_sums_kernel", add_column_sums_kernel<N>,
-         {dim3(static_cast<unsigned>((channels + 31) / 32), N), dim3(32 * kColumnSumWarps)}, stream,
-         sums, static_cast<int>(channels));
+         {dim3(static_cast<unsigned>((channels + 31) / 32), static_cast<unsigned>(sums.count)),
+          dim3(32 * kColumnSumWarps)},
+         stream, sums, static_cast<int>(channels));
 }
 
 }  // namespace bert::BERT_CUDA

@@ -8,6 +8,7 @@ set(BERT_CUDA_SOURCES
   bias_dropout_residual_layer_norm.cu
   cross_entropy.cu
   cuda_ops.cpp
+  embeddings.cu
   layer_norm.cu
   linear.cu
   optimizer.cu
