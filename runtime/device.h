@@ -30,6 +30,8 @@ class Device {
   virtual void free(void* pointer) = 0;
   virtual void fill_zero(void* pointer, std::size_t bytes) = 0;
   virtual void copy_from_host(void* device, const void* host, std::size_t bytes) = 0;
+  // Within the device; the two do not overlap.
+  virtual void copy(void* to, const void* from, std::size_t bytes) = 0;
   // Waits for the work queued before it.
   virtual void copy_to_host(void* host, const void* device, std::size_t bytes) = 0;
   virtual void synchronize() = 0;

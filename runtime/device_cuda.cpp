@@ -167,6 +167,12 @@ void CudaDevice::copy_from_host(void* device, const void* host, std::size_t byte
   }
 }
 
+void CudaDevice::copy(void* to, const void* from, std::size_t bytes) {
+  if (bytes == 0) return;
+  check_cuda(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToDevice, stream_),
+             "cudaMemcpyAsync");
+}
+
 void CudaDevice::copy_to_host(void* host, const void* device, std::size_t bytes) {
   BERT_CHECK(!recording_, "a copy to the host cannot be recorded");
   if (bytes > 0) {

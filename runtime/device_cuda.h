@@ -63,6 +63,7 @@ class CudaDevice final : public Device {
   void free(void* pointer) override;
   void fill_zero(void* pointer, std::size_t bytes) override;
   void copy_from_host(void* device, const void* host, std::size_t bytes) override;
+  void copy(void* to, const void* from, std::size_t bytes) override;
   void copy_to_host(void* host, const void* device, std::size_t bytes) override;
   void synchronize() override;
   // At most kReadBytes.

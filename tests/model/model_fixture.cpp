@@ -24,6 +24,9 @@ class PoisonedDevice : public Device {
   void copy_from_host(void* device, const void* host, std::size_t bytes) override {
     cpu_->copy_from_host(device, host, bytes);
   }
+  void copy(void* to, const void* from, std::size_t bytes) override {
+    cpu_->copy(to, from, bytes);
+  }
   void copy_to_host(void* host, const void* device, std::size_t bytes) override {
     cpu_->copy_to_host(host, device, bytes);
   }
