@@ -1,16 +1,27 @@
 // Adds the SIMT harness to the backends of the program that this file is compiled into.
+#include "tests/simt/simt.h"
 #include "tests/simt/simt_ops.h"
 #include "tests/support/backends.h"
 
 namespace bert::test {
 namespace {
 
+void set_timing(int timing) {
+  using simt::harness::Schedule;
+  static const Schedule first = simt::harness::schedule();
+  simt::harness::set_schedule(
+      timing == 0 ? first
+                  : Schedule{Schedule::Order::random, static_cast<std::uint64_t>(100 + timing)});
+}
+
 BackendEntry entry(const std::string& name, DType dtype, bool fused) {
-  return {name, [dtype, fused] {
+  return {name,
+          [dtype, fused] {
             Backend backend{make_cpu_device(), nullptr};
             backend.ops = simt::make_simt_ops(dtype, *backend.device, fused);
             return backend;
-          }};
+          },
+          set_timing};
 }
 
 const BackendRegistration f32(entry("simt_f32", DType::f32, true));

@@ -1,7 +1,7 @@
 // The implementations of kernels/ops.h that this build can test, all in one process.
 //
-// A new backend (CUDA, the SIMT harness) is one entry in backends.cpp; every op test then runs on
-// it.
+// A new backend is one entry in backends.cpp, or a BackendRegistration in a source of its own that
+// some programs are linked with (tests/simt/simt_backends.cpp); every op test then runs on it.
 #pragma once
 
 #include <functional>
@@ -22,6 +22,9 @@ struct Backend {
 struct BackendEntry {
   std::string name;  // letters, digits and underscores: part of a test's name
   std::function<Backend()> make;
+  // Makes the timing of all that follows another one, or with 0 what it was. Without it, timing is
+  // left to chance, and a test that looks for its influence repeats itself.
+  std::function<void(int timing)> set_timing{};
 };
 
 // f64, single-threaded, the oracle.
@@ -30,7 +33,8 @@ Backend reference_backend();
 // All backends that can run here and now, the oracle first.
 const std::vector<BackendEntry>& available_backends();
 
-// Adds a backend that only some programs link: an object of namespace scope in one of their sources.
+// Adds a backend that only some programs link: an object of namespace scope in one of their
+// sources.
 struct BackendRegistration {
   explicit BackendRegistration(BackendEntry entry);
 };
