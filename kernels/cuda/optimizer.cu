@@ -155,7 +155,7 @@ void check_aligned(const Tensor& tensor, const char* name) {
 
 void CudaOps::zero(const Tensor& x) {
   const auto bytes = static_cast<std::int64_t>(x.bytes());
-  if (bytes == 0) return;
+  if (!x || bytes == 0) return;
   const auto misaligned = static_cast<std::int64_t>(reinterpret_cast<std::uintptr_t>(x.raw()) % 16);
   const std::int64_t to_aligned = (16 - misaligned) % 16;
   const std::int64_t head = to_aligned < bytes ? to_aligned : bytes;
