@@ -82,6 +82,7 @@ struct TrainConfig {
   std::int64_t batch_size = 256;  // sequences per optimizer step, over all ranks
   std::int64_t sequence_length = 128;
   OrAuto<std::int64_t> micro_batch_tokens;
+  bool recompute = false;  // the layers' activations, in backward
   std::vector<PhaseConfig> phases;
   bool reproducible = false;
 };

@@ -70,7 +70,8 @@ Pretrainer::Pretrainer(Config config, PretrainerOptions options, Communicator& c
   }
 
   Device& device = *backend_.device;
-  model_->allocate(device, *backend_.ops, capacity_, /*with_gradients=*/true);
+  model_->allocate(device, *backend_.ops, capacity_, /*with_gradients=*/true,
+                   config_.train.recompute);
   memory_ = std::make_unique<DeviceBatch>(device, capacity_, model_->has_nsp());
   const Tensor& values = model_->parameters().values();
   moment_memory_ = DeviceBuffer(device, 2 * values.bytes());

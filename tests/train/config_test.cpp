@@ -75,6 +75,7 @@ train:
   batch_size: 64
   sequence_length: 96
   micro_batch_tokens: 4096
+  recompute: true
   phases:
     - {from: 0.0, sequence_length: 128}
     - {from: 0.9, sequence_length: 512, batch_size: 32, micro_batch_tokens: auto}
@@ -120,6 +121,7 @@ TEST(Config, EveryValueArrives) {
   EXPECT_EQ(c.train.sequence_length, 96);
   EXPECT_EQ(c.train.micro_batch_tokens, 4096);
   EXPECT_EQ(c.train.phases.size(), 2u);
+  EXPECT_TRUE(c.train.recompute);
   EXPECT_FALSE(c.train.reproducible);
   EXPECT_EQ(c.evaluation.every_steps, 50);
   EXPECT_EQ(c.evaluation.max_batches, 20);
@@ -255,7 +257,7 @@ TEST(Config, WrongTypesAndRangesNameLineKeyValueAndExpectation) {
   expect_error("run_dir: ''", "a.yaml:1: run_dir is \"\": expected a folder");
   expect_error("train: 3",
                "a.yaml:1: train is 3: expected a section with some of the keys max_steps, "
-               "batch_size, sequence_length, micro_batch_tokens, phases, reproducible");
+               "batch_size, sequence_length, micro_batch_tokens, recompute, phases, reproducible");
 }
 
 TEST(Config, WhatThisBuildCannotDoIsRefused) {
