@@ -1,16 +1,18 @@
-// Every op of the CPU backend at the sizes of BERT-base and of a tiny BERT, beside what the machine
-// reaches: GFLOP/s against a large product, GB/s (bytes that must move, each counted once) against
-// a copy of memory. Figures above a copy's are those of tensors that stay in cache.
+// Every op at the sizes of BERT-base, BERT-large and a tiny BERT, on a CPU or a GPU, beside what
+// the machine reaches: FLOP/s against a large product, bytes/s (those that must move, each counted
+// once) against a copy of memory. Figures above a copy's are those of tensors that stay in cache.
+#include <algorithm>
 #include <functional>
+#include <span>
 #include <string>
 #include <thread>
+#include <vector>
 
 #include <CLI/CLI.hpp>
 #include <benchmark/benchmark.h>
 
 #include "bench/bench_support.h"
 #include "kernels/cpu/blas.h"
-#include "kernels/cpu/cpu_ops.h"
 #include "kernels/cpu/openmp_wait.h"
 #include "runtime/program.h"
 
@@ -20,28 +22,52 @@ namespace {
 // The sizes that a model and a micro-batch give the ops.
 struct Sizes {
   const char* name;
-  std::int64_t sequences, length;  // T = sequences * length
-  std::int64_t C, heads, I, V, M, layers;
+  std::int64_t tokens;  // of a micro-batch, where none are asked for
+  std::int64_t length;
+  std::int64_t C, heads, I, V, layers;
 };
-constexpr Sizes kSizes[] = {
-    {"tiny", 32, 64, 128, 2, 512, 8000, 307, 2},
-    {"base_T128", 8, 128, 768, 12, 3072, 30522, 154, 12},
-    {"base_T512", 2, 512, 768, 12, 3072, 30522, 154, 12},
+constexpr Sizes kCpuSizes[] = {
+    {"tiny", 2048, 64, 128, 2, 512, 8000, 2},
+    {"base_T128", 1024, 128, 768, 12, 3072, 30522, 12},
+    {"base_T512", 1024, 512, 768, 12, 3072, 30522, 12},
+    {"large_T128", 1024, 128, 1024, 16, 4096, 30522, 24},
+    {"large_T512", 1024, 512, 1024, 16, 4096, 30522, 24},
+};
+constexpr Sizes kGpuSizes[] = {
+    {"base_T128", 32768, 128, 768, 12, 3072, 30522, 12},
+    {"base_T512", 32768, 512, 768, 12, 3072, 30522, 12},
+    {"large_T128", 32768, 128, 1024, 16, 4096, 30522, 24},
+    {"large_T512", 32768, 512, 1024, 16, 4096, 30522, 24},
 };
 
 // What one run of a benchmark needs; made when it starts, so that only one's memory is held.
 struct Bench {
-  Bench(Ops& the_ops, Device& device, const Sizes& the_sizes)
-      : ops(the_ops), s(the_sizes), memory(device) {
-    T = s.sequences * s.length;
-    tokens = packed_tokens(memory, s.sequences, s.length);
+  Bench(const Backend& backend, const Sizes& the_sizes, std::int64_t the_tokens)
+      : ops(*backend.ops), s(the_sizes), memory(*backend.device), real(ops.dtype()) {
+    const std::int64_t sequences = std::max<std::int64_t>(1, the_tokens / s.length);
+    T = sequences * s.length;
+    M = std::max<std::int64_t>(1, (15 * T + 50) / 100);
+    V = (s.V + 7) / 8 * 8;
+    element = static_cast<double>(dtype_size(real));
+    tokens = packed_tokens(memory, sequences, s.length);
     dropout = {0.1f, 3, memory.value(DropoutKey{1, 2})};
-    masked = memory.value(static_cast<std::int32_t>(s.M));
+    masked = memory.value(static_cast<std::int32_t>(M));
   }
+  // An activation or a product's operand, and room for one.
+  Tensor input(std::initializer_list<std::int64_t> shape, float scale = 1.0f) {
+    return memory.random(shape, scale, real);
+  }
+  Tensor output(std::initializer_list<std::int64_t> shape) { return memory.zeros(real, shape); }
+  Tensor statistics(std::initializer_list<std::int64_t> shape) {
+    return memory.zeros(DType::f32, shape);
+  }
+
   Ops& ops;
   const Sizes& s;
   Memory memory;
-  std::int64_t T;
+  const DType real;
+  std::int64_t T, M, V;  // V: padded to what products like
+  double element;        // bytes of `real`
   PackedTokens tokens;
   Dropout dropout;
   DeviceCount masked;
@@ -55,191 +81,223 @@ struct Work {
 using Maker = Work (*)(Bench&);
 
 Work layer_norm_forward(Bench& b) {
-  const LayerNormForward op{.x = b.memory.random({b.T, b.s.C}),
+  const LayerNormForward op{.x = b.input({b.T, b.s.C}),
                             .gamma = b.memory.random({b.s.C}),
                             .beta = b.memory.random({b.s.C}),
                             .rows = b.tokens.num_tokens,
-                            .y = b.memory.zeros(DType::f32, {b.T, b.s.C}),
-                            .mean = b.memory.zeros(DType::f32, {b.T}),
-                            .rstd = b.memory.zeros(DType::f32, {b.T})};
-  return {[&b, op] { b.ops.layer_norm_forward(op); }, 0, 8.0 * double(b.T * b.s.C)};
+                            .y = b.output({b.T, b.s.C}),
+                            .mean = b.statistics({b.T}),
+                            .rstd = b.statistics({b.T})};
+  return {[&b, op] { b.ops.layer_norm_forward(op); }, 0, 2 * b.element * double(b.T * b.s.C)};
 }
 
 Work layer_norm_backward(Bench& b) {
-  const LayerNormBackward op{.dy = b.memory.random({b.T, b.s.C}),
-                             .x = b.memory.random({b.T, b.s.C}),
+  const LayerNormBackward op{.dy = b.input({b.T, b.s.C}),
+                             .x = b.input({b.T, b.s.C}),
                              .gamma = b.memory.random({b.s.C}),
-                             .mean = b.memory.zeros(DType::f32, {b.T}),
+                             .mean = b.statistics({b.T}),
                              .rstd = b.memory.random({b.T}),
                              .rows = b.tokens.num_tokens,
-                             .dx = b.memory.zeros(DType::f32, {b.T, b.s.C}),
-                             .dgamma = b.memory.zeros(DType::f32, {b.s.C}),
-                             .dbeta = b.memory.zeros(DType::f32, {b.s.C})};
-  return {[&b, op] { b.ops.layer_norm_backward(op); }, 0, 12.0 * double(b.T * b.s.C)};
+                             .dx = b.output({b.T, b.s.C}),
+                             .dgamma = b.statistics({b.s.C}),
+                             .dbeta = b.statistics({b.s.C})};
+  return {[&b, op] { b.ops.layer_norm_backward(op); }, 0, 3 * b.element * double(b.T * b.s.C)};
 }
 
 Work residual_layer_norm_forward(Bench& b) {
-  const BiasDropoutResidualLayerNormForward op{.x = b.memory.random({b.T, b.s.C}),
+  const BiasDropoutResidualLayerNormForward op{.x = b.input({b.T, b.s.C}),
                                                .bias = b.memory.random({b.s.C}),
-                                               .residual = b.memory.random({b.T, b.s.C}),
+                                               .residual = b.input({b.T, b.s.C}),
                                                .gamma = b.memory.random({b.s.C}),
                                                .beta = b.memory.random({b.s.C}),
                                                .dropout = b.dropout,
                                                .tokens = b.tokens,
-                                               .z = b.memory.zeros(DType::f32, {b.T, b.s.C}),
-                                               .y = b.memory.zeros(DType::f32, {b.T, b.s.C}),
-                                               .mean = b.memory.zeros(DType::f32, {b.T}),
-                                               .rstd = b.memory.zeros(DType::f32, {b.T})};
+                                               .z = b.output({b.T, b.s.C}),
+                                               .y = b.output({b.T, b.s.C}),
+                                               .mean = b.statistics({b.T}),
+                                               .rstd = b.statistics({b.T})};
   return {[&b, op] { b.ops.bias_dropout_residual_layer_norm_forward(op); }, 0,
-          16.0 * double(b.T * b.s.C)};
+          4 * b.element * double(b.T * b.s.C)};
 }
 
 Work residual_layer_norm_backward(Bench& b) {
-  const Tensor dy = b.memory.random({b.T, b.s.C});
-  const BiasDropoutResidualLayerNormBackward op{
-      .dy = dy,
-      .z = b.memory.random({b.T, b.s.C}),
-      .gamma = b.memory.random({b.s.C}),
-      .mean = b.memory.zeros(DType::f32, {b.T}),
-      .rstd = b.memory.random({b.T}),
-      .dropout = b.dropout,
-      .tokens = b.tokens,
-      .dresidual = b.memory.zeros(DType::f32, {b.T, b.s.C}),
-      .dx = b.memory.zeros(DType::f32, {b.T, b.s.C}),
-      .dgamma = b.memory.zeros(DType::f32, {b.s.C}),
-      .dbeta = b.memory.zeros(DType::f32, {b.s.C}),
-      .dbias = b.memory.zeros(DType::f32, {b.s.C})};
+  const Tensor dy = b.input({b.T, b.s.C});
+  const BiasDropoutResidualLayerNormBackward op{.dy = dy,
+                                                .z = b.input({b.T, b.s.C}),
+                                                .gamma = b.memory.random({b.s.C}),
+                                                .mean = b.statistics({b.T}),
+                                                .rstd = b.memory.random({b.T}),
+                                                .dropout = b.dropout,
+                                                .tokens = b.tokens,
+                                                .dresidual = b.output({b.T, b.s.C}),
+                                                .dx = b.output({b.T, b.s.C}),
+                                                .dgamma = b.statistics({b.s.C}),
+                                                .dbeta = b.statistics({b.s.C}),
+                                                .dbias = b.statistics({b.s.C})};
   return {[&b, op] { b.ops.bias_dropout_residual_layer_norm_backward(op); }, 0,
-          16.0 * double(b.T * b.s.C)};
+          4 * b.element * double(b.T * b.s.C)};
 }
 
+// Bytes of both: the tables of positions and types stay in cache.
 Work embeddings_forward(Bench& b) {
   const EmbeddingsForward op{.input_ids = b.memory.random_ids(b.T, std::int32_t(b.s.V)),
                              .token_type_ids = b.memory.random_ids(b.T, 2),
                              .tokens = b.tokens,
-                             .word = b.memory.random({b.s.V, b.s.C}),
-                             .position = b.memory.random({512, b.s.C}),
-                             .type = b.memory.random({2, b.s.C}),
+                             .word = b.input({b.s.V, b.s.C}),
+                             .position = b.input({512, b.s.C}),
+                             .type = b.input({2, b.s.C}),
                              .gamma = b.memory.random({b.s.C}),
                              .beta = b.memory.random({b.s.C}),
                              .dropout = b.dropout,
-                             .y = b.memory.zeros(DType::f32, {b.T, b.s.C}),
-                             .mean = b.memory.zeros(DType::f32, {b.T}),
-                             .rstd = b.memory.zeros(DType::f32, {b.T})};
-  return {[&b, op] { b.ops.embeddings_forward(op); }, 0, 16.0 * double(b.T * b.s.C)};
+                             .y = b.output({b.T, b.s.C}),
+                             .mean = b.statistics({b.T}),
+                             .rstd = b.statistics({b.T})};
+  return {[&b, op] { b.ops.embeddings_forward(op); }, 0, 2 * b.element * double(b.T * b.s.C)};
 }
 
 Work embeddings_backward(Bench& b) {
   const EmbeddingsBackward op{.input_ids = b.memory.random_ids(b.T, std::int32_t(b.s.V)),
                               .token_type_ids = b.memory.random_ids(b.T, 2),
                               .tokens = b.tokens,
-                              .word = b.memory.random({b.s.V, b.s.C}),
-                              .position = b.memory.random({512, b.s.C}),
-                              .type = b.memory.random({2, b.s.C}),
+                              .word = b.input({b.s.V, b.s.C}),
+                              .position = b.input({512, b.s.C}),
+                              .type = b.input({2, b.s.C}),
                               .gamma = b.memory.random({b.s.C}, 0.1f),
-                              .mean = b.memory.zeros(DType::f32, {b.T}),
+                              .mean = b.statistics({b.T}),
                               .rstd = b.memory.random({b.T}),
                               .dropout = b.dropout,
-                              .dy = b.memory.random({b.T, b.s.C}),
-                              .dword = b.memory.zeros(DType::f32, {b.s.V, b.s.C}),
-                              .dposition = b.memory.zeros(DType::f32, {512, b.s.C}),
-                              .dtype = b.memory.zeros(DType::f32, {2, b.s.C}),
-                              .dgamma = b.memory.zeros(DType::f32, {b.s.C}),
-                              .dbeta = b.memory.zeros(DType::f32, {b.s.C})};
-  return {[&b, op] { b.ops.embeddings_backward(op); }, 0, 32.0 * double(b.T * b.s.C)};
+                              .dy = b.input({b.T, b.s.C}),
+                              .dword = b.statistics({b.s.V, b.s.C}),
+                              .dposition = b.statistics({512, b.s.C}),
+                              .dtype = b.statistics({2, b.s.C}),
+                              .dgamma = b.statistics({b.s.C}),
+                              .dbeta = b.statistics({b.s.C})};
+  return {[&b, op] { b.ops.embeddings_backward(op); }, 0,
+          (2 * b.element + 8) * double(b.T * b.s.C)};
 }
 
-Work linear_forward_of(Bench& b, std::int64_t K, std::int64_t N, Activation activation) {
-  const Tensor weight = b.memory.random({N, K}, 0.05f);
-  const bool keep = activation != Activation::none;
-  const LinearForward op{.x = b.memory.random({b.T, K}),
+// The products of a layer and of the MLM head: [R, K] times the transpose of [N, K].
+struct Product {
+  const char* name;
+  std::int64_t (*R)(const Bench&);
+  std::int64_t (*K)(const Sizes&);
+  std::int64_t (*N)(const Bench&);
+  Activation output, input;  // after it, and what its input came out of
+};
+std::int64_t all_tokens(const Bench& b) { return b.T; }
+std::int64_t masked_tokens(const Bench& b) { return b.M; }
+constexpr Product kProducts[] = {
+    {"qkv", all_tokens, [](const Sizes& s) { return s.C; },
+     [](const Bench& b) { return 3 * b.s.C; }, Activation::none, Activation::none},
+    {"attention_output", all_tokens, [](const Sizes& s) { return s.C; },
+     [](const Bench& b) { return b.s.C; }, Activation::none, Activation::none},
+    {"intermediate_gelu_new", all_tokens, [](const Sizes& s) { return s.C; },
+     [](const Bench& b) { return b.s.I; }, Activation::gelu_new, Activation::none},
+    {"intermediate_gelu", all_tokens, [](const Sizes& s) { return s.C; },
+     [](const Bench& b) { return b.s.I; }, Activation::gelu, Activation::none},
+    {"output_gelu_new", all_tokens, [](const Sizes& s) { return s.I; },
+     [](const Bench& b) { return b.s.C; }, Activation::none, Activation::gelu_new},
+    {"output_gelu", all_tokens, [](const Sizes& s) { return s.I; },
+     [](const Bench& b) { return b.s.C; }, Activation::none, Activation::gelu},
+    {"decoder", masked_tokens, [](const Sizes& s) { return s.C; },
+     [](const Bench& b) { return b.V; }, Activation::none, Activation::none},
+};
+
+Work linear_forward(Bench& b, const Product& product) {
+  const std::int64_t R = product.R(b), K = product.K(b.s), N = product.N(b);
+  const Tensor weight = b.input({N, K}, 0.05f);
+  const bool keep = product.output != Activation::none;
+  const LinearForward op{.x = b.input({R, K}),
                          .weight = {weight, weight},
-                         .bias = b.memory.random({N}),
-                         .activation = activation,
-                         .rows = b.tokens.num_tokens,
-                         .pre_activation = keep ? b.memory.zeros(DType::f32, {b.T, N}) : Tensor{},
-                         .y = b.memory.zeros(DType::f32, {b.T, N})};
-  return {[&b, op] { b.ops.linear_forward(op); }, 2.0 * double(b.T * K * N)};
+                         .bias = b.input({N}),
+                         .activation = product.output,
+                         .rows = b.memory.value(static_cast<std::int32_t>(R)),
+                         .pre_activation = keep ? b.output({R, N}) : Tensor{},
+                         .y = b.output({R, N})};
+  return {[&b, op] { b.ops.linear_forward(op); }, 2.0 * double(R * K * N)};
 }
-Work linear_forward_qkv(Bench& b) {
-  return linear_forward_of(b, b.s.C, 3 * b.s.C, Activation::none);
-}
-Work linear_forward_gelu_new(Bench& b) {
-  return linear_forward_of(b, b.s.C, b.s.I, Activation::gelu_new);
-}
-Work linear_forward_gelu(Bench& b) { return linear_forward_of(b, b.s.C, b.s.I, Activation::gelu); }
 
-Work linear_backward_of(Bench& b, std::int64_t K, std::int64_t N, Activation activation) {
-  const Tensor weight = b.memory.random({N, K}, 0.05f);
+Work linear_backward(Bench& b, const Product& product) {
+  const std::int64_t R = product.R(b), K = product.K(b.s), N = product.N(b);
+  const Tensor weight = b.input({N, K}, 0.05f);
   const LinearBackward op{
-      .dy = b.memory.random({b.T, N}),
-      .x = b.memory.random({b.T, K}),
+      .dy = b.input({R, N}),
+      .x = b.input({R, K}),
       .weight = {weight, weight},
-      .rows = b.tokens.num_tokens,
-      .input_activation = activation,
-      .input_pre_activation = activation != Activation::none ? b.memory.random({b.T, K}) : Tensor{},
-      .dx = b.memory.zeros(DType::f32, {b.T, K}),
-      .dweight = b.memory.zeros(DType::f32, {N, K}),
-      .dbias = b.memory.zeros(DType::f32, {N})};
-  return {[&b, op] { b.ops.linear_backward(op); }, 4.0 * double(b.T * K * N)};
-}
-Work linear_backward_intermediate(Bench& b) {
-  return linear_backward_of(b, b.s.C, b.s.I, Activation::none);
-}
-Work linear_backward_gelu_new(Bench& b) {
-  return linear_backward_of(b, b.s.I, b.s.C, Activation::gelu_new);
+      .rows = b.memory.value(static_cast<std::int32_t>(R)),
+      .input_activation = product.input,
+      .input_pre_activation = product.input != Activation::none ? b.input({R, K}) : Tensor{},
+      .dx = b.output({R, K}),
+      .dweight = b.statistics({N, K}),
+      .dbias = b.statistics({N})};
+  return {[&b, op] { b.ops.linear_backward(op); }, 4.0 * double(R * K * N)};
 }
 
 Work attention_forward(Bench& b) {
-  const AttentionForward op{.qkv = b.memory.random({b.T, 3 * b.s.C}),
+  const AttentionForward op{.qkv = b.input({b.T, 3 * b.s.C}),
                             .num_heads = b.s.heads,
                             .tokens = b.tokens,
                             .dropout = b.dropout,
-                            .y = b.memory.zeros(DType::f32, {b.T, b.s.C}),
-                            .lse = b.memory.zeros(DType::f32, {b.s.heads, b.T})};
+                            .y = b.output({b.T, b.s.C}),
+                            .lse = b.statistics({b.s.heads, b.T})};
   return {[&b, op] { b.ops.attention_forward(op); }, 4.0 * double(b.T * b.s.length * b.s.C)};
 }
 
 Work attention_backward(Bench& b) {
-  const AttentionForward forward{.qkv = b.memory.random({b.T, 3 * b.s.C}),
+  const AttentionForward forward{.qkv = b.input({b.T, 3 * b.s.C}),
                                  .num_heads = b.s.heads,
                                  .tokens = b.tokens,
                                  .dropout = b.dropout,
-                                 .y = b.memory.zeros(DType::f32, {b.T, b.s.C}),
-                                 .lse = b.memory.zeros(DType::f32, {b.s.heads, b.T})};
+                                 .y = b.output({b.T, b.s.C}),
+                                 .lse = b.statistics({b.s.heads, b.T})};
   b.ops.attention_forward(forward);
-  const AttentionBackward op{.dy = b.memory.random({b.T, b.s.C}),
+  const AttentionBackward op{.dy = b.input({b.T, b.s.C}),
                              .y = forward.y,
                              .qkv = forward.qkv,
                              .lse = forward.lse,
                              .num_heads = b.s.heads,
                              .tokens = b.tokens,
                              .dropout = b.dropout,
-                             .dqkv = b.memory.zeros(DType::f32, {b.T, 3 * b.s.C})};
+                             .dqkv = b.output({b.T, 3 * b.s.C})};
   return {[&b, op] { b.ops.attention_backward(op); }, 10.0 * double(b.T * b.s.length * b.s.C)};
 }
 
 Work gather_rows(Bench& b) {
-  const GatherRows op{.x = b.memory.random({b.T, b.s.C}),
-                      .rows = b.memory.random_ids(b.s.M, std::int32_t(b.T)),
+  const GatherRows op{.x = b.input({b.T, b.s.C}),
+                      .rows = b.memory.random_ids(b.M, std::int32_t(b.T)),
                       .count = b.masked,
-                      .y = b.memory.zeros(DType::f32, {b.s.M, b.s.C})};
-  return {[&b, op] { b.ops.gather_rows(op); }, 0, 8.0 * double(b.s.M * b.s.C)};
+                      .y = b.output({b.M, b.s.C})};
+  return {[&b, op] { b.ops.gather_rows(op); }, 0, 2 * b.element * double(b.M * b.s.C)};
+}
+
+Work scatter_add_rows(Bench& b) {
+  std::vector<std::int32_t> rows;  // distinct
+  for (std::int64_t i = 0; i < b.M; ++i) rows.push_back(std::int32_t(i * b.T / b.M));
+  const ScatterAddRows op{.y = b.input({b.M, b.s.C}),
+                          .rows = b.memory.i32(rows),
+                          .count = b.masked,
+                          .x = b.output({b.T, b.s.C})};
+  return {[&b, op] { b.ops.scatter_add_rows(op); }, 0, 3 * b.element * double(b.M * b.s.C)};
 }
 
 Work cross_entropy(Bench& b) {
-  const CrossEntropy op{.logits = b.memory.random({b.s.M, b.s.V}, 4.0f),
+  const CrossEntropy op{.logits = b.input({b.M, b.V}, 4.0f),
                         .classes = b.s.V,
-                        .targets = b.memory.random_ids(b.s.M, std::int32_t(b.s.V)),
+                        .targets = b.memory.random_ids(b.M, std::int32_t(b.s.V)),
                         .rows = b.masked,
-                        .loss_scale = b.memory.value(1.0 / double(b.s.M)),
+                        .loss_scale = b.memory.value(1.0 / double(b.M)),
                         .sums = b.memory.value(LossSums{})};
-  return {[&b, op] { b.ops.cross_entropy(op); }, 0, 8.0 * double(b.s.M * b.s.V)};
+  return {[&b, op] { b.ops.cross_entropy(op); }, 0, 2 * b.element * double(b.M * b.s.V)};
 }
 
 std::int64_t flat_parameters(const Sizes& s) {
   const std::int64_t layer = 4 * s.C * s.C + 2 * s.C * s.I;
   return (s.V * s.C + s.layers * layer) / AdamW::kBlock * AdamW::kBlock;
+}
+
+Work zero(Bench& b) {
+  const Tensor gradients = b.statistics({flat_parameters(b.s)});
+  return {[&b, gradients] { b.ops.zero(gradients); }, 0, double(gradients.bytes())};
 }
 
 Work gradient_norm(Bench& b) {
@@ -251,14 +309,16 @@ Work gradient_norm(Bench& b) {
 
 Work adamw(Bench& b) {
   const std::int64_t P = flat_parameters(b.s);
+  const bool copies = b.real != DType::f32;
   const AdamW op{.parameters = b.memory.random({P}),
                  .gradients = b.memory.random({P}),
-                 .m = b.memory.zeros(DType::f32, {P}),
-                 .v = b.memory.zeros(DType::f32, {P}),
+                 .m = b.statistics({P}),
+                 .v = b.statistics({P}),
+                 .compute = copies ? b.output({P}) : Tensor{},
                  .decays = b.memory.zeros(DType::u8, {P / AdamW::kBlock}),
                  .step = b.memory.value(AdamWStep{1e-4, 0.1, 0.001}),
                  .norm = b.memory.value(GradientNorm{})};
-  return {[&b, op] { b.ops.adamw(op); }, 0, 28.0 * double(P)};
+  return {[&b, op] { b.ops.adamw(op); }, 0, (copies ? 30.0 : 28.0) * double(P)};
 }
 
 struct Named {
@@ -272,47 +332,68 @@ constexpr Named kBenchmarks[] = {
     {"layer_norm_backward", layer_norm_backward},
     {"bias_dropout_residual_layer_norm_forward", residual_layer_norm_forward},
     {"bias_dropout_residual_layer_norm_backward", residual_layer_norm_backward},
-    {"linear_forward/qkv", linear_forward_qkv},
-    {"linear_forward/gelu_new", linear_forward_gelu_new},
-    {"linear_forward/gelu", linear_forward_gelu},
-    {"linear_backward/intermediate", linear_backward_intermediate},
-    {"linear_backward/gelu_new", linear_backward_gelu_new},
     {"attention_forward", attention_forward},
     {"attention_backward", attention_backward},
     {"gather_rows", gather_rows},
+    {"scatter_add_rows", scatter_add_rows},
     {"cross_entropy", cross_entropy},
+    {"zero", zero},
     {"gradient_norm", gradient_norm},
     {"adamw", adamw},
 };
 
-void run(benchmark::State& state, const Named& named, const Sizes& sizes, int threads,
-         const Ceilings& ceilings) {
-  const std::unique_ptr<Device> device = make_cpu_device();
-  const std::unique_ptr<Ops> ops = make_cpu_ops(threads);
-  Bench bench(*ops, *device, sizes);
-  const Work work = named.make(bench);
-  work.run();  // scratch is allocated
-  for (auto _ : state) work.run();
+// Of a GPU's work, this much is queued before it is waited for.
+constexpr int kQueued = 20;
+
+template <typename Make>
+void run(benchmark::State& state, Make&& make, const Backend& backend, const Sizes& sizes,
+         std::int64_t tokens, const Ceilings& ceilings) {
+  Bench bench(backend, sizes, tokens);
+  const Work work = make(bench);
+  work.run();  // scratch is allocated, products are chosen
+  const int queued = backend.is_cpu() ? 1 : kQueued;
+  for (auto _ : state) {
+    state.SetIterationTime(seconds_of(*backend.device,
+                                      [&] {
+                                        for (int i = 0; i < queued; ++i) work.run();
+                                      }) /
+                           queued);
+  }
   const auto iterations = static_cast<double>(state.iterations());
   const auto rate = [&](double amount) {
     return benchmark::Counter(amount * iterations, benchmark::Counter::kIsRate);
   };
   if (work.flop > 0.0) {
-    state.counters["GFLOP/s"] = rate(work.flop / 1e9);
+    state.counters["FLOP/s"] = rate(work.flop);
     state.counters["of_gemm"] = rate(work.flop / ceilings.gemm_flops);
   }
   if (work.bytes > 0.0) {
-    state.counters["GB/s"] = rate(work.bytes / 1e9);
+    state.counters["B/s"] = rate(work.bytes);
     state.counters["of_copy"] = rate(work.bytes / ceilings.copy_bytes);
   }
 }
 
 int main_program(int argc, char** argv) {
   CLI::App app(
-      "Times every op of the CPU backend; --benchmark_filter=REGEX and the other options "
-      "of Google Benchmark work as usual.");
-  int threads = static_cast<int>(std::thread::hardware_concurrency());
-  app.add_option("--threads", threads, "threads to use (default: all)")->check(CLI::Range(1, 1024));
+      "Times every op of a backend; --benchmark_filter=REGEX and the other options of Google "
+      "Benchmark work as usual.");
+  BackendChoice choice;
+  choice.threads = static_cast<int>(std::thread::hardware_concurrency());
+  std::int64_t tokens = 0;
+  app.set_version_flag("--version", version_string());
+  app.add_option("--device", choice.device, "cpu or cuda")
+      ->check(CLI::IsMember({"cpu", "cuda"}))
+      ->capture_default_str();
+  app.add_option("--precision", choice.precision, "auto, fp32, tf32 or bf16")
+      ->check(CLI::IsMember({"auto", "fp32", "tf32", "bf16"}))
+      ->capture_default_str();
+  app.add_option("--threads", choice.threads, "threads of the CPU to use (default: all)")
+      ->check(CLI::Range(1, 1024));
+  app.add_option(
+         "--tokens", tokens,
+         "tokens of a micro-batch (default: 1024 on a CPU, 2048 of the tiny model; 32768 on "
+         "a GPU)")
+      ->check(CLI::Range(1, 1 << 20));
   benchmark::Initialize(&argc, argv);
   try {
     app.parse(argc, argv);
@@ -320,20 +401,42 @@ int main_program(int argc, char** argv) {
     if (error.get_exit_code() == 0) return app.exit(error);
     throw_input_error("{}; try --help", error.what());
   }
-  const Ceilings ceilings = measure_ceilings(threads);
-  benchmark::AddCustomContext("openblas", cpu::Blas::instance().description());
-  benchmark::AddCustomContext("threads", std::to_string(threads));
+  const Backend backend = open_backend(choice);
+  const Ceilings ceilings = measure_ceilings(backend, choice.threads);
+  benchmark::AddCustomContext("device", backend.device->name());
+  benchmark::AddCustomContext("ops", backend.ops->name());
+  if (backend.is_cpu()) {
+    benchmark::AddCustomContext("openblas", cpu::Blas::instance().description());
+    benchmark::AddCustomContext("threads", std::to_string(choice.threads));
+  }
+  benchmark::AddCustomContext("precision", backend.precision);
   benchmark::AddCustomContext("gemm ceiling",
                               fmt::format("{:.0f} GFLOP/s", ceilings.gemm_flops / 1e9));
   benchmark::AddCustomContext("copy ceiling",
                               fmt::format("{:.1f} GB/s", ceilings.copy_bytes / 1e9));
-  for (const Sizes& sizes : kSizes) {
-    for (const Named& named : kBenchmarks) {
-      benchmark::RegisterBenchmark(
-          fmt::format("{}/{}", named.name, sizes.name).c_str(),
-          [&](benchmark::State& state) { run(state, named, sizes, threads, ceilings); })
-          ->UseRealTime()
-          ->Unit(benchmark::kMicrosecond);
+  const auto add = [&](const std::string& name, const Sizes& sizes, auto make) {
+    auto* const benchmark = benchmark::RegisterBenchmark(
+        fmt::format("{}/{}", name, sizes.name).c_str(), [&, make](benchmark::State& state) {
+          run(state, make, backend, sizes, tokens > 0 ? tokens : sizes.tokens, ceilings);
+        });
+    benchmark->UseManualTime()->Unit(benchmark::kMicrosecond);
+    if (!backend.is_cpu()) benchmark->MinTime(0.02);  // kQueued times as much is done
+  };
+  const std::span<const Sizes> all_sizes =
+      backend.is_cpu() ? std::span<const Sizes>(kCpuSizes) : std::span<const Sizes>(kGpuSizes);
+  for (const Sizes& sizes : all_sizes) {
+    for (const Named& named : kBenchmarks) add(named.name, sizes, named.make);
+    for (const Product& product : kProducts) {
+      const std::string name = product.name;
+      // Forward, where the input came from is all one; backward, what becomes of the output.
+      if (product.input != Activation::gelu) {
+        add("linear_forward/" + name, sizes,
+            [&product](Bench& b) { return linear_forward(b, product); });
+      }
+      if (product.output != Activation::gelu) {
+        add("linear_backward/" + name, sizes,
+            [&product](Bench& b) { return linear_backward(b, product); });
+      }
     }
   }
   benchmark::RunSpecifiedBenchmarks();

@@ -1,9 +1,12 @@
-// A whole training step on the CPU: tokens/s, where the time goes, and how much of it the products
-// of the linear layers alone would take. Those are run again right after each step, by themselves,
-// on the same memory; 100 % would be a step that does nothing else.
+// A whole training step on a CPU or a GPU: tokens/s, model FLOP utilisation, where the time goes,
+// and how much of it the products of the linear layers alone would take. Those are run again after
+// the steps, by themselves, on the same memory; 100 % would be a step that does nothing else.
+//
+// On a GPU the step is recorded once and repeated, as `train` does; its ops are then timed one by
+// one, each waited for, less what waiting takes.
 #include <algorithm>
-#include <chrono>
 #include <cstdio>
+#include <map>
 #include <string>
 #include <thread>
 #include <vector>
@@ -11,10 +14,10 @@
 #include <CLI/CLI.hpp>
 #include <nlohmann/json.hpp>
 
+#include "bench/bench_support.h"
 #include "bench/timed_ops.h"
 #include "bench/training_step.h"
 #include "kernels/cpu/blas.h"
-#include "kernels/cpu/cpu_ops.h"
 #include "kernels/cpu/openmp_wait.h"
 #include "runtime/program.h"
 #include "train/config.h"
@@ -23,9 +26,11 @@ namespace bert::bench {
 namespace {
 
 struct Arguments {
-  std::vector<std::string> configs = {"configs/bert_tiny.yaml", "configs/bert_base.yaml"};
-  std::int64_t vocab_size = 30522, tokens = 1024, length = 0;
-  int threads = static_cast<int>(std::thread::hardware_concurrency());
+  BackendChoice backend{.threads = static_cast<int>(std::thread::hardware_concurrency())};
+  std::vector<std::string> configs;
+  std::vector<std::int64_t> lengths;
+  std::int64_t vocab_size = 30522, tokens = 0;
+  double peak_tflops = 0.0;
   int steps = 5;
   bool json = false;
 };
@@ -35,69 +40,133 @@ double median(std::vector<double> values) {
   return values[values.size() / 2];
 }
 
-template <typename Work>
-double seconds(Work&& work) {
-  const auto begin = std::chrono::steady_clock::now();
-  work();
-  return std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+// By datasheet, of an H100 or H200, without sparsity.
+double default_peak_tflops(const Backend& backend) {
+  if (backend.is_cpu()) return 0.0;  // not known
+  return backend.precision == "bf16" ? 989.0 : backend.precision == "tf32" ? 494.7 : 67.0;
 }
 
-nlohmann::ordered_json measure(const std::string& path, const Arguments& arguments) {
+// What waiting for a call that does next to nothing takes.
+double seconds_of_waiting(Ops& ops, Device& device) {
+  Memory memory(device);
+  const Tensor little = memory.zeros(DType::f32, {4});
+  return fastest_seconds(device, 50, 1, [&] { ops.zero(little); });
+}
+
+using Times = std::map<std::string, std::vector<double>>;
+void add_times(Times& times, const TimedOps& ops, double waiting) {
+  for (const auto& [name, time] : ops.times()) {
+    const double seconds = time.seconds - waiting * static_cast<double>(time.calls);
+    times[name].push_back(std::max(seconds, 0.0));
+  }
+}
+
+nlohmann::ordered_json measure(const std::string& path, std::int64_t asked_length,
+                               const Arguments& arguments) {
   const Config config = load_config(path);
   const BertConfig model = resolve_model(config, arguments.vocab_size);
-  const std::int64_t length =
-      arguments.length > 0 ? arguments.length : config.train.sequence_length;
-  const std::int64_t sequences = std::max<std::int64_t>(1, arguments.tokens / length);
+  const std::int64_t length = asked_length > 0 ? asked_length : config.train.sequence_length;
+  Backend backend = open_backend(arguments.backend);
+  const bool cpu = backend.is_cpu();
+  const std::int64_t tokens = arguments.tokens > 0 ? arguments.tokens : (cpu ? 1024 : 32768);
+  const std::int64_t sequences = std::max<std::int64_t>(1, tokens / length);
   const auto masked = static_cast<std::int64_t>(config.objective.mask_fraction *
                                                 static_cast<double>(sequences * length));
-  const std::unique_ptr<Device> device = make_cpu_device();
-  TimedOps ops(make_cpu_ops(arguments.threads));
+  Device& device = *backend.device;
+  const std::string ops_name = backend.ops->name();
+  TimedOps ops(std::move(backend.ops), device);
   const auto heads = config.objective.next_sentence ? BertForPretraining::Heads::mlm_and_nsp
                                                     : BertForPretraining::Heads::mlm;
-  TrainingStep step(model, heads, ops, *device, sequences, length,
+  TrainingStep step(model, heads, ops, device, sequences, length,
                     std::max<std::int64_t>(1, masked));
-  step.run();  // scratch is allocated, pages are touched
+  step.run();  // scratch is allocated, pages are touched, products are chosen
 
   std::vector<double> step_seconds, product_seconds;
-  std::map<std::string, std::vector<double>> op_seconds;
-  double flop = 0.0;
-  for (int i = 0; i < arguments.steps; ++i) {
-    ops.reset();
-    step_seconds.push_back(seconds([&] { step.run(); }));
-    for (const auto& [name, time] : ops.times()) op_seconds[name].push_back(time.seconds);
-    product_seconds.push_back(seconds([&] { run_products(ops.products(), arguments.threads); }));
-    flop = 0.0;
-    for (const Product& product : ops.products()) flop += product.flop();
+  Times op_seconds;
+  if (cpu) {
+    for (int i = 0; i < arguments.steps; ++i) {
+      ops.watch();
+      step_seconds.push_back(seconds_of(device, [&] { step.run(); }));
+      add_times(op_seconds, ops, 0.0);
+      product_seconds.push_back(
+          seconds_of(device, [&] { ops.run_products(arguments.backend.threads); }));
+    }
+  } else {
+    const auto recorded = [&] { device.run_recorded(0, [&] { step.run(); }); };
+    recorded();
+    for (int i = 0; i < arguments.steps; ++i) step_seconds.push_back(seconds_of(device, recorded));
+    const double waiting = seconds_of_waiting(ops, device);
+    for (int i = 0; i < arguments.steps; ++i) {
+      ops.watch();
+      step.run();
+      add_times(op_seconds, ops, waiting);
+    }
+  }
+  const double loss = step.loss();
+  ops.look_away();
+  if (!cpu) {
+    for (int i = 0; i < arguments.steps; ++i) {
+      product_seconds.push_back(seconds_of(device, [&] { ops.run_products(1); }));
+    }
   }
   const double whole = median(step_seconds), products = median(product_seconds);
+  const double peak =
+      arguments.peak_tflops > 0.0 ? arguments.peak_tflops : default_peak_tflops(backend);
   nlohmann::ordered_json result;
   result["config"] = path;
+  result["device"] = device.name();
+  result["ops"] = ops_name;
+  result["precision"] = backend.precision;
   result["parameters"] = step.num_parameters();
   result["sequences"] = sequences;
   result["sequence_length"] = length;
+  result["tokens"] = step.num_tokens();
   result["hidden_dropout"] = model.hidden_dropout_prob;
   result["attention_dropout"] = model.attention_probs_dropout_prob;
-  result["threads"] = arguments.threads;
-  result["blas_core"] = cpu::Blas::instance().core();
-  result["loss"] = step.loss();
+  if (cpu) {
+    result["threads"] = arguments.backend.threads;
+    result["blas_core"] = cpu::Blas::instance().core();
+  }
+  result["loss"] = loss;
   result["step_ms"] = whole * 1e3;
   result["tokens_per_second"] = static_cast<double>(step.num_tokens()) / whole;
+  result["necessary_tflop_per_second"] = step.necessary_flop() / whole / 1e12;
+  if (peak > 0.0) {
+    result["peak_tflop_per_second"] = peak;
+    result["mfu"] = step.necessary_flop() / whole / 1e12 / peak;
+  }
+  result["activation_bytes"] = step.activation_bytes();
+  result["parameter_bytes"] = step.parameter_bytes();
   result["products_ms"] = products * 1e3;
-  result["products_gflop_per_second"] = flop / products / 1e9;
+  result["products_gflop_per_second"] = ops.product_flop() / products / 1e9;
   result["products_fraction"] = products / whole;
   for (const auto& [name, times] : op_seconds) result["op_ms"][name] = median(times) * 1e3;
   return result;
 }
 
 void print(const nlohmann::ordered_json& r) {
-  fmt::print("{}: {} parameters, {} sequences of {}, dropout {} and {}, {} threads, {} kernels\n",
+  fmt::print("{}: {} parameters, {} sequences of {}, dropout {} and {}, {}, {}{}\n",
              r["config"].get<std::string>(), r["parameters"].get<std::int64_t>(),
              r["sequences"].get<std::int64_t>(), r["sequence_length"].get<std::int64_t>(),
              r["hidden_dropout"].get<double>(), r["attention_dropout"].get<double>(),
-             r["threads"].get<int>(), r["blas_core"].get<std::string>());
+             r["device"].get<std::string>(), r["precision"].get<std::string>(),
+             r.contains("threads")
+                 ? fmt::format(", {} threads, {} kernels", r["threads"].get<int>(),
+                               r["blas_core"].get<std::string>())
+                 : "");
   const double step = r["step_ms"], products = r["products_ms"];
   fmt::print("  step      {:9.1f} ms   {:.0f} tokens/s\n", step,
              r["tokens_per_second"].get<double>());
+  fmt::print("  necessary {:9.2f} TFLOP/s", r["necessary_tflop_per_second"].get<double>());
+  if (r.contains("mfu")) {
+    fmt::print("   {:.1f} % of {:.0f}", 100.0 * r["mfu"].get<double>(),
+               r["peak_tflop_per_second"].get<double>());
+  }
+  fmt::print(
+      "\n  memory    {:9.1f} MB of activations ({:.0f} KB a token), {:.1f} MB of parameters\n",
+      r["activation_bytes"].get<double>() / 1e6,
+      r["activation_bytes"].get<double>() / r["tokens"].get<double>() / 1e3,
+      r["parameter_bytes"].get<double>() / 1e6);
   fmt::print("  products  {:9.1f} ms   {:.1f} % of the step, at {:.0f} GFLOP/s\n", products,
              100.0 * r["products_fraction"].get<double>(),
              r["products_gflop_per_second"].get<double>());
@@ -111,19 +180,31 @@ void print(const nlohmann::ordered_json& r) {
 
 int main_program(int argc, char** argv) {
   Arguments arguments;
-  CLI::App app("Times a whole training step on the CPU beside its products alone.");
+  CLI::App app("Times a whole training step beside its products alone.");
   app.set_version_flag("--version", version_string());
-  app.add_option("config", arguments.configs, "configurations to run (default: tiny and base)");
+  app.add_option(
+      "config", arguments.configs,
+      "configurations to run (default: tiny and base on a CPU, base and large on a GPU)");
+  app.add_option("--device", arguments.backend.device, "cpu or cuda")
+      ->check(CLI::IsMember({"cpu", "cuda"}))
+      ->capture_default_str();
+  app.add_option("--precision", arguments.backend.precision, "auto, fp32, tf32 or bf16")
+      ->check(CLI::IsMember({"auto", "fp32", "tf32", "bf16"}))
+      ->capture_default_str();
   app.add_option("--vocab-size", arguments.vocab_size, "entries of the vocabulary")
       ->check(CLI::Range(2, 10000000))
       ->capture_default_str();
-  app.add_option("--tokens", arguments.tokens, "tokens of a step")
-      ->check(CLI::Range(1, 1 << 20))
-      ->capture_default_str();
-  app.add_option("--length", arguments.length,
-                 "tokens of a sequence (default: the configuration's)")
+  app.add_option("--tokens", arguments.tokens,
+                 "tokens of a step (default: 1024 on a CPU, 32768 on a GPU)")
       ->check(CLI::Range(1, 1 << 20));
-  app.add_option("--threads", arguments.threads, "threads to use")
+  app.add_option("--length", arguments.lengths,
+                 "tokens of a sequence, one or several (default: the configuration's on a CPU, 128 "
+                 "and 512 on a GPU)")
+      ->check(CLI::Range(1, 1 << 20));
+  app.add_option("--peak-tflops", arguments.peak_tflops,
+                 "what MFU is a part of (default on a GPU: 989 in bf16, 494.7 in tf32, 67 in fp32)")
+      ->check(CLI::PositiveNumber);
+  app.add_option("--threads", arguments.backend.threads, "threads of a CPU to use")
       ->check(CLI::Range(1, 1024))
       ->capture_default_str();
   app.add_option("--steps", arguments.steps, "steps to time, after one that is not counted")
@@ -136,14 +217,24 @@ int main_program(int argc, char** argv) {
     if (error.get_exit_code() == 0) return app.exit(error);
     throw_input_error("{}; try --help", error.what());
   }
+  const bool cpu = arguments.backend.device == "cpu";
+  if (arguments.configs.empty()) {
+    arguments.configs = {cpu ? "configs/bert_tiny.yaml" : "configs/bert_base.yaml",
+                         cpu ? "configs/bert_base.yaml" : "configs/bert_large.yaml"};
+  }
+  if (arguments.lengths.empty()) {
+    arguments.lengths = cpu ? std::vector<std::int64_t>{0} : std::vector<std::int64_t>{128, 512};
+  }
   for (const std::string& path : arguments.configs) {
-    const nlohmann::ordered_json result = measure(path, arguments);
-    if (arguments.json) {
-      fmt::print("{}\n", result.dump());
-    } else {
-      print(result);
+    for (const std::int64_t length : arguments.lengths) {
+      const nlohmann::ordered_json result = measure(path, length, arguments);
+      if (arguments.json) {
+        fmt::print("{}\n", result.dump());
+      } else {
+        print(result);
+      }
+      std::fflush(stdout);
     }
-    std::fflush(stdout);
   }
   return 0;
 }

@@ -1,13 +1,34 @@
 #include "bench/bench_support.h"
 
+#include <algorithm>
 #include <cstring>
 
 #include <omp.h>
 
 #include "kernels/cpu/blas.h"
+#include "kernels/cpu/cpu_ops.h"
+#include "kernels/cuda_module.h"
+#include "runtime/bfloat16.h"
+#include "runtime/error.h"
 #include "runtime/philox.h"
 
 namespace bert::bench {
+
+Backend open_backend(const BackendChoice& choice) {
+  const bool cpu = choice.device == "cpu";
+  const std::string precision =
+      choice.precision != "auto" ? choice.precision : (cpu ? "fp32" : "bf16");
+  if (cpu) {
+    if (precision != "fp32") throw_input_error("a CPU is timed in fp32 only, not in {}", precision);
+    return {make_cpu_device(), make_cpu_ops(choice.threads), precision};
+  }
+  std::string why_not;
+  auto cuda = open_cuda_backend(
+      {.dtype = precision == "bf16" ? DType::bf16 : DType::f32, .tf32 = precision == "tf32"},
+      why_not);
+  if (!cuda) throw_input_error("--device cuda: {}", why_not);
+  return {std::move(cuda->device), std::move(cuda->ops), precision};
+}
 
 Tensor Memory::zeros(DType dtype, std::initializer_list<std::int64_t> shape) {
   const Tensor layout(nullptr, dtype, shape);
@@ -16,14 +37,25 @@ Tensor Memory::zeros(DType dtype, std::initializer_list<std::int64_t> shape) {
   return Tensor(buffers_.back().data(), dtype, shape);
 }
 
-Tensor Memory::random(std::initializer_list<std::int64_t> shape, float scale) {
-  const Tensor tensor = zeros(DType::f32, shape);
-  std::vector<float> values(static_cast<std::size_t>(tensor.numel()));
+Tensor Memory::random(std::initializer_list<std::int64_t> shape, float scale, DType dtype) {
+  constexpr std::int64_t kDistinct = (std::int64_t{1} << 22) - 3;  // no row begins like another
+  const Tensor tensor = zeros(dtype, shape);
+  std::vector<float> values(static_cast<std::size_t>(std::min(tensor.numel(), kDistinct)));
   PhiloxStream stream(++seed_, 0, 0);
   for (float& v : values) {
     v = scale * (static_cast<float>(stream.next_u32()) * 0x1.0p-31f - 1.0f);
   }
-  device_.copy_from_host(tensor.raw(), values.data(), tensor.bytes());
+  std::vector<Bfloat16> narrow;
+  if (dtype == DType::bf16) {
+    for (const float v : values) narrow.emplace_back(v);
+  }
+  const void* const host = narrow.empty() ? static_cast<const void*>(values.data())
+                                          : static_cast<const void*>(narrow.data());
+  const std::size_t bytes = values.size() * dtype_size(dtype);
+  for (std::size_t done = 0; done < tensor.bytes(); done += bytes) {
+    device_.copy_from_host(static_cast<char*>(tensor.raw()) + done, host,
+                           std::min(bytes, tensor.bytes() - done));
+  }
   return tensor;
 }
 
@@ -65,34 +97,51 @@ PackedTokens packed_tokens(Memory& memory, std::int64_t sequences, std::int64_t 
   return tokens;
 }
 
-Ceilings measure_ceilings(int threads) {
-  const std::unique_ptr<Device> device = make_cpu_device();
-  Memory memory(*device);
-  Ceilings ceilings;
-  {
-    constexpr std::int64_t n = 2048;
-    const Tensor a = memory.random({n, n}), b = memory.random({n, n});
-    const Tensor c = memory.zeros(DType::f32, {n, n});
-    const double seconds = fastest_seconds(5, [&] {
+namespace {
+double product_flops(const Backend& backend, int threads) {
+  const bool cpu = backend.is_cpu();
+  const std::int64_t n = cpu ? 2048 : 8192;
+  Memory memory(*backend.device);
+  const DType real = backend.ops->dtype();
+  const Tensor a = memory.random({n, n}, 1.0f, real), b = memory.random({n, n}, 1.0f, real);
+  const Tensor c = memory.zeros(real, {n, n});
+  const LinearForward op{
+      .x = a, .weight = {b, b}, .rows = memory.value(static_cast<std::int32_t>(n)), .y = c};
+  const double seconds = fastest_seconds(*backend.device, 5, cpu ? 1 : 10, [&] {
+    if (cpu) {
       cpu::product(threads, false, true, n, n, n, a.data<float>(), b.data<float>(), 0.0f,
                    c.data<float>());
-    });
-    ceilings.gemm_flops = 2.0 * n * n * n / seconds;
-  }
-  {
-    constexpr std::int64_t bytes = std::int64_t{256} << 20;
-    const Tensor from = memory.zeros(DType::u8, {bytes}), to = memory.zeros(DType::u8, {bytes});
-    const double seconds = fastest_seconds(3, [&] {
+    } else {
+      backend.ops->linear_forward(op);
+    }
+  });
+  return 2.0 * static_cast<double>(n) * static_cast<double>(n) * static_cast<double>(n) / seconds;
+}
+
+double copied_bytes(const Backend& backend, int threads) {
+  const bool cpu = backend.is_cpu();
+  const std::int64_t bytes = std::int64_t{cpu ? 256 : 2048} << 20;
+  Memory memory(*backend.device);
+  const Tensor from = memory.zeros(DType::u8, {bytes}), to = memory.zeros(DType::u8, {bytes});
+  const std::int64_t part = cpu ? bytes / threads : bytes;
+  const double seconds = fastest_seconds(*backend.device, 3, cpu ? 1 : 10, [&] {
+    if (!cpu) {
+      backend.device->copy(to.raw(), from.raw(), from.bytes());
+      return;
+    }
 #pragma omp parallel num_threads(threads)
-      {
-        const std::int64_t part = bytes / threads, begin = part * omp_get_thread_num();
-        std::memcpy(to.data<std::uint8_t>() + begin, from.data<std::uint8_t>() + begin,
-                    static_cast<std::size_t>(part));
-      }
-    });
-    ceilings.copy_bytes = 2.0 * static_cast<double>(bytes / threads * threads) / seconds;
-  }
-  return ceilings;
+    {
+      const std::int64_t begin = part * omp_get_thread_num();
+      std::memcpy(to.data<std::uint8_t>() + begin, from.data<std::uint8_t>() + begin,
+                  static_cast<std::size_t>(part));
+    }
+  });
+  return 2.0 * static_cast<double>(cpu ? part * threads : part) / seconds;
+}
+}  // namespace
+
+Ceilings measure_ceilings(const Backend& backend, int threads) {
+  return {product_flops(backend, threads), copied_bytes(backend, threads)};
 }
 
 }  // namespace bert::bench

@@ -1,9 +1,11 @@
-// What the benchmarks share: memory with random contents, a packed batch of equal sequences, and
-// the machine's ceilings, measured in the same run.
+// What the benchmarks share: a backend to time, memory with random contents, a packed batch of
+// equal sequences, and the machine's ceilings, measured in the same run.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <memory>
+#include <string>
 #include <vector>
 
 #include "kernels/ops.h"
@@ -11,14 +13,30 @@
 
 namespace bert::bench {
 
+// What to time: "cpu" in fp32 on `threads` threads, or "cuda" in fp32, tf32 or bf16.
+struct BackendChoice {
+  std::string device = "cpu";
+  std::string precision = "auto";  // auto: fp32 on a CPU, bf16 on a GPU
+  int threads = 1;                 // of the CPU
+};
+struct Backend {
+  std::unique_ptr<Device> device;
+  std::unique_ptr<Ops> ops;
+  std::string precision;  // never auto
+  bool is_cpu() const { return device->is_cpu(); }
+};
+// InputError with the reason where there is no such device, or it has no such precision.
+Backend open_backend(const BackendChoice& choice);
+
 // Tensors that live as long as this object.
 class Memory {
  public:
   explicit Memory(Device& device) : device_(device) {}
 
   Tensor zeros(DType dtype, std::initializer_list<std::int64_t> shape);
-  // f32, uniform in [-scale, scale], the same in every run.
-  Tensor random(std::initializer_list<std::int64_t> shape, float scale = 1.0f);
+  // Uniform in [-scale, scale], the same in every run; f32 or bf16. Large ones repeat themselves.
+  Tensor random(std::initializer_list<std::int64_t> shape, float scale = 1.0f,
+                DType dtype = DType::f32);
   // i32, uniform in [0, bound).
   Tensor random_ids(std::int64_t n, std::int32_t bound);
   Tensor i32(const std::vector<std::int32_t>& values);
@@ -40,30 +58,38 @@ class Memory {
 // `sequences` sequences of `length` tokens, no capacity to spare.
 PackedTokens packed_tokens(Memory& memory, std::int64_t sequences, std::int64_t length);
 
-// What this machine reaches, on `threads` threads.
+// What this machine reaches.
 struct Ceilings {
-  double gemm_flops = 0.0;  // FLOP/s of a large single-precision product
+  double gemm_flops = 0.0;  // FLOP/s of a large product in the backend's precision
   double copy_bytes = 0.0;  // bytes/s read + written by a copy larger than the caches
 };
-Ceilings measure_ceilings(int threads);
+Ceilings measure_ceilings(const Backend& backend, int threads);
 
-// Seconds that `work` takes: the fastest of `repeats` after one that is not counted.
+// Seconds from its begin until all work that was queued is done.
 template <typename Work>
-double fastest_seconds(int repeats, Work&& work);
+double seconds_of(Device& device, Work&& work) {
+  device.synchronize();
+  const auto begin = std::chrono::steady_clock::now();
+  work();
+  device.synchronize();
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+}
 
-}  // namespace bert::bench
-
-#include <chrono>
-
+// Seconds that `work` takes: the fastest of `repeats` after one that is not counted. A GPU is given
+// it `queued` times in a row, so that the time to queue it does not show.
 template <typename Work>
-double bert::bench::fastest_seconds(int repeats, Work&& work) {
+double fastest_seconds(Device& device, int repeats, int queued, Work&& work) {
   work();
   double fastest = 1e30;
   for (int i = 0; i < repeats; ++i) {
-    const auto begin = std::chrono::steady_clock::now();
-    work();
-    const std::chrono::duration<double> elapsed = std::chrono::steady_clock::now() - begin;
-    if (elapsed.count() < fastest) fastest = elapsed.count();
+    const double seconds = seconds_of(device,
+                                      [&] {
+                                        for (int k = 0; k < queued; ++k) work();
+                                      }) /
+                           queued;
+    if (seconds < fastest) fastest = seconds;
   }
   return fastest;
 }
+
+}  // namespace bert::bench

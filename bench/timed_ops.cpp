@@ -1,18 +1,15 @@
 #include "bench/timed_ops.h"
 
-#include <chrono>
-
+#include "bench/bench_support.h"
 #include "kernels/cpu/blas.h"
 
 namespace bert::bench {
 
 template <typename Call>
 void TimedOps::timed(const char* name, Call&& call) {
-  const auto begin = std::chrono::steady_clock::now();
-  call();
-  const std::chrono::duration<double> elapsed = std::chrono::steady_clock::now() - begin;
+  if (!watching_) return call();
   OpTime& time = times_[name];
-  time.seconds += elapsed.count();
+  time.seconds += seconds_of(device_, call);
   ++time.calls;
 }
 
@@ -44,24 +41,20 @@ void TimedOps::bias_dropout_residual_layer_norm_backward(
 
 void TimedOps::linear_forward(const LinearForward& op) {
   timed("linear_forward", [&] { ops_->linear_forward(op); });
-  if (*op.rows == 0) return;
-  products_.push_back({false, true, *op.rows, op.y.dim(1), op.x.dim(1), op.x.data<float>(),
-                       op.weight.compute.data<float>(), 0.0f, op.y.data<float>()});
+  if (!watching_) return;
+  forward_products_.push_back({.x = op.x, .weight = op.weight, .rows = op.rows, .y = op.y});
 }
 
 void TimedOps::linear_backward(const LinearBackward& op) {
   timed("linear_backward", [&] { ops_->linear_backward(op); });
-  const std::int64_t rows = *op.rows, n = op.dy.dim(1), k = op.weight.compute.dim(1);
-  if (rows == 0) return;
-  const float* dy = op.dy.data<float>();
-  if (op.dweight) {
-    products_.push_back(
-        {true, false, n, k, rows, dy, op.x.data<float>(), 1.0f, op.dweight.data<float>()});
-  }
-  if (op.dx) {
-    products_.push_back({false, false, rows, k, n, dy, op.weight.compute.data<float>(),
-                         op.accumulate_dx ? 1.0f : 0.0f, op.dx.data<float>()});
-  }
+  if (!watching_) return;
+  backward_products_.push_back({.dy = op.dy,
+                                .x = op.x,
+                                .weight = op.weight,
+                                .rows = op.rows,
+                                .dx = op.dx,
+                                .accumulate_dx = op.accumulate_dx,
+                                .dweight = op.dweight});
 }
 
 void TimedOps::activation_backward(const ActivationBackward& op) {
@@ -89,9 +82,40 @@ void TimedOps::adamw(const AdamW& op) {
   timed("adamw", [&] { ops_->adamw(op); });
 }
 
-void run_products(const std::vector<Product>& products, int threads) {
-  for (const Product& p : products) {
-    cpu::product(threads, p.transpose_a, p.transpose_b, p.m, p.n, p.k, p.a, p.b, p.beta, p.c);
+double TimedOps::product_flop() const {
+  double flop = 0.0;
+  for (const LinearForward& op : forward_products_) {
+    flop += 2.0 * static_cast<double>(op.x.numel()) * static_cast<double>(op.y.dim(1));
+  }
+  for (const LinearBackward& op : backward_products_) {
+    const int products = (op.dx ? 1 : 0) + (op.dweight ? 1 : 0);
+    flop += products * 2.0 * static_cast<double>(op.dy.numel()) *
+            static_cast<double>(op.weight.compute.dim(1));
+  }
+  return flop;
+}
+
+void TimedOps::run_products(int threads) {
+  if (!device_.is_cpu()) {
+    for (const LinearForward& op : forward_products_) ops_->linear_forward(op);
+    for (const LinearBackward& op : backward_products_) ops_->linear_backward(op);
+    return;
+  }
+  for (const LinearForward& op : forward_products_) {
+    cpu::product(threads, false, true, op.x.dim(0), op.y.dim(1), op.x.dim(1), op.x.data<float>(),
+                 op.weight.compute.data<float>(), 0.0f, op.y.data<float>());
+  }
+  for (const LinearBackward& op : backward_products_) {
+    const std::int64_t rows = op.dy.dim(0), n = op.dy.dim(1), k = op.weight.compute.dim(1);
+    const float* dy = op.dy.data<float>();
+    if (op.dweight) {
+      cpu::product(threads, true, false, n, k, rows, dy, op.x.data<float>(), 1.0f,
+                   op.dweight.data<float>());
+    }
+    if (op.dx) {
+      cpu::product(threads, false, false, rows, k, n, dy, op.weight.compute.data<float>(),
+                   op.accumulate_dx ? 1.0f : 0.0f, op.dx.data<float>());
+    }
   }
 }
 

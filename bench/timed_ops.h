@@ -1,5 +1,6 @@
-// TimedOps: an Ops that passes every call on, notes how long it took, and remembers each product of
-// the linear layers, so that the very same products can be run again without anything else.
+// TimedOps: an Ops that passes every call on and, when it watches, notes how long each took and
+// remembers the linear layers' products, so that the very same can be run again without anything
+// else.
 #pragma once
 
 #include <map>
@@ -8,18 +9,9 @@
 #include <vector>
 
 #include "kernels/ops.h"
+#include "runtime/device.h"
 
 namespace bert::bench {
-
-// One product of a linear layer on the memory it had: c = op(a) op(b) + beta c, row-major.
-struct Product {
-  bool transpose_a, transpose_b;
-  std::int64_t m, n, k;
-  const float *a, *b;
-  float beta;
-  float* c;
-  double flop() const { return 2.0 * double(m) * double(n) * double(k); }
-};
 
 struct OpTime {
   double seconds = 0.0;
@@ -28,15 +20,23 @@ struct OpTime {
 
 class TimedOps final : public Ops {
  public:
-  explicit TimedOps(std::unique_ptr<Ops> ops) : ops_(std::move(ops)) {}
+  // `device` is that of `ops`; it is waited for before and after each call that is watched.
+  TimedOps(std::unique_ptr<Ops> ops, Device& device) : ops_(std::move(ops)), device_(device) {}
 
-  // Both start again at nothing.
-  void reset() {
+  // Starts again at nothing.
+  void watch() {
+    watching_ = true;
     times_.clear();
-    products_.clear();
+    forward_products_.clear();
+    backward_products_.clear();
   }
+  void look_away() { watching_ = false; }
   const std::map<std::string, OpTime>& times() const { return times_; }
-  const std::vector<Product>& products() const { return products_; }
+  // Of all linear layers, on as many rows as their tensors have.
+  double product_flop() const;
+  // Runs the products again, one after another, without biases and activations: on a CPU by its
+  // BLAS on `threads` threads. What they write is overwritten, gradients included.
+  void run_products(int threads);
 
   std::string name() const override { return ops_->name(); }
   DType dtype() const override { return ops_->dtype(); }
@@ -67,12 +67,11 @@ class TimedOps final : public Ops {
   void timed(const char* name, Call&& call);
 
   std::unique_ptr<Ops> ops_;
+  Device& device_;
+  bool watching_ = false;
   std::map<std::string, OpTime> times_;
-  std::vector<Product> products_;
+  std::vector<LinearForward> forward_products_;
+  std::vector<LinearBackward> backward_products_;
 };
-
-// Runs the products again, one after another, on the CPU backend's BLAS. What they write is
-// overwritten, gradients included.
-void run_products(const std::vector<Product>& products, int threads);
 
 }  // namespace bert::bench

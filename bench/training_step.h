@@ -16,9 +16,16 @@ class TrainingStep {
   TrainingStep(const BertConfig& config, BertForPretraining::Heads heads, Ops& ops, Device& device,
                std::int64_t sequences, std::int64_t length, std::int64_t masked);
 
+  // Queues it: the same work on the same memory each time.
   void run();
-  // Mean loss of the last step's masked tokens.
-  double loss() const { return loss_->mlm.loss / static_cast<double>(loss_->mlm.count); }
+  // Mean loss of the last step's masked tokens; waits for it.
+  double loss() const;
+  // What a step cannot do without: three times forward's products and attention, the MLM head on
+  // masked positions only.
+  double necessary_flop() const;
+  std::size_t activation_bytes() const { return model_.activation_bytes(); }
+  // Parameters, gradients, moments and, where there are any, copies in the compute dtype.
+  std::size_t parameter_bytes() const;
   std::int64_t num_parameters() const { return model_.parameters().num_parameters(); }
   std::int64_t num_tokens() const { return model_.capacity().tokens; }
 
@@ -26,6 +33,7 @@ class TrainingStep {
   void update();
 
   Ops& ops_;
+  Device& device_;
   Memory memory_;
   BertForPretraining model_;
   PretrainingInput input_;
