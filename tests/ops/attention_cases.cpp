@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <cmath>
 
 #include "tests/ops/op_cases.h"
 
@@ -12,7 +13,8 @@ struct Shape {
   Packing packing{};
   std::int64_t heads, head_size;
   double dropout = 0.1;
-  double scale = 1.0;  // of q, k and v
+  double scale = 1.0;    // of q, k and v
+  bool opposed = false;  // q about 4 and k about -4: every score is far below zero
   bool differences = true;
 };
 
@@ -23,12 +25,19 @@ OpCase make(const Shape& s) {
   std::int64_t longest = 0;
   for (const std::int64_t length : s.packing.lengths) longest = std::max(longest, length);
   // A score's error is in proportion to the score, and exp turns it into one relative to P.
-  const auto scores = static_cast<std::int64_t>(s.scale * s.scale * s.scale * s.scale);
+  const double score = s.opposed ? 2.0 * static_cast<double>(s.head_size) : s.scale * s.scale;
+  const auto scores = static_cast<std::int64_t>(score * score);
   const std::int64_t terms = (s.head_size + longest) * std::max<std::int64_t>(1, scores);
   c.dropout = s.dropout;
   c.differences = s.differences;
   add_tokens(c, s.packing);
-  c.input("qkv", {t, 3 * n}, rows, s.scale);
+  CaseTensor& qkv = c.input("qkv", {t, 3 * n}, rows, s.scale);
+  for (std::int64_t i = 0; s.opposed && i < t * 3 * n; ++i) {
+    double& value = qkv.values[static_cast<std::size_t>(i)];
+    if (i % (3 * n) >= 2 * n) continue;
+    value = 4.0 + std::nearbyint(8.0 * value) / 32.0;  // a bf16
+    if (i % (3 * n) >= n) value = -value;
+  }
   c.output("y", {t, n}, rows, terms);
   c.statistics("lse", {s.heads, t}, {1, rows.count}, terms);
   c.upstream("dy", "y");
@@ -96,7 +105,42 @@ std::vector<OpCase> attention_cases() {
             .head_size = 64,
             .differences = false}),
   };
-  for (const std::int64_t head_size : {8, 16, 32, 64, 7, 33, 80}) {
+  // Where tiles of 16, 32, 64 and 128 rows begin and end; and one sequence longer than the others,
+  // so that tiles are looked for in cu_seqlens.
+  cases.push_back(make({.name = "around_64",
+                        .packing = {.lengths = {15, 1, 17, 63, 64, 65}, .capacity = 240},
+                        .heads = 1,
+                        .head_size = 64,
+                        .differences = false}));
+  cases.push_back(make({.name = "around_128",
+                        .packing = {.lengths = {127, 128, 129}},
+                        .heads = 1,
+                        .head_size = 32,
+                        .differences = false}));
+  cases.push_back(make({.name = "many_sequences",
+                        .packing = {.lengths = {3, 1, 4, 130, 5, 9, 2, 6, 5, 3, 5, 8, 9, 7, 9},
+                                    .capacity = 256,
+                                    .sequence_capacity = 40},
+                        .heads = 2,
+                        .head_size = 64,
+                        .differences = false}));
+  // Where there is no key, the exponential of a score of 0 less these log-sum-exps overflows.
+  cases.push_back(make({.name = "low_scores",
+                        .packing = {.lengths = {37, 20}},
+                        .heads = 1,
+                        .head_size = 64,
+                        .opposed = true,
+                        .differences = false}));
+  for (const std::int64_t head_size : {32, 64, 128}) {
+    cases.push_back(make({.name = "no_dropout_" + std::to_string(head_size),
+                          .packing = {.lengths = {70, 18}, .capacity = 96},
+                          .heads = 1,
+                          .head_size = head_size,
+                          .dropout = 0.0,
+                          .scale = head_size == 64 ? 4.0 : 1.0,
+                          .differences = false}));
+  }
+  for (const std::int64_t head_size : {8, 16, 32, 64, 128, 7, 33, 80}) {
     cases.push_back(
         make({.name = "head_size_" + std::to_string(head_size),
               .packing = {.lengths = {33, 16, 1, 47, 2}, .capacity = 112, .sequence_capacity = 7},
