@@ -29,7 +29,7 @@ struct Arguments {
   BackendChoice backend{.threads = static_cast<int>(std::thread::hardware_concurrency())};
   std::vector<std::string> configs;
   std::vector<std::int64_t> lengths;
-  std::int64_t vocab_size = 30522, tokens = 0;
+  std::int64_t vocab_size = 0, tokens = 0;
   double peak_tflops = 0.0;
   int steps = 5;
   bool json = false;
@@ -64,7 +64,10 @@ void add_times(Times& times, const TimedOps& ops, double waiting) {
 nlohmann::ordered_json measure(const std::string& path, std::int64_t asked_length,
                                const Arguments& arguments) {
   const Config config = load_config(path);
-  const BertConfig model = resolve_model(config, arguments.vocab_size);
+  const std::int64_t configured = config.model.bert.vocab_size;
+  const BertConfig model = resolve_model(config, arguments.vocab_size > 0 ? arguments.vocab_size
+                                                 : configured > 0         ? configured
+                                                                          : 30522);
   const std::int64_t length = asked_length > 0 ? asked_length : config.train.sequence_length;
   Backend backend = open_backend(arguments.backend);
   const bool cpu = backend.is_cpu();
@@ -191,9 +194,9 @@ int main_program(int argc, char** argv) {
   app.add_option("--precision", arguments.backend.precision, "auto, fp32, tf32 or bf16")
       ->check(CLI::IsMember({"auto", "fp32", "tf32", "bf16"}))
       ->capture_default_str();
-  app.add_option("--vocab-size", arguments.vocab_size, "entries of the vocabulary")
-      ->check(CLI::Range(2, 10000000))
-      ->capture_default_str();
+  app.add_option("--vocab-size", arguments.vocab_size,
+                 "entries of the vocabulary (default: the configuration's, or 30522)")
+      ->check(CLI::Range(2, 10000000));
   app.add_option("--tokens", arguments.tokens,
                  "tokens of a step (default: 1024 on a CPU, 32768 on a GPU)")
       ->check(CLI::Range(1, 1 << 20));
