@@ -1,6 +1,9 @@
 #include "tests/support/backends.h"
 
+#include <utility>
+
 #include "kernels/cpu/cpu_ops.h"
+#include "kernels/cuda_module.h"
 #include "kernels/reference/reference_ops.h"
 
 namespace bert::test {
@@ -8,24 +11,55 @@ namespace bert::test {
 Backend reference_backend() { return {make_cpu_device(), make_reference_ops(DType::f64)}; }
 
 namespace {
+
+// Why there is no GPU to test on; empty where there is one.
+const std::string& why_no_cuda() {
+  static const std::string reason = [] {
+    std::string why_not;
+    try {
+      return open_cuda_backend({}, why_not) ? std::string() : why_not;
+    } catch (const Error& error) {  // a GPU that cannot be used
+      return std::string(error.what());
+    }
+  }();
+  return reason;
+}
+
+BackendEntry cuda_entry(const std::string& name, DType dtype) {
+  return {name, [dtype] {
+            std::string why_not;
+            auto opened = open_cuda_backend({.dtype = dtype}, why_not);
+            if (!opened) throw_runtime_error("{}", why_not);
+            return Backend{std::move(opened->device), std::move(opened->ops)};
+          }};
+}
+
 std::vector<BackendEntry>& entries() {
-  static std::vector<BackendEntry> all = {
-      {"reference_f64", reference_backend},
-      {"reference_f32",
-       [] {
-         return Backend{make_cpu_device(), make_reference_ops(DType::f32)};
-       }},
-      {"cpu_f32_1_thread",
-       [] {
-         return Backend{make_cpu_device(), make_cpu_ops(1)};
-       }},
-      {"cpu_f32_3_threads",
-       [] {
-         return Backend{make_cpu_device(), make_cpu_ops(3)};
-       }},
-  };
+  static std::vector<BackendEntry> all = [] {
+    std::vector<BackendEntry> list = {
+        {"reference_f64", reference_backend},
+        {"reference_f32",
+         [] {
+           return Backend{make_cpu_device(), make_reference_ops(DType::f32)};
+         }},
+        {"cpu_f32_1_thread",
+         [] {
+           return Backend{make_cpu_device(), make_cpu_ops(1)};
+         }},
+        {"cpu_f32_3_threads",
+         [] {
+           return Backend{make_cpu_device(), make_cpu_ops(3)};
+         }},
+    };
+    if (why_no_cuda().empty()) {
+      list.push_back(cuda_entry("cuda_f32", DType::f32));
+      list.push_back(cuda_entry("cuda_bf16", DType::bf16));
+    }
+    return list;
+  }();
   return all;
 }
+
 }  // namespace
 
 const std::vector<BackendEntry>& available_backends() { return entries(); }
@@ -35,9 +69,11 @@ BackendRegistration::BackendRegistration(BackendEntry entry) {
 }
 
 const std::vector<MissingBackend>& missing_backends() {
-  static const std::vector<MissingBackend> missing = {
-      {"cuda", "this build has no CUDA backend", "BERT_REQUIRE_CUDA"},
-  };
+  static const std::vector<MissingBackend> missing = [] {
+    std::vector<MissingBackend> list;
+    if (!why_no_cuda().empty()) list.push_back({"cuda", why_no_cuda(), "BERT_REQUIRE_CUDA"});
+    return list;
+  }();
   return missing;
 }
 

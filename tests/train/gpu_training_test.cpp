@@ -1,0 +1,154 @@
+// The program `train` as on a GPU, which here is the SIMT harness: a copy of it lies beside a
+// bert_cuda_backend.so of the tests (tests/simt/simt_module.cpp) and a libcuda.so.1 that is empty.
+#include <cmath>
+#include <cstdlib>
+
+#include "tests/train/training_fixture.h"
+
+namespace bert {
+namespace {
+
+namespace fs = std::filesystem;
+
+// Heads of 32, so that bf16 goes through the kernels for tensor cores.
+const Arguments kSmall = {"model.hidden_size=64",     "train.batch_size=16",
+                          "train.max_steps=6",        "evaluation.every_steps=4",
+                          "evaluation.max_batches=1", "checkpoint.every_steps=3",
+                          "schedule.warmup_steps=2"};
+
+Arguments with(Arguments arguments, const Arguments& more) {
+  arguments.insert(arguments.end(), more.begin(), more.end());
+  return arguments;
+}
+
+class GpuTraining : public TrainingTest {
+ protected:
+  void SetUp() override { ::setenv("LD_LIBRARY_PATH", BERT_FAKE_DRIVER, 1); }
+
+  fs::path trained(const std::string& name, const Arguments& more) {
+    const fs::path run_dir = folder_ / name;
+    const Answer answer = train(run_dir, with(kSmall, more));
+    EXPECT_EQ(answer.exit_code, 0) << answer.output;
+    output_ = answer.output;
+    return run_dir;
+  }
+  std::string output_;
+};
+
+double largest_difference(const std::vector<double>& a, const std::vector<double>& b) {
+  EXPECT_EQ(a.size(), b.size());
+  double largest = 0.0;
+  for (std::size_t i = 0; i < std::min(a.size(), b.size()); ++i) {
+    largest = std::max(largest, std::abs(a[i] - b[i]));
+  }
+  return largest;
+}
+
+TEST_F(GpuTraining, F32FollowsTheCpu) {
+  const fs::path cpu = trained("cpu", {"runtime.device=cpu"});
+  EXPECT_NE(output_.find("CPU, cpu f32"), std::string::npos) << output_;
+  const fs::path gpu = trained("gpu", {"runtime.device=cuda", "runtime.precision=fp32"});
+  EXPECT_NE(output_.find("SIMT harness, simt f32"), std::string::npos) << output_;
+  EXPECT_LT(largest_difference(losses(cpu), losses(gpu)), 2e-4);
+  // Every step is logged once and in order, though a GPU's are known one step late.
+  const auto a = read_metrics(cpu), b = read_metrics(gpu);
+  ASSERT_EQ(a.size(), b.size());
+  for (std::size_t i = 0; i < a.size(); ++i) {
+    EXPECT_EQ(a[i].at("step"), b[i].at("step"));
+    EXPECT_EQ(a[i].contains("val_loss"), b[i].contains("val_loss"));
+  }
+}
+
+TEST_F(GpuTraining, Bf16FollowsF32) {
+  const fs::path wide = trained("f32", {"runtime.precision=fp32"});
+  const fs::path narrow = trained("bf16", {});
+  EXPECT_NE(output_.find("SIMT harness, simt bf16"), std::string::npos) << output_;
+  const double difference = largest_difference(losses(wide), losses(narrow));
+  EXPECT_GT(difference, 0.0);
+  EXPECT_LT(difference, 0.02);  // of losses about 5
+  RecordProperty("largest_difference", std::to_string(difference));
+}
+
+TEST_F(GpuTraining, RecordingChangesNothing) {
+  const Arguments several = {"train.micro_batch_tokens=128"};  // micro-batches in a step
+  const fs::path recorded = trained("recorded", several);
+  const fs::path plain = trained("plain", with(several, {"runtime.cuda_graph=false"}));
+  EXPECT_EQ(comparable_metrics(recorded), comparable_metrics(plain));
+}
+
+TEST_F(GpuTraining, ResumesBitForBit) {
+  const fs::path straight = trained("straight", {});
+  const fs::path resumed = folder_ / "resumed";
+  fs::create_directories(resumed / "checkpoints");
+  const std::string name = checkpoint_of(straight, 3).filename();
+  fs::copy(checkpoint_of(straight, 3), resumed / "checkpoints" / name, fs::copy_options::recursive);
+  trained("resumed", {"--resume", "auto"});
+  EXPECT_EQ(contents(checkpoint_of(straight, 6)), contents(checkpoint_of(resumed, 6)));
+}
+
+TEST_F(GpuTraining, CheckpointsMoveBetweenDevices) {
+  const fs::path run = trained("run", {"runtime.device=cpu", "train.max_steps=4"});
+  trained("run", {"train.max_steps=5", "--resume", "auto"});
+  EXPECT_NE(output_.find("was written in fp32 on CPU, this run computes in bf16 on SIMT harness"),
+            std::string::npos)
+      << output_;
+  trained("run", {"runtime.device=cpu", "--resume", "auto"});
+  EXPECT_NE(output_.find("was written in bf16 on SIMT harness"), std::string::npos) << output_;
+  const std::vector<double> moved = losses(run);
+  ASSERT_EQ(moved.size(), 6u);
+  const fs::path cpu = trained("cpu", {"runtime.device=cpu"});
+  EXPECT_LT(largest_difference(losses(cpu), moved), 0.02);
+}
+
+TEST_F(GpuTraining, RanksSumTheirGradientsByLayer) {
+  const Arguments f32 = with(kSmall, {"runtime.precision=fp32"});
+  const fs::path one = trained("one", {"runtime.precision=fp32"}), two = folder_ / "two";
+  Answer answer = train_ranks(2, two, f32);
+  ASSERT_EQ(answer.exit_code, 0) << answer.output;
+  EXPECT_NE(answer.output.find("gradients by test, f32"), std::string::npos) << answer.output;
+  EXPECT_LT(largest_difference(losses(one), losses(two)), 1e-4);
+  answer = train_ranks(2, folder_ / "narrow", with(f32, {"runtime.allreduce_dtype=bf16"}));
+  ASSERT_EQ(answer.exit_code, 0) << answer.output;
+  const double difference = largest_difference(losses(two), losses(folder_ / "narrow"));
+  EXPECT_GT(difference, 0.0);
+  EXPECT_LT(difference, 0.02);
+}
+
+TEST_F(GpuTraining, TheLackOfAGpuIsSaid) {
+  ::setenv("BERT_TEST_NO_GPU", "1", 1);
+  const Answer automatic = train(folder_ / "a", with(kSmall, {"--dry-run"}));
+  EXPECT_EQ(automatic.exit_code, 0) << automatic.output;
+  EXPECT_NE(automatic.output.find("(not a GPU: the test wants none)"), std::string::npos)
+      << automatic.output;
+  const Answer asked = train(folder_ / "b", with(kSmall, {"runtime.device=cuda"}));
+  EXPECT_EQ(asked.exit_code, 2);
+  EXPECT_EQ(asked.output,
+            "error: runtime.device: cuda is not available: the test wants none; use cpu or auto\n");
+  const Answer narrow = train(folder_ / "c", with(kSmall, {"runtime.precision=bf16"}));
+  EXPECT_EQ(narrow.exit_code, 2);
+  EXPECT_EQ(narrow.output,
+            "error: runtime.precision: bf16 needs a GPU, and the test wants none; use fp32 or "
+            "auto\n");
+  ::unsetenv("BERT_TEST_NO_GPU");
+}
+
+// The exception is thrown in the module and caught in the program, with its type.
+TEST_F(GpuTraining, AFailingGpuEndsTheRunWithItsMessage) {
+  ::setenv("BERT_TEST_BROKEN_GPU", "1", 1);
+  const Answer answer = train(folder_ / "a", kSmall);
+  ::unsetenv("BERT_TEST_BROKEN_GPU");
+  EXPECT_EQ(answer.exit_code, 1);
+  EXPECT_EQ(answer.output, "error: cudaMalloc failed on GPU 0: out of memory\n");
+  EXPECT_FALSE(fs::exists(folder_ / "a"));
+}
+
+TEST_F(GpuTraining, WhatAGpuDoesNotComputeIsRefused) {
+  const Answer answer =
+      train(folder_ / "a", with(kSmall, {"runtime.device=cuda", "runtime.precision=fp64"}));
+  EXPECT_EQ(answer.exit_code, 2);
+  EXPECT_NE(answer.output.find("fp64 is computed on a CPU only"), std::string::npos)
+      << answer.output;
+}
+
+}  // namespace
+}  // namespace bert
