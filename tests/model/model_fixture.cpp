@@ -2,8 +2,8 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstring>
 #include <limits>
+#include <utility>
 
 #include "tests/support/random_inputs.h"
 
@@ -12,28 +12,30 @@ namespace {
 
 class PoisonedDevice : public Device {
  public:
-  std::string name() const override { return cpu_->name(); }
-  bool is_cpu() const override { return true; }
+  explicit PoisonedDevice(std::unique_ptr<Device> memory) : memory_(std::move(memory)) {}
+  std::string name() const override { return memory_->name(); }
+  bool is_cpu() const override { return memory_->is_cpu(); }
   void* allocate(std::size_t bytes) override {
-    void* memory = cpu_->allocate(bytes);
-    std::memset(memory, 0xFF, bytes);
+    void* memory = memory_->allocate(bytes);
+    const std::vector<unsigned char> poison(bytes, 0xFF);
+    memory_->copy_from_host(memory, poison.data(), bytes);
     return memory;
   }
-  void free(void* pointer) override { cpu_->free(pointer); }
-  void fill_zero(void* pointer, std::size_t bytes) override { cpu_->fill_zero(pointer, bytes); }
+  void free(void* pointer) override { memory_->free(pointer); }
+  void fill_zero(void* pointer, std::size_t bytes) override { memory_->fill_zero(pointer, bytes); }
   void copy_from_host(void* device, const void* host, std::size_t bytes) override {
-    cpu_->copy_from_host(device, host, bytes);
+    memory_->copy_from_host(device, host, bytes);
   }
   void copy(void* to, const void* from, std::size_t bytes) override {
-    cpu_->copy(to, from, bytes);
+    memory_->copy(to, from, bytes);
   }
   void copy_to_host(void* host, const void* device, std::size_t bytes) override {
-    cpu_->copy_to_host(host, device, bytes);
+    memory_->copy_to_host(host, device, bytes);
   }
-  void synchronize() override { cpu_->synchronize(); }
+  void synchronize() override { memory_->synchronize(); }
 
  private:
-  std::unique_ptr<Device> cpu_ = make_cpu_device();
+  std::unique_ptr<Device> memory_;
 };
 
 std::vector<double> slice(const std::vector<double>& values, std::int64_t first,
@@ -43,7 +45,9 @@ std::vector<double> slice(const std::vector<double>& values, std::int64_t first,
 
 }  // namespace
 
-std::unique_ptr<Device> make_poisoned_device() { return std::make_unique<PoisonedDevice>(); }
+std::unique_ptr<Device> make_poisoned_device(std::unique_ptr<Device> memory) {
+  return std::make_unique<PoisonedDevice>(std::move(memory));
+}
 
 std::int64_t HostBatch::max_seqlen() const {
   double longest = 0.0;
@@ -144,10 +148,14 @@ DeviceCount DeviceBatch::count(Device& device, std::int64_t value) {
 }
 
 ModelRun::ModelRun(const BertConfig& config, BertForPretraining::Heads heads,
-                   const std::function<Backend()>& backend, const Capacity& capacity,
+                   const std::function<Backend()>& make_backend, const Capacity& capacity,
                    bool recompute)
-    : device_(make_poisoned_device()),
-      ops_(backend().ops),
+    : ModelRun(config, heads, make_backend(), capacity, recompute) {}
+
+ModelRun::ModelRun(const BertConfig& config, BertForPretraining::Heads heads, Backend backend,
+                   const Capacity& capacity, bool recompute)
+    : device_(make_poisoned_device(std::move(backend.device))),
+      ops_(std::move(backend.ops)),
       capacity_(capacity),
       model_(config, heads) {
   model_.allocate(*device_, *ops_, capacity, true, recompute);

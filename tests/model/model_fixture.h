@@ -15,8 +15,8 @@
 
 namespace bert::test {
 
-// A CPU device whose fresh memory is NaN as f32 and f64, -1 as an integer.
-std::unique_ptr<Device> make_poisoned_device();
+// A device whose fresh memory is NaN as f32, f64 and bf16, -1 as an integer.
+std::unique_ptr<Device> make_poisoned_device(std::unique_ptr<Device> memory = make_cpu_device());
 
 // A packed batch on the host, numbers as double (DeviceTensor's currency).
 struct HostBatch {
@@ -71,7 +71,7 @@ struct ModelResults {
 class ModelRun {
  public:
   ModelRun(const BertConfig& config, BertForPretraining::Heads heads,
-           const std::function<Backend()>& backend, const Capacity& capacity,
+           const std::function<Backend()>& make_backend, const Capacity& capacity,
            bool recompute = false);
 
   BertForPretraining& model() { return model_; }
@@ -82,6 +82,9 @@ class ModelRun {
   ModelResults step(const std::vector<HostBatch>& micro_batches, std::optional<DropoutKey> key);
 
  private:
+  ModelRun(const BertConfig& config, BertForPretraining::Heads heads, Backend backend,
+           const Capacity& capacity, bool recompute);
+
   std::unique_ptr<Device> device_;
   std::unique_ptr<Ops> ops_;
   Capacity capacity_;
