@@ -205,10 +205,13 @@ TEST_P(GoldenModel, HasHuggingFacesParameters) {
   EXPECT_EQ(names, golden_.gradients().size());
 }
 
+// All but bf16, which 1e-5 is not for: these models have few terms and large weights, so that its
+// rounding grows to a tenth of a gradient. Its bound is in model_backends_test.cpp.
 std::vector<Param> all_params() {
   std::vector<Param> params;
-  for (const char* golden : kGoldens) {
-    for (const BackendEntry& backend : available_backends()) params.push_back({golden, backend});
+  for (const BackendEntry& backend : available_backends()) {
+    if (backend.make().ops->dtype() == DType::bf16) continue;
+    for (const char* golden : kGoldens) params.push_back({golden, backend});
   }
   return params;
 }
