@@ -72,7 +72,9 @@ struct ForwardArguments {
 };
 
 template <class T, class Shape, bool kNorm>
-__global__ void __launch_bounds__(kForwardThreads, Shape::kVector ? 3 : 1)
+__global__ void __launch_bounds__(kForwardThreads, !Shape::kVector  ? 1
+                                                   : sizeof(T) == 2 ? 3
+                                                                    : 2)
     embeddings_forward_kernel(const __grid_constant__ ForwardArguments<T> a) {
   const std::int64_t r = team_index<Shape>();
   if (r >= a.capacity) return;  // a whole team; a block of one team never

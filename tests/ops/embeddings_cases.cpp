@@ -11,6 +11,7 @@ struct Shape {
   bool layer_norm = true;
   double dropout = 0.1;
   bool differences = true;
+  std::int64_t types = 2;
 };
 
 OpCase make(const Shape& s) {
@@ -21,10 +22,10 @@ OpCase make(const Shape& s) {
   c.differences = s.differences;
   add_tokens(c, s.packing);
   c.integers("input_ids", {t}, rows, random_integers(c.seed_of("input_ids"), t, s.vocabulary));
-  c.integers("token_type_ids", {t}, rows, random_integers(c.seed_of("token_type_ids"), t, 2));
+  c.integers("token_type_ids", {t}, rows, random_integers(c.seed_of("token_type_ids"), t, s.types));
   c.input("word", {s.vocabulary, n});
   c.input("position", {s.positions, n});
-  c.input("type", {2, n});
+  c.input("type", {s.types, n});
   c.output("y", {t, n}, rows, n);
   c.upstream("dy", "y").scratch = true;
   if (s.layer_norm) {
@@ -109,6 +110,50 @@ std::vector<OpCase> embeddings_cases() {
             .channels = 24,
             .layer_norm = false,
             .dropout = 0.4}),
+      make({.name = "no_tokens",
+            .packing = {.lengths = {}, .capacity = 3, .sequence_capacity = 2},
+            .vocabulary = 3,
+            .positions = 4,
+            .channels = 16,
+            .differences = false}),
+      make({.name = "one_type",
+            .packing = several,
+            .vocabulary = 11,
+            .positions = 9,
+            .channels = 40,
+            .types = 1}),
+      make({.name = "five_types",
+            .packing = several,
+            .vocabulary = 11,
+            .positions = 9,
+            .channels = 24,
+            .types = 5}),
+      make({.name = "large_width",
+            .packing = several,
+            .vocabulary = 7,
+            .positions = 9,
+            .channels = 1024,
+            .differences = false}),
+      make({.name = "pre_ln_width_1288",
+            .packing = several,
+            .vocabulary = 7,
+            .positions = 9,
+            .channels = 1288,
+            .layer_norm = false,
+            .differences = false}),
+      make({.name = "odd_width_1061",
+            .packing = several,
+            .vocabulary = 7,
+            .positions = 9,
+            .channels = 1061,
+            .differences = false}),
+      // Words in runs of all lengths, more tokens than are sorted at once.
+      make({.name = "many_tokens",
+            .packing = {.lengths = {500, 1, 512, 300, 512, 511, 512, 9}, .capacity = 2900},
+            .vocabulary = 90,
+            .positions = 512,
+            .channels = 8,
+            .differences = false}),
       make({.name = "base_width",
             .packing = {.lengths = {64, 100, 9}, .capacity = 192},
             .vocabulary = 997,

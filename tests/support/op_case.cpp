@@ -208,7 +208,8 @@ PackedTokens BoundCase::tokens() const {
                       .cu_seqlens = (*this)("cu_seqlens"),
                       .sequence_index = (*this)("sequence_index"),
                       .num_tokens = count("num_tokens"),
-                      .num_sequences = count("num_sequences")};
+                      .num_sequences = count("num_sequences"),
+                      .max_seqlen = 1};  // also without any sequence
   const std::vector<double>& cu = host_.at("cu_seqlens");
   for (std::size_t i = 0; i + 1 < cu.size(); ++i) {
     tokens.max_seqlen = std::max(tokens.max_seqlen, static_cast<std::int64_t>(cu[i + 1] - cu[i]));
