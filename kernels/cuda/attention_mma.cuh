@@ -162,7 +162,7 @@ __device__ __forceinline__ void store_rows(Accumulators (&sums)[kHeadSize / 16],
           pack_bf16(scale[i] * pair[0], scale[i] * pair[1]);
     }
   }
-  __syncwarp();
+  __syncwarp();  // the warp has written
 #pragma unroll
   for (int i = lane; i < 16 * Tile::kChunks; i += 32) {
     const int r = i / Tile::kChunks, chunk = i % Tile::kChunks;

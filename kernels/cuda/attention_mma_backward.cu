@@ -202,6 +202,7 @@ __global__ void __launch_bounds__(kMmaThreads)
   Tile::copy_rows(q_tile, Plan::kRows, rows.q, rows.qkv_stride, tile.row, tile.length);
   Tile::copy_rows(dy_tile, Plan::kRows, rows.dy, rows.y_stride, tile.row, tile.length);
   copy_step(0);
+  if (kStep < tile.length) copy_step(kStep);
   cp_async_commit();
 
   const MmaLane<kHeadSize> lane;
@@ -228,10 +229,10 @@ __global__ void __launch_bounds__(kMmaThreads)
   }
 
   for (int key = 0; key < tile.length; key += kStep) {
-    if (key + kStep < tile.length) copy_step(key + kStep);
+    cp_async_wait<0>();
+    __syncthreads();  // also: all have read the other buffer
+    if (key > 0 && key + kStep < tile.length) copy_step(key + kStep);
     cp_async_commit();
-    cp_async_wait<1>();
-    __syncthreads();
     if (has_queries) {
       if (key == 0) {
 #pragma unroll
@@ -251,7 +252,6 @@ __global__ void __launch_bounds__(kMmaThreads)
                                      shape, bits, query / 16, (key + k) / 16);
       }
     }
-    __syncthreads();  // the buffer may be written again
   }
   if (!has_queries) return;
 #pragma unroll
@@ -275,7 +275,7 @@ struct KeyState {
 };
 
 // dv += (M * P)^T dy / dropout.scale and dk += dS^T Q of 16 queries, the rows query.. of q_tile and
-// dy_tile; their statistics, log2_lse infinite where there is no query.
+// dy_tile. Where there is no query, all are zero: P = 1, but dy and dS are 0.
 template <int kHeadSize, bool kDropout>
 __device__ __forceinline__ void dkv_step(KeyState<kHeadSize>& state, const MmaLane<kHeadSize>& lane,
                                          const __nv_bfloat16* q_tile, const __nv_bfloat16* dy_tile,
@@ -365,14 +365,15 @@ __global__ void __launch_bounds__(kMmaThreads)
   };
   // A thread's share of a step's statistics.
   const auto statistic = [&](int query) {
-    const bool is_delta = threadIdx.x >= kStep;
     const int place = query + static_cast<int>(threadIdx.x) % kStep;
-    if (place >= tile.length) return is_delta ? 0.0f : INFINITY;
-    return is_delta ? delta[rows.statistics + place] : lse[rows.statistics + place] * kLog2E;
+    if (place >= tile.length) return 0.0f;
+    return threadIdx.x >= kStep ? delta[rows.statistics + place]
+                                : lse[rows.statistics + place] * kLog2E;
   };
   Tile::copy_rows(k_tile, Plan::kRows, rows.k, rows.qkv_stride, tile.row, tile.length);
   Tile::copy_rows(v_tile, Plan::kRows, rows.v, rows.qkv_stride, tile.row, tile.length);
   copy_step(0);
+  if (kStep < tile.length) copy_step(kStep);
   cp_async_commit();
   statistics[threadIdx.x] = statistic(0);
 
@@ -386,11 +387,11 @@ __global__ void __launch_bounds__(kMmaThreads)
   zero(state.dv);
 
   for (int query = 0; query < tile.length; query += kStep) {
-    if (query + kStep < tile.length) copy_step(query + kStep);
+    cp_async_wait<0>();
+    __syncthreads();  // also: all have read the other buffer
+    if (query > 0 && query + kStep < tile.length) copy_step(query + kStep);
     cp_async_commit();
     const float next = statistic(query + kStep);  // on its way while this step computes
-    cp_async_wait<1>();
-    __syncthreads();
     const int buffer = query / kStep % 2;
     if (has_keys) {
       if (query == 0) {
@@ -413,7 +414,6 @@ __global__ void __launch_bounds__(kMmaThreads)
       }
     }
     statistics[(1 - buffer) * 2 * kStep + threadIdx.x] = next;
-    __syncthreads();  // the buffers may be written again
   }
   if (!has_keys) return;
 #pragma unroll

@@ -181,6 +181,7 @@ __global__ void __launch_bounds__(kMmaThreads)
   };
   Tile::copy_rows(q_tile, Plan::kQueries, q, 3 * channels, tile.row, tile.length);
   copy_step(0);
+  if (Plan::kKeys < tile.length) copy_step(Plan::kKeys);
   cp_async_commit();
 
   const MmaLane<kHeadSize> lane;
@@ -206,17 +207,16 @@ __global__ void __launch_bounds__(kMmaThreads)
     }
   }
   for (int key = 0; key < tile.length; key += Plan::kKeys) {
-    if (key + Plan::kKeys < tile.length) copy_step(key + Plan::kKeys);
+    cp_async_wait<0>();
+    __syncthreads();  // also: all have read the other buffer
+    if (key > 0 && key + Plan::kKeys < tile.length) copy_step(key + Plan::kKeys);
     cp_async_commit();
-    cp_async_wait<1>();
-    __syncthreads();
     if (has_queries) {
       const int buffer = key / Plan::kKeys % 2 * kStepElements;
       forward_step<kHeadSize, kDropout>(state, lane, q_rows, k_tiles + buffer, v_tiles + buffer,
                                         tile.length - key, log2_scale, bits,
                                         shape.dropout.threshold, query / 16, key / 16);
     }
-    __syncthreads();  // the buffer may be written again
   }
   if (!has_queries) return;
 
