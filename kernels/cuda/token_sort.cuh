@@ -1,10 +1,10 @@
 // Tokens sorted by an id (and tokens of one id by their place), on the device.
 //
 // Every (id, token) is one 64-bit key and no two are equal, so whatever order the comparisons run
-// in, one result is possible. Blocks sort chunks of 2048 keys in shared memory (bitonic, Batcher
-// 1968); then each key finds its rank by a binary search in every chunk. Work: 11 (T / 2048) steps
-// for each of T keys; for T = 32k a few microseconds, and small beside the rows until T is beyond
-// half a million.
+// in, one result is possible. Blocks sort chunks of 1024 keys in shared memory (bitonic, Batcher
+// 1968); then each key finds its rank by a binary search in every chunk. Work: 11 (T / 1024) steps
+// for each of T keys; for T = 32k 360 each, and small beside the rows until T is beyond a quarter of
+// a million.
 #pragma once
 
 #include <algorithm>
@@ -24,8 +24,8 @@ __device__ __forceinline__ std::int64_t token_row(TokenKey key) {
   return static_cast<std::int64_t>(key & 0xffffffffu);
 }
 
-inline constexpr std::int64_t kMostChunk = 2048;
-inline constexpr int kSortThreads = 512;
+inline constexpr std::int64_t kMostChunk = 1024;
+inline constexpr int kSortThreads = 256;
 
 // How many keys a block sorts: a power of two.
 inline std::int64_t sort_chunk(std::int64_t tokens) {
