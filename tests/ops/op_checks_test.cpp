@@ -130,34 +130,38 @@ TEST(OpChecks, KnowsWhatDoesNotGoTogether) {
   expect_error([&] { check(adamw, DType::f32); }, {"adamw", "multiple"});
 }
 
-TEST(OpChecks, AreMadeByEveryBackend) {
-  for (const BackendEntry& entry : available_backends()) {
-    const Backend backend = entry.make();
-    LayerNormForward op = layer_norm();
-    op.gamma = some({7}, backend.ops->statistics_dtype());
-    op.x = some({4, 8}, backend.ops->dtype());
-    SCOPED_TRACE(entry.name);
-    expect_error([&] { backend.ops->layer_norm_forward(op); }, {"layer_norm_forward", "gamma"});
-    expect_error([&] { backend.ops->cross_entropy({}); }, {"cross_entropy", "logits"});
-    expect_error([&] { backend.ops->attention_backward({}); }, {"attention_backward", "dy"});
-  }
+// --- On every backend ---------------------------------------------------------------------------
+class OpsOnBackend : public ::testing::TestWithParam<std::size_t> {
+ protected:
+  Backend backend_ = available_backends()[GetParam()].make();
+};
+
+TEST_P(OpsOnBackend, ChecksWhatItIsGiven) {
+  LayerNormForward op = layer_norm();
+  op.gamma = some({7}, backend_.ops->statistics_dtype());
+  op.x = some({4, 8}, backend_.ops->dtype());
+  expect_error([&] { backend_.ops->layer_norm_forward(op); }, {"layer_norm_forward", "gamma"});
+  expect_error([&] { backend_.ops->cross_entropy({}); }, {"cross_entropy", "logits"});
+  expect_error([&] { backend_.ops->attention_backward({}); }, {"attention_backward", "dy"});
 }
 
-TEST(OpsZero, ZeroesAnyTensorAndNothingElse) {
-  for (const BackendEntry& entry : available_backends()) {
-    const Backend backend = entry.make();
-    SCOPED_TRACE(entry.name);
-    for (const DType dtype : {DType::f64, DType::f32, DType::u8}) {
-      for (const std::int64_t size : {1, 7, 100003}) {
-        const DeviceTensor x(*backend.device, dtype, {size});
-        backend.ops->zero(x);
-        EXPECT_EQ(x.values(), std::vector<double>(static_cast<std::size_t>(size), 0.0));
-        EXPECT_TRUE(x.guards_intact());
-      }
+TEST_P(OpsOnBackend, ZeroesAnyTensorAndNothingElse) {
+  for (const DType dtype : {DType::f64, DType::f32, DType::u8}) {
+    for (const std::int64_t size : {1, 7, 100003}) {
+      const DeviceTensor x(*backend_.device, dtype, {size});
+      backend_.ops->zero(x);
+      EXPECT_EQ(x.values(), std::vector<double>(static_cast<std::size_t>(size), 0.0));
+      EXPECT_TRUE(x.guards_intact());
     }
-    EXPECT_NO_THROW(backend.ops->zero({}));  // absent: nothing to do
   }
+  EXPECT_NO_THROW(backend_.ops->zero({}));  // absent: nothing to do
 }
+
+INSTANTIATE_TEST_SUITE_P(All, OpsOnBackend,
+                         ::testing::Range(std::size_t{0}, available_backends().size()),
+                         [](const auto& param_info) {
+                           return available_backends()[param_info.param].name;
+                         });
 
 }  // namespace
 }  // namespace bert::test
