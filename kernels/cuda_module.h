@@ -1,6 +1,7 @@
 // The CUDA backend, a module that is opened at run time: no program needs CUDA or a GPU to start.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -22,6 +23,10 @@ struct CudaOptions {
 struct CudaBackend {
   std::unique_ptr<Device> device;
   std::unique_ptr<Ops> ops;  // goes before the device
+  // How products are computed where that was chosen by measuring, for checkpoints; see
+  // kernels/cuda/gemm.h. Both are of `ops`.
+  std::function<std::string()> product_choices;
+  std::function<bool(const std::string&)> set_product_choices;
 };
 
 // Loads bert_cuda_backend.so from beside the program, or from ../bin, and opens a GPU. Nothing, and

@@ -66,6 +66,8 @@ std::optional<Backend> make_cuda(Precision precision, int local_rank, std::strin
   if (!cuda) return std::nullopt;
   backend.device = std::move(cuda->device);
   backend.ops = std::move(cuda->ops);
+  backend.product_choices = std::move(cuda->product_choices);
+  backend.set_product_choices = std::move(cuda->set_product_choices);
   return backend;
 }
 

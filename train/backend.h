@@ -1,6 +1,7 @@
 // Backend: where a program computes, chosen from `runtime.*` of the configuration.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -17,7 +18,10 @@ struct Backend {
   std::unique_ptr<Ops> ops;
   Precision precision = Precision::fp32;  // never auto
   int threads = 1;                        // that compute; one on a GPU
-  std::string why_cpu;                    // under auto, when there is no GPU to use
+  // Products chosen by measuring, on a GPU (kernels/cuda_module.h); empty otherwise.
+  std::function<std::string()> product_choices;
+  std::function<bool(const std::string&)> set_product_choices;
+  std::string why_cpu;  // under auto, when there is no GPU to use
 
   std::string description() const;  // "CPU, cpu f32, 2 threads"
 };

@@ -87,6 +87,7 @@ std::string TrainerState::to_json() const {
   json["seed"] = seed;
   json["precision"] = precision;
   json["device"] = device;
+  json["product_choices"] = product_choices;
   json["world_size"] = world_size;
   json["threads"] = threads;
   json["corpus"] = corpus;
@@ -105,6 +106,7 @@ TrainerState TrainerState::parse(const std::string& text, const std::string& sou
     state.seed = json.at("seed");
     state.precision = json.at("precision");
     state.device = json.value("device", "CPU");  // absent in files of older versions
+    state.product_choices = json.value("product_choices", "");
     state.world_size = json.at("world_size");
     state.threads = json.at("threads");
     state.corpus = json.at("corpus");

@@ -27,8 +27,9 @@ struct TrainerState {
   std::int64_t step = 0;     // optimizer steps done
   std::int64_t skipped = 0;  // of them, those whose gradient was not finite
   std::uint64_t seed = 0;
-  std::string precision;  // "fp32"
-  std::string device;     // its name
+  std::string precision;        // "fp32"
+  std::string device;           // its name
+  std::string product_choices;  // how its products were computed, where that was measured; or empty
   std::int64_t world_size = 1;
   std::int64_t threads = 1;
   std::string corpus;  // fingerprint of what the samples are made from

@@ -252,6 +252,13 @@ void Pretrainer::resume_from(const fs::path& checkpoint) {
                  static_cast<long long>(state_.threads), static_cast<long long>(now.world_size),
                  static_cast<long long>(now.threads));
   }
+  if (backend_.set_product_choices && !state_.product_choices.empty() &&
+      !backend_.set_product_choices(state_.product_choices) && communicator_.is_root()) {
+    std::fprintf(stderr,
+                 "warning: %s was written with another cuBLAS or GPU: products are chosen anew, so "
+                 "it goes on equally well but not bit for bit\n",
+                 checkpoint.c_str());
+  }
   state_.precision = now.precision;
   state_.device = now.device;
   state_.world_size = now.world_size;
@@ -554,6 +561,7 @@ void Pretrainer::report_samples() {
 void Pretrainer::save() {
   if (communicator_.is_root()) {
     const fs::path folder = fs::path(config_.run_dir) / "checkpoints";
+    state_.product_choices = backend_.product_choices ? backend_.product_choices() : "";
     save_checkpoint(folder, state_, *model_, moments_, *tokenizer_);
     prune_checkpoints(folder, config_.checkpoint.keep);
   }

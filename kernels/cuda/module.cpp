@@ -17,6 +17,10 @@ bool bert_open_cuda_backend(const bert::CudaOptions& options, bert::CudaBackend&
   if (gpus == 0) return false;
   auto device = std::make_unique<bert::CudaDevice>(options.device % gpus);
   auto gemm = bert::cuda::make_cublaslt_gemm(*device, options.tf32);
+  backend.product_choices = [products = gemm.get()] { return products->choices(); };
+  backend.set_product_choices = [products = gemm.get()](const std::string& choices) {
+    return products->set_choices(choices);
+  };
   backend.ops = std::make_unique<bert::cuda::CudaOps>(options.dtype, *device, device->stream(),
                                                       device->multiprocessors(), std::move(gemm));
   backend.device = std::move(device);

@@ -87,6 +87,14 @@ bool bert_open_cuda_backend(const bert::CudaOptions& options, bert::CudaBackend&
   if (std::getenv("BERT_TEST_BROKEN_GPU") != nullptr) {
     bert::throw_runtime_error("cudaMalloc failed on GPU {}: out of memory", options.device);
   }
+  // "Chosen" at the first start, and the same ever after.
+  static std::string choices = "chosen";
+  backend.product_choices = [] { return choices; };
+  backend.set_product_choices = [](const std::string& given) {
+    if (std::getenv("BERT_TEST_OTHER_GPU") != nullptr) return false;
+    choices = given + ", resumed";
+    return true;
+  };
   backend.device = std::make_unique<bert::HarnessDevice>();
   backend.ops = bert::simt::make_simt_ops(options.dtype, *backend.device, true);
   return true;

@@ -83,7 +83,26 @@ TEST_F(GpuTraining, ResumesBitForBit) {
   const std::string name = checkpoint_of(straight, 3).filename();
   fs::copy(checkpoint_of(straight, 3), resumed / "checkpoints" / name, fs::copy_options::recursive);
   trained("resumed", {"--resume", "auto"});
-  EXPECT_EQ(contents(checkpoint_of(straight, 6)), contents(checkpoint_of(resumed, 6)));
+  auto expected = contents(checkpoint_of(straight, 6)), found = contents(checkpoint_of(resumed, 6));
+  ASSERT_EQ(expected.size(), found.size());
+  for (std::size_t i = 0; i < expected.size(); ++i) {
+    // The resumed run was given the products' choices of the first: these tell so.
+    if (expected[i].first == "trainer_state.json") {
+      EXPECT_NE(expected[i].second.find("\"product_choices\": \"chosen\""), std::string::npos);
+      EXPECT_NE(found[i].second.find("\"product_choices\": \"chosen, resumed\""),
+                std::string::npos);
+    } else if (expected[i].first != "checksums.json") {
+      EXPECT_EQ(expected[i], found[i]) << expected[i].first;
+    }
+  }
+}
+
+TEST_F(GpuTraining, ProductsOfAnotherGpuAreChosenAnew) {
+  trained("run", {"train.max_steps=3"});
+  ::setenv("BERT_TEST_OTHER_GPU", "1", 1);
+  trained("run", {"train.max_steps=4", "--resume", "auto"});
+  ::unsetenv("BERT_TEST_OTHER_GPU");
+  EXPECT_NE(output_.find("products are chosen anew"), std::string::npos) << output_;
 }
 
 TEST_F(GpuTraining, CheckpointsMoveBetweenDevices) {

@@ -1,0 +1,82 @@
+#!/usr/bin/env bash
+# Makes a folder that runs on a cluster node without packages: programs, the CUDA and MPI modules,
+# the tests and benchmarks that need a GPU, configurations, and the shared libraries they need.
+# The C library, cuBLAS, NCCL, MPI and the driver are the node's own.
+# Usage: tools/bundle.sh DIR [BUILD]   BUILD: a built tree; made in build-bundle otherwise.
+set -euo pipefail
+root="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
+if [[ $# -lt 1 || $# -gt 2 || "$1" == "-h" || "$1" == "--help" ]]; then
+  sed -n '2,5s/^# //p' "${BASH_SOURCE[0]}"
+  [[ "${1:-}" == "-h" || "${1:-}" == "--help" ]] && exit 0 || exit 2
+fi
+target="$1"
+build="${2:-$root/build-bundle}"
+most_mib=64
+
+programs=(train evaluate fill_mask forward inspect prepare_corpus tokenize train_tokenizer)
+modules=(bert_cuda_backend.so bert_mpi_communicator.so)
+tests=(op_backends_test optimizer_test loss_sums_test model_backends_test intrinsics_gpu_test)
+benches=(bench_kernels bench_step)
+
+if [[ -e "$target" && -n "$(ls -A "$target")" ]]; then
+  echo "error: $target is not empty" >&2
+  exit 2
+fi
+if [[ $# -eq 1 ]]; then
+  cmake -S "$root" -B "$build" -DCMAKE_BUILD_TYPE=Release -DBERT_NATIVE=OFF -DBERT_WITH_CUDA=ON
+  cmake --build "$build" --parallel "$(nproc)" --target "${programs[@]}" bert_cuda_backend \
+    "${tests[@]}" "${benches[@]}" $(cmake --build "$build" --target help |
+      grep -ow bert_mpi_communicator | head -1)
+elif grep -q '^BERT_NATIVE:BOOL=ON' "$build/CMakeCache.txt"; then
+  echo "warning: $build is compiled for this machine's processor (BERT_NATIVE), the bundle may not" \
+    "run on another" >&2
+fi
+
+mkdir -p "$target/bin" "$target/lib" "$target/tools"
+target="$(cd "$target" && pwd)"
+take() { # FILE FOLDER: a copy without symbols
+  install -m 755 "$1" "$2/"
+  strip --strip-unneeded "$2/$(basename "$1")"
+}
+for name in "${programs[@]}" "${benches[@]}"; do take "$build/bin/$name" "$target/bin"; done
+for name in "${tests[@]}"; do take "$build/tests/$name" "$target/bin"; done
+for name in "${modules[@]}"; do
+  if [[ -f "$build/bin/$name" ]]; then
+    take "$build/bin/$name" "$target/bin"
+  elif [[ "$name" == bert_cuda_backend.so ]]; then
+    echo "error: $build has no $name" >&2
+    exit 1
+  fi
+done
+
+# All libraries but those of the system's C library and of what the node has.
+node='^(linux-vdso|ld-linux.*|libc|libm|libdl|librt|libpthread|libresolv|libcuda|libcublas|libcublasLt|libnccl)\.so'
+for file in "$target"/bin/*; do
+  [[ "$(basename "$file")" == bert_mpi_communicator.so ]] && continue
+  ldd "$file"
+done | awk '$2 == "=>" {print $1, $3}' | sort -u | while read -r name path; do
+  [[ "$name" =~ $node ]] && continue
+  if [[ ! -f "$path" ]]; then
+    echo "error: the library $name is missing on this machine" >&2
+    exit 1
+  fi
+  install -m 755 "$path" "$target/lib/$name"
+  strip --strip-unneeded "$target/lib/$name" 2>/dev/null || true
+done
+
+cp -r "$root/configs" "$target/bin/configs"
+cp "$root/tools/gpu_check.sh" "$target/tools/"
+# Text for the training run of gpu_check.sh: the project's own pages.
+find "$root/docs" "$root/README.md" "$root/CONTRIBUTING.md" -name '*.md' -print0 | sort -z |
+  xargs -0 cat > "$target/tools/text.txt"
+git -C "$root" describe --always --dirty > "$target/COMMIT" 2>/dev/null || echo unknown > "$target/COMMIT"
+
+size=$(du -sm --apparent-size "$target" | cut -f1)
+newest=$(for file in "$target"/bin/* "$target"/lib/*; do
+  [[ -f "$file" ]] && objdump -T "$file" 2>/dev/null; done |
+  grep -o 'GLIBC_2\.[0-9]*' | sort -u -V | tail -1)
+echo "$target: $size MiB, needs ${newest/_/ } or later"
+if ((size > most_mib)); then
+  echo "error: that is more than $most_mib MiB" >&2
+  exit 1
+fi
