@@ -1,6 +1,11 @@
 # kernel_resources: a target that lists the registers, shared memory and spills of every kernel of
 # BERT_CUDA_SOURCES (in the current directory) for sm_80 and sm_90a, as ptxas tells them. It fails
-# when a kernel spills registers to memory.
+# when a kernel spills registers to memory, except those that match, as "NAME ARCHITECTURE", one of:
+set(BERT_MAY_SPILL
+  "^general_"                               # f32 attention and odd head sizes: right, not fast
+  "^mma_.*<128, "                           # attention heads of 128: of no preset
+  "RowShape<256, "                          # hidden sizes beyond 1024
+  "^mma_(forward|dq)_kernel<64, true> sm_80$")  # few bytes; to be weighed on an A100
 file(GLOB headers CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/*.cuh ${CMAKE_CURRENT_SOURCE_DIR}/*.h)
 set(reports)
 foreach(source IN LISTS BERT_CUDA_SOURCES)
@@ -22,7 +27,7 @@ foreach(source IN LISTS BERT_CUDA_SOURCES)
 endforeach()
 find_program(BERT_CXXFILT NAMES cu++filt c++filt)
 add_custom_target(kernel_resources
-  COMMAND ${CMAKE_COMMAND} "-DREPORTS=${reports}" -DCXXFILT=${BERT_CXXFILT}
+  COMMAND ${CMAKE_COMMAND} "-DREPORTS=${reports}" "-DMAY_SPILL=${BERT_MAY_SPILL}" -DCXXFILT=${BERT_CXXFILT}
           -DTABLE=${CMAKE_BINARY_DIR}/kernel_resources.md
           -P ${CMAKE_SOURCE_DIR}/cmake/kernel_resources_table.cmake
   DEPENDS ${reports} VERBATIM)
