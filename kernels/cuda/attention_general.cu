@@ -188,7 +188,7 @@ __device__ void combine_lse(float (&lse)[2], const float (&largest)[2], const fl
 }
 
 template <class T>
-__global__ void __launch_bounds__(kThreads)
+__global__ void __launch_bounds__(kThreads, 3)
     general_forward_kernel(AttentionShape shape, int per_sequence, const T* qkv, T* y, float* lse) {
   BERT_SHARED(float, q_chunk, kRows* kChunkStride);
   BERT_SHARED(float, k_chunk, kRows* kChunkStride);
@@ -247,7 +247,7 @@ __global__ void __launch_bounds__(kThreads)
 
 // delta[h, i] = dy_i . y_i: a warp for each token and head.
 template <class T>
-__global__ void __launch_bounds__(kThreads)
+__global__ void __launch_bounds__(kThreads, 3)
     general_row_sums_kernel(AttentionShape shape, const T* dy, const T* y, float* delta) {
   const int lane = static_cast<int>(threadIdx.x) % 32, head = static_cast<int>(blockIdx.y);
   const std::int64_t token = std::int64_t{blockIdx.x} * (kThreads / 32) + threadIdx.x / 32;
@@ -290,7 +290,7 @@ __device__ void score_gradient(ScoreGradient& g, Chunk& a_chunk, Chunk& b_chunk,
 }
 
 template <class T>
-__global__ void __launch_bounds__(kThreads)
+__global__ void __launch_bounds__(kThreads, 3)
     general_dq_kernel(AttentionShape shape, int per_sequence, const T* dy, const T* qkv,
                       const float* lse, const float* delta, T* dqkv) {
   BERT_SHARED(float, a_chunk, kRows* kChunkStride);
@@ -319,7 +319,7 @@ __global__ void __launch_bounds__(kThreads)
 }
 
 template <class T>
-__global__ void __launch_bounds__(kThreads)
+__global__ void __launch_bounds__(kThreads, 3)
     general_dkv_kernel(AttentionShape shape, int per_sequence, const T* dy, const T* qkv,
                        const float* lse, const float* delta, T* dqkv) {
   BERT_SHARED(float, a_chunk, kRows* kChunkStride);

@@ -34,7 +34,7 @@ struct MmaTile {
   // Rows row.. of a head to the tile's first `rows` rows. Not yet waited for.
   __device__ static void copy_rows(__nv_bfloat16* tile, int rows, const __nv_bfloat16* from,
                                    std::int64_t stride, int row, int length) {
-#pragma unroll 4
+#pragma unroll 2
     for (int i = static_cast<int>(threadIdx.x); i < rows * kChunks; i += kMmaThreads) {
       const int r = i / kChunks, chunk = i % kChunks;
       const bool valid = row + r < length;

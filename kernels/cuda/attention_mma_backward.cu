@@ -20,9 +20,9 @@
 //
 // Layout: 4 warps. For dQ each has 32 queries (16 at HS = 128) and walks over steps of 64 keys; for
 // dK and dV each has 16 keys (32 at HS = 32), as it carries two results, and walks over steps of 64
-// queries. The fragments of a warp's own rows stay in registers; the other side's come by cp.async
-// into two buffers. Scores are computed 16 x 16 at a time, so tiles past a sequence's end are not
-// computed at all.
+// queries. The fragments of a warp's own rows stay in registers (of keys at HS = 128: are read
+// again); the other side's come by cp.async into two buffers. Scores are computed 16 x 16 at a
+// time, so tiles past a sequence's end are not computed at all.
 #include "kernels/cuda/attention_mma.cuh"
 
 namespace bert::BERT_CUDA {
@@ -268,8 +268,11 @@ __global__ void __launch_bounds__(kMmaThreads)
 template <int kHeadSize>
 struct KeyState {
   using Plan = KeyPlan<kHeadSize>;
-  unsigned k[Plan::kRowTiles][Plan::kColumnTiles][4];
-  unsigned v[Plan::kRowTiles][Plan::kColumnTiles][4];
+  // Registers suffice for the results and these up to HS = 64; beyond, they are read in each step.
+  static constexpr bool kKeepsOperands = kHeadSize <= 64;
+  static constexpr int kKept = kKeepsOperands ? Plan::kColumnTiles : 1;
+  unsigned k[Plan::kRowTiles][kKept][4];
+  unsigned v[Plan::kRowTiles][kKept][4];
   Accumulators dk[Plan::kRowTiles][Plan::kColumnTiles];
   Accumulators dv[Plan::kRowTiles][Plan::kColumnTiles];
 };
@@ -278,11 +281,13 @@ struct KeyState {
 // dy_tile. Where there is no query, all are zero: P = 1, but dy and dS are 0.
 template <int kHeadSize, bool kDropout>
 __device__ __forceinline__ void dkv_step(KeyState<kHeadSize>& state, const MmaLane<kHeadSize>& lane,
+                                         const __nv_bfloat16* k_rows, const __nv_bfloat16* v_rows,
                                          const __nv_bfloat16* q_tile, const __nv_bfloat16* dy_tile,
                                          int query, const float* log2_lse, const float* delta,
                                          const AttentionShape& shape, const AttentionBits& bits,
                                          int query_tile, int key_tile) {
   using Plan = KeyPlan<kHeadSize>;
+  using Keys = KeyState<kHeadSize>;
   const float log2_scale = shape.score_scale * kLog2E;
   Accumulators scores[Plan::kRowTiles] = {}, dp[Plan::kRowTiles] = {};  // transposed
 #pragma unroll
@@ -290,10 +295,16 @@ __device__ __forceinline__ void dkv_step(KeyState<kHeadSize>& state, const MmaLa
     unsigned b[2][2];
     lane.load_b(b, q_tile, query, 16 * c);
 #pragma unroll
-    for (int r = 0; r < Plan::kRowTiles; ++r) multiply(scores[r], state.k[r][c], b);
+    for (int r = 0; r < Plan::kRowTiles; ++r) {
+      if constexpr (!Keys::kKeepsOperands) lane.load_a(state.k[r][0], k_rows, 16 * r, 16 * c);
+      multiply(scores[r], state.k[r][c % Keys::kKept], b);
+    }
     lane.load_b(b, dy_tile, query, 16 * c);
 #pragma unroll
-    for (int r = 0; r < Plan::kRowTiles; ++r) multiply(dp[r], state.v[r][c], b);
+    for (int r = 0; r < Plan::kRowTiles; ++r) {
+      if constexpr (!Keys::kKeepsOperands) lane.load_a(state.v[r][0], v_rows, 16 * r, 16 * c);
+      multiply(dp[r], state.v[r][c % Keys::kKept], b);
+    }
   }
   float column_lse[4], column_delta[4];  // of queries 2t, 2t + 1, 2t + 8, 2t + 9
   const int column = query + static_cast<int>(threadIdx.x) % 4 * 2;
@@ -342,7 +353,7 @@ __device__ __forceinline__ void dkv_step(KeyState<kHeadSize>& state, const MmaLa
 }
 
 template <int kHeadSize, bool kDropout>
-__global__ void __launch_bounds__(kMmaThreads)
+__global__ void __launch_bounds__(kMmaThreads, 2)
     mma_dkv_kernel(AttentionShape shape, int per_sequence, const __nv_bfloat16* dy,
                    const __nv_bfloat16* qkv, const float* lse, const float* delta,
                    __nv_bfloat16* dqkv) {
@@ -382,6 +393,8 @@ __global__ void __launch_bounds__(kMmaThreads)
   const int warp = static_cast<int>(threadIdx.x) / 32;
   const int warp_row = warp * Plan::kWarpRows, key = tile.row + warp_row;
   const bool has_keys = key < tile.length;
+  __nv_bfloat16* const k_rows = k_tile + warp_row * kHeadSize;
+  __nv_bfloat16* const v_rows = v_tile + warp_row * kHeadSize;
   KeyState<kHeadSize> state;
   zero(state.dk);
   zero(state.dv);
@@ -394,13 +407,13 @@ __global__ void __launch_bounds__(kMmaThreads)
     const float next = statistic(query + kStep);  // on its way while this step computes
     const int buffer = query / kStep % 2;
     if (has_keys) {
-      if (query == 0) {
+      if (KeyState<kHeadSize>::kKeepsOperands && query == 0) {
 #pragma unroll
         for (int r = 0; r < Plan::kRowTiles; ++r) {
 #pragma unroll
-          for (int c = 0; c < Plan::kColumnTiles; ++c) {
-            lane.load_a(state.k[r][c], k_tile, warp_row + 16 * r, 16 * c);
-            lane.load_a(state.v[r][c], v_tile, warp_row + 16 * r, 16 * c);
+          for (int c = 0; c < KeyState<kHeadSize>::kKept; ++c) {
+            lane.load_a(state.k[r][c], k_rows, 16 * r, 16 * c);
+            lane.load_a(state.v[r][c], v_rows, 16 * r, 16 * c);
           }
         }
       }
@@ -408,7 +421,8 @@ __global__ void __launch_bounds__(kMmaThreads)
       const int queries = min(kStep, tile.length - query);
 #pragma unroll 1
       for (int i = 0; i < queries; i += 16) {
-        dkv_step<kHeadSize, kDropout>(state, lane, q_tiles + buffer * Plan::kStepElements,
+        dkv_step<kHeadSize, kDropout>(state, lane, k_rows, v_rows,
+                                      q_tiles + buffer * Plan::kStepElements,
                                       dy_tiles + buffer * Plan::kStepElements, i, log2_lse,
                                       log2_lse + kStep, shape, bits, (query + i) / 16, key / 16);
       }
@@ -420,10 +434,10 @@ __global__ void __launch_bounds__(kMmaThreads)
   for (int r = 0; r < Plan::kRowTiles; ++r) {
     const float dk_scale[2] = {shape.score_scale, shape.score_scale};
     const float dv_scale[2] = {shape.dropout.scale, shape.dropout.scale};
-    const int offset = (warp_row + 16 * r) * kHeadSize;
-    store_rows<kHeadSize>(state.dk[r], dk_scale, k_tile + offset, dqkv + (rows.k - qkv),
+    const int offset = 16 * r * kHeadSize;
+    store_rows<kHeadSize>(state.dk[r], dk_scale, k_rows + offset, dqkv + (rows.k - qkv),
                           rows.qkv_stride, key + 16 * r, tile.length);
-    store_rows<kHeadSize>(state.dv[r], dv_scale, v_tile + offset, dqkv + (rows.v - qkv),
+    store_rows<kHeadSize>(state.dv[r], dv_scale, v_rows + offset, dqkv + (rows.v - qkv),
                           rows.qkv_stride, key + 16 * r, tile.length);
   }
 }
