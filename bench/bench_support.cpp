@@ -38,7 +38,7 @@ Tensor Memory::zeros(DType dtype, std::initializer_list<std::int64_t> shape) {
 }
 
 Tensor Memory::random(std::initializer_list<std::int64_t> shape, float scale, DType dtype) {
-  constexpr std::int64_t kDistinct = (std::int64_t{1} << 22) - 3;  // no row begins like another
+  constexpr std::int64_t kDistinct = (std::int64_t{1} << 20) - 3;  // no row begins like another
   const Tensor tensor = zeros(dtype, shape);
   std::vector<float> values(static_cast<std::size_t>(std::min(tensor.numel(), kDistinct)));
   PhiloxStream stream(++seed_, 0, 0);
