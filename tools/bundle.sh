@@ -1,19 +1,21 @@
 #!/usr/bin/env bash
-# Makes a folder that runs on a cluster node without packages: programs, the CUDA and MPI modules,
-# the tests and benchmarks that need a GPU, configurations, and the shared libraries they need.
-# The C library, cuBLAS, NCCL, MPI and the driver are the node's own.
+# Makes a folder that runs on a GPU node without packages: programs, the CUDA and MPI modules, the
+# tests and benchmarks that need a GPU, configurations, what gpu_check.sh trains on, and the shared
+# libraries they need. The C library, cuBLAS, NCCL, MPI, OpenBLAS and the driver are the node's own.
 # Usage: tools/bundle.sh DIR [BUILD]   BUILD: a built tree; made in build-bundle otherwise.
 set -euo pipefail
 root="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
 if [[ $# -lt 1 || $# -gt 2 || "$1" == "-h" || "$1" == "--help" ]]; then
-  sed -n '2,5s/^# //p' "${BASH_SOURCE[0]}"
+  sed -n '2,6s/^# //p' "${BASH_SOURCE[0]}"
   [[ "${1:-}" == "-h" || "${1:-}" == "--help" ]] && exit 0 || exit 2
 fi
 target="$1"
 build="${2:-$root/build-bundle}"
 most_mib=64
 
-programs=(train evaluate fill_mask forward inspect prepare_corpus tokenize train_tokenizer)
+# Raw text is prepared where packages are: what reads archives of it needs 35 MB of libraries.
+programs=(train evaluate fill_mask forward tokenize)
+preparing=(train_tokenizer prepare_corpus)
 modules=(bert_cuda_backend.so bert_mpi_communicator.so)
 tests=(op_backends_test optimizer_test loss_sums_test model_backends_test intrinsics_gpu_test)
 benches=(bench_kernels bench_step)
@@ -24,7 +26,7 @@ if [[ -e "$target" && -n "$(ls -A "$target")" ]]; then
 fi
 if [[ $# -eq 1 ]]; then
   cmake -S "$root" -B "$build" -DCMAKE_BUILD_TYPE=Release -DBERT_NATIVE=OFF -DBERT_WITH_CUDA=ON
-  cmake --build "$build" --parallel "$(nproc)" --target "${programs[@]}" bert_cuda_backend \
+  cmake --build "$build" --parallel "$(nproc)" --target "${programs[@]}" "${preparing[@]}" bert_cuda_backend \
     "${tests[@]}" "${benches[@]}" $(cmake --build "$build" --target help |
       grep -ow bert_mpi_communicator | head -1)
 elif grep -q '^BERT_NATIVE:BOOL=ON' "$build/CMakeCache.txt"; then
@@ -49,7 +51,8 @@ for name in "${modules[@]}"; do
   fi
 done
 
-# All libraries but those of the system's C library and of what the node has.
+# All libraries but those of the system's C library and of what the node has. The C++ library is a
+# fallback, which gpu_check.sh takes where the node's is too old.
 node='^(linux-vdso|ld-linux.*|libc|libm|libdl|librt|libpthread|libresolv|libcuda|libcublas|libcublasLt|libnccl)\.so'
 for file in "$target"/bin/*; do
   [[ "$(basename "$file")" == bert_mpi_communicator.so ]] && continue
@@ -60,15 +63,41 @@ done | awk '$2 == "=>" {print $1, $3}' | sort -u | while read -r name path; do
     echo "error: the library $name is missing on this machine" >&2
     exit 1
   fi
-  install -m 755 "$path" "$target/lib/$name"
-  strip --strip-unneeded "$target/lib/$name" 2>/dev/null || true
+  folder="$target/lib"
+  [[ "$name" == libstdc++.so.* || "$name" == libgcc_s.so.* ]] && folder="$target/lib/cxx"
+  mkdir -p "$folder"
+  install -m 755 "$path" "$folder/$name"
+  strip --strip-unneeded "$folder/$name" 2> /dev/null || true
 done
+
+# What gpu_check.sh trains on, and the losses of a CPU: text from the project's own pages.
+check="$target/check"
+mkdir "$check"
+find "$root/docs" "$root/README.md" "$root/CONTRIBUTING.md" -name '*.md' -print0 | sort -z |
+  xargs -0 cat > "$check/text.txt"
+"$build/bin/train_tokenizer" --type wordpiece --vocab-size 2000 --input "$check/text.txt" \
+  --output "$check/tokenizer" > /dev/null 2>&1
+"$build/bin/prepare_corpus" --tokenizer "$check/tokenizer" --input "$check/text.txt" \
+  --output "$check/corpus" --validation-fraction 0.1 > /dev/null 2>&1
+rm "$check/text.txt"
+cat > "$check/config.yaml" << 'YAML'
+seed: 1
+model: {preset: bert_tiny}
+tokenizer: {path: check/tokenizer}
+data: {path: check/corpus}
+optimizer: {learning_rate: 1.0e-3}
+schedule: {warmup_steps: 20}
+train: {max_steps: 100, batch_size: 32, sequence_length: 128}
+evaluation: {every_steps: 100, max_batches: 4}
+checkpoint: {every_steps: 100}
+logging: {every_steps: 1, tensorboard: false}
+YAML
+(cd "$target" && "$build/bin/train" check/config.yaml run_dir=check/run runtime.device=cpu > /dev/null)
+mv "$check/run/metrics.jsonl" "$check/cpu_metrics.jsonl"
+rm -r "$check/run"
 
 cp -r "$root/configs" "$target/bin/configs"
 cp "$root/tools/gpu_check.sh" "$target/tools/"
-# Text for the training run of gpu_check.sh: the project's own pages.
-find "$root/docs" "$root/README.md" "$root/CONTRIBUTING.md" -name '*.md' -print0 | sort -z |
-  xargs -0 cat > "$target/tools/text.txt"
 git -C "$root" describe --always --dirty > "$target/COMMIT" 2>/dev/null || echo unknown > "$target/COMMIT"
 
 size=$(du -sm --apparent-size "$target" | cut -f1)
