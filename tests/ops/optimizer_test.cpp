@@ -204,7 +204,9 @@ TEST_P(Optimizer, APoisonedStepChangesNothing) {
   EXPECT_EQ(problem.p.values(), p);
   EXPECT_EQ(problem.m.values(), m);
   EXPECT_EQ(problem.v.values(), v);
-  if (problem.copied) EXPECT_EQ(problem.compute.values(), copies);
+  if (problem.copied) {
+    EXPECT_EQ(problem.compute.values(), copies);
+  }
 }
 
 // More parameters than a backend takes at once: each moves by the same rule, wherever it lies.
