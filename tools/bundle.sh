@@ -96,7 +96,8 @@ YAML
 mv "$check/run/metrics.jsonl" "$check/cpu_metrics.jsonl"
 rm -r "$check/run"
 
-cp -r "$root/configs" "$target/bin/configs"
+cp -r "$root/configs" "$target/configs"
+ln -s ../configs "$target/bin/configs"
 cp "$root/tools/gpu_check.sh" "$target/tools/"
 git -C "$root" describe --always --dirty > "$target/COMMIT" 2>/dev/null || echo unknown > "$target/COMMIT"
 

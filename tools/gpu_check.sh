@@ -97,7 +97,7 @@ step model 100 "$bin/model_backends_test" '--gtest_filter=*cuda*' && ran_on_cuda
 # --- A short training run, its losses beside those that a CPU had when the bundle was made ---
 cd "$bundle" || exit 1
 curve() { # METRICS: step and loss
-  sed -n 's/.*"step":\([0-9]*\),"loss":\([-0-9.e]*\),.*/\1 \2/p' "$1"
+  sed -n 's/.*"step": *\([0-9]*\), *"loss": *\([-0-9.e]*\),.*/\1 \2/p' "$1"
 }
 train_on() { # NAME ARGUMENT...
   local name="$1"
