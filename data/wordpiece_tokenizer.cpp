@@ -31,6 +31,10 @@ WordpieceTokenizer::WordpieceTokenizer(std::vector<std::string> pieces, Wordpiec
   if (pieces_.empty()) throw_input_error("{} holds no entries", source);
   std::unordered_map<std::string_view, std::int32_t> ids;
   std::vector<std::pair<std::string_view, std::int32_t>> initial, continuing, special;
+  // A piece longer than any word that is cut cannot match.
+  const auto add = [&](auto& list, std::string_view piece, std::int32_t id) {
+    if (count_utf8(piece) <= options_.max_word_chars) list.emplace_back(piece, id);
+  };
   for (std::size_t i = 0; i < pieces_.size(); ++i) {
     const std::string_view text = pieces_[i];
     const auto id = static_cast<std::int32_t>(i);
@@ -46,9 +50,9 @@ WordpieceTokenizer::WordpieceTokenizer(std::vector<std::string> pieces, Wordpiec
       throw_input_error("{}: '{}' is there twice, as entries {} and {} (lines {} and {})", source,
                         text, first->second, i, first->second + 1, i + 1);
     }
-    initial.emplace_back(text, id);
+    add(initial, text, id);
     if (text.starts_with(kContinuation) && text.size() > kContinuation.size()) {
-      continuing.emplace_back(text.substr(kContinuation.size()), id);
+      add(continuing, text.substr(kContinuation.size()), id);
     }
   }
   is_special_.assign(pieces_.size(), false);
@@ -72,8 +76,7 @@ WordpieceTokenizer::WordpieceTokenizer(std::vector<std::string> pieces, Wordpiec
   special_.sep = find_special(options_.special.sep);
   special_.mask = find_special(options_.special.mask);
   for (const std::string& name : options_.extra_special) find_special(name);
-  initial_ = PieceTrie(std::move(initial));
-  continuing_ = PieceTrie(std::move(continuing));
+  matcher_ = WordpieceMatcher(std::move(initial), std::move(continuing));
   special_pieces_ = PieceTrie(std::move(special));
 }
 
@@ -95,25 +98,19 @@ void WordpieceTokenizer::encode_word(const SplitWord& word, std::uint32_t offset
                                      std::vector<Token>& out) const {
   const std::size_t tokens_before = out.size();
   const std::string_view text = word.text;
-  bool known =
-      text.size() <= options_.max_word_chars || count_utf8(text) <= options_.max_word_chars;
-  for (std::size_t i = 0; known && i < text.size();) {
-    const PieceTrie::Match match = (i == 0 ? initial_ : continuing_).longest(text.substr(i));
-    if (match.id < 0) {
-      known = false;
-      break;
-    }
-    const std::size_t end = i + match.length;
-    Token token;
-    token.id = match.id;
-    token.begin = offset + (word.bytes == nullptr ? word.begin + static_cast<std::uint32_t>(i)
-                                                  : word.bytes[i].begin);
-    token.end = offset + (word.bytes == nullptr ? word.begin + static_cast<std::uint32_t>(end)
-                                                : word.bytes[end - 1].end);
-    token.starts_word = i == 0;
-    out.push_back(token);
-    i = end;
-  }
+  const bool known =
+      (text.size() <= options_.max_word_chars || count_utf8(text) <= options_.max_word_chars) &&
+      matcher_.match(text, [&](std::int32_t id, std::size_t begin, std::size_t end) {
+        Token token;
+        token.id = id;
+        token.begin =
+            offset + (word.bytes == nullptr ? word.begin + static_cast<std::uint32_t>(begin)
+                                            : word.bytes[begin].begin);
+        token.end = offset + (word.bytes == nullptr ? word.begin + static_cast<std::uint32_t>(end)
+                                                    : word.bytes[end - 1].end);
+        token.starts_word = begin == 0;
+        out.push_back(token);
+      });
   if (known) return;
   out.resize(tokens_before);
   out.push_back({special_.unk, offset + word.begin, offset + word.end, true});

@@ -1,6 +1,7 @@
 // WordpieceTokenizer: BERT's tokenizer. Words (data/word_splitter.h) are cut into pieces greedily,
 // longest match first; continuing pieces carry "##"; a word that cannot be cut is [UNK] as a whole
-// (Wu et al. 2016, arXiv:1609.08144; the algorithm as in google-research/bert).
+// (Wu et al. 2016, arXiv:1609.08144; the result as in google-research/bert). The time is linear in
+// the text (data/wordpiece_matcher.h).
 #pragma once
 
 #include <string>
@@ -10,6 +11,7 @@
 #include "data/piece_trie.h"
 #include "data/tokenizer.h"
 #include "data/word_splitter.h"
+#include "data/wordpiece_matcher.h"
 
 namespace bert {
 
@@ -59,7 +61,8 @@ class WordpieceTokenizer final : public Tokenizer {
   WordSplitter splitter_;
   SpecialTokens special_;
   std::vector<bool> is_special_;  // [vocab_size]
-  PieceTrie initial_, continuing_, special_pieces_;
+  WordpieceMatcher matcher_;
+  PieceTrie special_pieces_;
 };
 
 }  // namespace bert
