@@ -5,6 +5,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <utility>
 
 #include <nlohmann/json.hpp>
 
@@ -13,6 +14,7 @@
 #include "model/model_files.h"
 #include "runtime/command_line.h"
 #include "runtime/communicator.h"
+#include "train/backend_options.h"
 #include "train/evaluator.h"
 #include "train/inference_session.h"
 
@@ -27,6 +29,7 @@ struct Arguments {
   std::optional<std::int64_t> sequence_length;
   std::string sampling = "sentences", masking = "whole_word";
   std::uint64_t seed = 0;
+  bert::RuntimeConfig runtime;
   bool unigram = false, json = false;
 };
 
@@ -48,9 +51,11 @@ void print_row(const std::string& name, const EvaluationResult& result) {
 }
 
 void print(const EvaluationResult& model, const std::optional<EvaluationResult>& baseline,
-           const Arguments& arguments, std::int64_t sequence_length, bool next_sentence) {
+           const Arguments& arguments, std::int64_t sequence_length, bool next_sentence,
+           const std::string& backend) {
   std::cout << fmt::format("{} masked tokens of {} (validation part, sequences of up to {})\n",
                            model.mlm.count, arguments.data, sequence_length);
+  std::cout << fmt::format("computed on {}\n", backend);
   print_row("model", model);
   if (baseline) print_row("unigram", *baseline);
   if (next_sentence) {
@@ -83,17 +88,20 @@ int run(const Arguments& arguments) {
   const auto validation =
       std::make_shared<const bert::PretrainingDataset>(corpus, bert::Part::validation, options);
 
-  // Micro-batches of about 4096 tokens: larger ones are no faster on a processor.
-  const std::int64_t sequences =
-      std::clamp<std::int64_t>(4096 / length, 1, std::min<std::int64_t>(arguments.batch_size, 64));
+  const auto communicator = bert::make_local_communicator();
+  bert::Backend backend =
+      bert::make_backend(arguments.runtime, *communicator, bert::kBackendOptionKeys);
+  const std::string computed_on = backend.description();
+  // Larger micro-batches are no faster.
+  const std::int64_t tokens = backend.device->is_cpu() ? 4096 : 32768;
+  const std::int64_t sequences = std::clamp<std::int64_t>(tokens / length, 1, arguments.batch_size);
   const bert::Capacity capacity{.tokens = sequences * length,
                                 .sequences = sequences,
                                 .masked = sequences * validation->masker().num_predictions(length),
                                 .max_seqlen = length};
-  bert::InferenceSession session(arguments.checkpoint, bert::make_backend(), capacity);
+  bert::InferenceSession session(arguments.checkpoint, std::move(backend), capacity);
   corpus->check_tokenizer(session.tokenizer());
 
-  const auto communicator = bert::make_local_communicator();
   const EvaluationResult model =
       bert::evaluate(session.model(), *session.backend().device, session.memory(), validation,
                      arguments.batch_size, arguments.max_batches, *communicator);
@@ -108,11 +116,12 @@ int run(const Arguments& arguments) {
                             arguments.data);
   }
   if (!arguments.json) {
-    print(model, baseline, arguments, length, options.next_sentence);
+    print(model, baseline, arguments, length, options.next_sentence, computed_on);
     return 0;
   }
   Json answer = to_json(model);
   answer["sequence_length"] = length;
+  answer["computed_on"] = computed_on;
   if (options.next_sentence) {
     answer["nsp_loss"] = model.nsp_loss();
     answer["nsp_accuracy"] = model.nsp_accuracy();
@@ -155,6 +164,7 @@ int main(int argc, char** argv) {
     app.add_option("--sampling", arguments.sampling, "sentences or chunks")->capture_default_str();
     app.add_option("--masking", arguments.masking, "whole_word or token")->capture_default_str();
     app.add_option("--seed", arguments.seed, "of the masks")->capture_default_str();
+    bert::add_backend_options(app, arguments.runtime);
     app.add_flag("--json", arguments.json, "print a JSON object");
     if (const auto done = bert::parse_command_line(app, argc, argv)) return *done;
     return run(arguments);

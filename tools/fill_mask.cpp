@@ -14,6 +14,8 @@
 #include "kernels/cpu/openmp_wait.h"
 #include "model/model_files.h"
 #include "runtime/command_line.h"
+#include "runtime/communicator.h"
+#include "train/backend_options.h"
 #include "train/inference_session.h"
 
 namespace {
@@ -31,6 +33,7 @@ struct Arguments {
   std::string checkpoint, data;
   std::vector<std::string> texts;
   int top_k = 5, samples = 8;
+  bert::RuntimeConfig runtime;
   bool json = false;
 };
 
@@ -204,7 +207,10 @@ int run(const Arguments& arguments) {
   const std::int64_t longest = config.max_position_embeddings;
   const bert::Capacity capacity{
       .tokens = longest, .sequences = 1, .masked = longest, .max_seqlen = longest};
-  InferenceSession session(arguments.checkpoint, bert::make_backend(), capacity);
+  InferenceSession session(arguments.checkpoint,
+                           bert::make_backend(arguments.runtime, *bert::make_local_communicator(),
+                                              bert::kBackendOptionKeys),
+                           capacity);
   return arguments.data.empty() ? fill_texts(session, arguments) : show_samples(session, arguments);
 }
 
@@ -231,9 +237,21 @@ int main(int argc, char** argv) {
         ->check(CLI::Range(1, 1000000))
         ->needs(data)
         ->capture_default_str();
+    bert::add_backend_options(app, arguments.runtime);
     app.add_flag("--json", arguments.json, "print a JSON object per text, one a line");
     app.add_option("TEXT", arguments.texts, "\"The capital of France is [MASK].\"")->excludes(data);
-    if (const auto done = bert::parse_command_line(app, argc, argv)) return *done;
+    // CLI11 takes "[MASK] is a [MASK]" for a list in brackets, but not with a blank before it,
+    // which is none of the tokenizer's business.
+    std::vector<std::string> words(argv, argv + argc);
+    std::vector<char*> pointers;
+    for (std::string& word : words) {
+      if (word.starts_with('[')) word.insert(0, 1, ' ');
+      pointers.push_back(word.data());
+    }
+    if (const auto done = bert::parse_command_line(app, argc, pointers.data())) return *done;
+    for (std::string& text : arguments.texts) {
+      if (text.starts_with(" [")) text.erase(0, 1);
+    }
     return run(arguments);
   });
 }

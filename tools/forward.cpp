@@ -13,8 +13,9 @@
 #include "kernels/cpu/openmp_wait.h"
 #include "model/model_files.h"
 #include "runtime/command_line.h"
+#include "runtime/communicator.h"
 #include "runtime/file.h"
-#include "train/backend.h"
+#include "train/backend_options.h"
 #include "train/checkpoint.h"
 #include "train/device_batch.h"
 
@@ -38,10 +39,13 @@ constexpr const char* kHelp =
     "The output is safetensors: hidden_states.0 (the embeddings) to hidden_states.L [T, C],\n"
     "mlm_logits [M, V], mlm_loss [1] (mean over M), with a next-sentence head pooled [B, C],\n"
     "nsp_logits [B, 2] and, with labels, nsp_loss [1] (mean over B); loss [1], their sum; with\n"
-    "--gradients grad.<Hugging Face's name> of loss.";
+    "--gradients grad.<Hugging Face's name> of loss. In bf16, states, logits and what is pooled "
+    "are\n"
+    "written as bf16.";
 
 struct Arguments {
-  std::string checkpoint, input, output, precision = "fp32";
+  std::string checkpoint, input, output;
+  bert::RuntimeConfig runtime;
   bool gradients = false;
 };
 
@@ -250,8 +254,8 @@ int run(const Arguments& arguments) {
   const bert::ModelDescription description = bert::describe_model(checkpoint);
   bert::verify_model_files(checkpoint);
   const Batch batch = read_batch(arguments.input, description);
-  bert::Backend backend = bert::make_backend(arguments.precision == "fp64" ? bert::Precision::fp64
-                                                                           : bert::Precision::fp32);
+  bert::Backend backend = bert::make_backend(arguments.runtime, *bert::make_local_communicator(),
+                                             bert::kBackendOptionKeys);
 
   std::int64_t longest = 1;
   for (std::size_t b = 1; b < batch.cu_seqlens.size(); ++b) {
@@ -288,10 +292,7 @@ int main(int argc, char** argv) {
     app.add_option("--input", arguments.input, "the batch, JSON")->required();
     app.add_option("--output", arguments.output, "the file to be written, safetensors")->required();
     app.add_flag("--gradients", arguments.gradients, "also write the gradient of loss");
-    app.add_option("--precision", arguments.precision,
-                   "fp32, or fp64: the slow reference, for small models")
-        ->check(CLI::IsMember({"fp32", "fp64"}))
-        ->capture_default_str();
+    bert::add_backend_options(app, arguments.runtime);
     if (const auto done = bert::parse_command_line(app, argc, argv)) return *done;
     return run(arguments);
   });

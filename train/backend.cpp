@@ -33,7 +33,8 @@ int available_processors() {
   return std::max(1, processors);
 }
 
-Backend make_cpu(Precision precision, std::optional<std::int64_t> threads, int local_size) {
+Backend make_cpu(Precision precision, std::optional<std::int64_t> threads, int local_size,
+                 std::string_view keys) {
   Backend backend;
   backend.device = make_cpu_device();
   backend.precision = precision == Precision::automatic ? Precision::fp32 : precision;
@@ -50,7 +51,7 @@ Backend make_cpu(Precision precision, std::optional<std::int64_t> threads, int l
       backend.ops = make_cpu_ops(backend.threads);
       return backend;
     default:
-      throw_input_error("runtime.precision: {} needs a GPU; on a CPU use fp32, fp64 or auto",
+      throw_input_error("{}precision: {} needs a GPU; on a CPU use fp32, fp64 or auto", keys,
                         precision_name(precision));
   }
 }
@@ -71,30 +72,30 @@ std::optional<Backend> make_cuda(Precision precision, int local_rank, std::strin
   return backend;
 }
 
-Backend make(const RuntimeConfig& config, int local_rank, int local_size) {
+Backend make(const RuntimeConfig& config, int local_rank, int local_size, std::string_view keys) {
   const Precision precision = config.precision;
   if (precision == Precision::fp8) {
-    throw_input_error("runtime.precision: fp8 is not available in this build; use bf16 or auto");
+    throw_input_error("{}precision: fp8 is not available in this build; use bf16 or auto", keys);
   }
   const bool cpu_only = precision == Precision::fp64;
   if (config.device == DeviceChoice::cuda && cpu_only) {
     throw_input_error(
-        "runtime.precision: fp64 is computed on a CPU only; use runtime.device: cpu, or tf32, fp32 "
-        "or bf16");
+        "{0}precision: fp64 is computed on a CPU only; use {0}device: cpu, or tf32, fp32 or bf16",
+        keys);
   }
   std::string why_not;
   if (config.device != DeviceChoice::cpu && !cpu_only) {
     std::optional<Backend> backend = make_cuda(precision, local_rank, why_not);
     if (backend) return std::move(*backend);
     if (config.device == DeviceChoice::cuda) {
-      throw_input_error("runtime.device: cuda is not available: {}; use cpu or auto", why_not);
+      throw_input_error("{}device: cuda is not available: {}; use cpu or auto", keys, why_not);
     }
     if (precision == Precision::bf16 || precision == Precision::tf32) {
-      throw_input_error("runtime.precision: {} needs a GPU, and {}; use fp32 or auto",
+      throw_input_error("{}precision: {} needs a GPU, and {}; use fp32 or auto", keys,
                         precision_name(precision), why_not);
     }
   }
-  Backend backend = make_cpu(precision, config.threads, local_size);
+  Backend backend = make_cpu(precision, config.threads, local_size, keys);
   backend.why_cpu = std::move(why_not);
   return backend;
 }
@@ -112,8 +113,9 @@ std::string Backend::description() const {
   return text;
 }
 
-Backend make_backend(const RuntimeConfig& config, Communicator& communicator) {
-  Backend backend = make(config, communicator.local_rank(), communicator.local_size());
+Backend make_backend(const RuntimeConfig& config, Communicator& communicator,
+                     std::string_view keys) {
+  Backend backend = make(config, communicator.local_rank(), communicator.local_size(), keys);
   std::vector<std::int64_t> with_gpu{backend.device->is_cpu() ? 0 : 1};
   communicator.all_reduce_sum(with_gpu);
   if (with_gpu[0] != 0 && with_gpu[0] != communicator.size()) {
@@ -126,7 +128,7 @@ Backend make_backend(const RuntimeConfig& config, Communicator& communicator) {
 }
 
 Backend make_backend(Precision precision, std::optional<std::int64_t> threads) {
-  return make_cpu(precision, threads, 1);
+  return make_cpu(precision, threads, 1, "runtime.");
 }
 
 }  // namespace bert

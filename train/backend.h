@@ -5,6 +5,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
 
 #include "kernels/ops.h"
 #include "runtime/communicator.h"
@@ -30,8 +31,10 @@ struct Backend {
 // CPU; fp64 computes with the reference, on a CPU, for small models only. Threads auto: this
 // machine's processors shared among its ranks. Each rank takes the GPU of its place on its machine.
 // InputError when what is asked for is not here; RuntimeError when ranks find different things.
-Backend make_backend(const RuntimeConfig& config, Communicator& communicator);
-// For the tools: one process, on the CPU.
+// `keys`: what errors put before "device" and "precision", which may come from a command line.
+Backend make_backend(const RuntimeConfig& config, Communicator& communicator,
+                     std::string_view keys = "runtime.");
+// One process, on the CPU.
 Backend make_backend(Precision precision = Precision::automatic,
                      std::optional<std::int64_t> threads = std::nullopt);
 
