@@ -171,10 +171,10 @@ std::string Corpus::fingerprint() const {
   return fmt::format("{:016x}", XXH3_64bits(text.data(), text.size()));
 }
 
-CutTable Corpus::cuts(Part part, Sampling sampling, std::int64_t content) const {
+CutTable Corpus::cuts(Part part, const CutRule& rule) const {
   const std::string name(part_name(part));
-  CutTable table(folder_ / name, shard(part), sampling, content);
-  const std::string file = name + "/" + cuts_file_name(sampling, content);
+  CutTable table(folder_ / name, shard(part), rule);
+  const std::string file = name + "/" + cuts_file_name(rule);
   const auto known = manifest_.files.find(file);
   if (known != manifest_.files.end() && !(table.mapped() && table.digest() == known->second)) {
     throw_input_error(

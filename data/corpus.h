@@ -68,7 +68,7 @@ class Corpus {
   // this corpus are made from.
   std::string fingerprint() const;
   const TokenShard& shard(Part part) const { return *shards_[static_cast<std::size_t>(part)]; }
-  CutTable cuts(Part part, Sampling sampling, std::int64_t content) const;
+  CutTable cuts(Part part, const CutRule& rule) const;
 
   // InputError unless `tokenizer` is the one that made the ids.
   void check_tokenizer(const Tokenizer& tokenizer) const;

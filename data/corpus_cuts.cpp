@@ -3,7 +3,9 @@
 #include <algorithm>
 #include <limits>
 
+#include "data/random_streams.h"
 #include "runtime/error.h"
+#include "runtime/philox.h"
 
 namespace bert {
 namespace fs = std::filesystem;
@@ -17,6 +19,15 @@ std::uint64_t word_boundary(const TokenShard& shard, std::uint64_t begin, std::u
   std::uint64_t place = limit;
   while (place > begin && !shard.starts_word(place)) --place;
   return place;
+}
+
+// The most tokens of a sample of this document.
+std::uint64_t longest_sample(const CutRule& rule, std::uint64_t document) {
+  const auto content = static_cast<std::uint32_t>(rule.content);
+  if (rule.short_probability <= 0 || content < 2) return content;
+  PhiloxStream random(0, kShortDocumentStream, document);
+  if (random.next_double() >= rule.short_probability) return content;
+  return 2 + random.next_below(content - 1);
 }
 
 // Where a sample of sentences ends that begins at token `begin` of `sentence`, if its document goes
@@ -46,17 +57,17 @@ Sampling parse_sampling(std::string_view name) {
   throw_input_error("unknown sampling '{}': expected sentences or chunks", name);
 }
 
-void find_cuts(const TokenShard& shard, Sampling sampling, std::int64_t content,
+void find_cuts(const TokenShard& shard, const CutRule& rule,
                const std::function<void(const Cut&)>& emit) {
-  BERT_CHECK(content > 0);
+  BERT_CHECK(rule.content > 0);
   if (shard.num_sentences() > std::numeric_limits<std::uint32_t>::max()) {
     throw_input_error(
         "a part of a corpus can hold at most 2^32 - 1 sentences, this one has {}; "
         "split the input into several corpora",
         shard.num_sentences());
   }
-  const auto budget = static_cast<std::uint64_t>(content);
   for (std::uint64_t document = 0; document < shard.num_documents(); ++document) {
+    const std::uint64_t budget = longest_sample(rule, document);
     const std::uint64_t last_sentence = shard.document_begin(document + 1);
     std::uint64_t sentence = shard.document_begin(document);
     const std::uint64_t document_end = shard.sentence_begin(last_sentence);
@@ -64,7 +75,7 @@ void find_cuts(const TokenShard& shard, Sampling sampling, std::int64_t content,
     while (begin < document_end) {
       emit({begin, static_cast<std::uint32_t>(sentence), static_cast<std::uint32_t>(document)});
       std::uint64_t end = std::min(begin + budget, document_end);
-      if (sampling == Sampling::sentences && end < document_end) {
+      if (rule.sampling == Sampling::sentences && end < document_end) {
         end = sentences_end(shard, sentence, begin, end);
       }
       begin = end;
@@ -75,20 +86,20 @@ void find_cuts(const TokenShard& shard, Sampling sampling, std::int64_t content,
         static_cast<std::uint32_t>(shard.num_documents())});
 }
 
-std::string cuts_file_name(Sampling sampling, std::int64_t content) {
-  return fmt::format("cuts_{}_{}.bin", sampling_name(sampling), content);
+std::string cuts_file_name(const CutRule& rule) {
+  const std::string is_short =
+      rule.short_probability > 0 ? fmt::format("_short_{}", rule.short_probability) : "";
+  return fmt::format("cuts_{}_{}{}.bin", sampling_name(rule.sampling), rule.content, is_short);
 }
 
-std::uint64_t write_cuts(const fs::path& folder, const TokenShard& shard, Sampling sampling,
-                         std::int64_t content) {
-  CorpusFileWriter writer(folder / cuts_file_name(sampling, content), kKind, sizeof(Cut));
-  find_cuts(shard, sampling, content, [&](const Cut& cut) { writer.append_value(cut); });
+std::uint64_t write_cuts(const fs::path& folder, const TokenShard& shard, const CutRule& rule) {
+  CorpusFileWriter writer(folder / cuts_file_name(rule), kKind, sizeof(Cut));
+  find_cuts(shard, rule, [&](const Cut& cut) { writer.append_value(cut); });
   return writer.commit();
 }
 
-CutTable::CutTable(const fs::path& folder, const TokenShard& shard, Sampling sampling,
-                   std::int64_t content) {
-  const fs::path path = folder / cuts_file_name(sampling, content);
+CutTable::CutTable(const fs::path& folder, const TokenShard& shard, const CutRule& rule) {
+  const fs::path path = folder / cuts_file_name(rule);
   if (fs::exists(path)) {
     mapped_ = true;
     file_ = {path, kKind};
@@ -99,7 +110,7 @@ CutTable::CutTable(const fs::path& folder, const TokenShard& shard, Sampling sam
           path.string());
     }
   } else {
-    find_cuts(shard, sampling, content, [&](const Cut& cut) { cuts_.push_back(cut); });
+    find_cuts(shard, rule, [&](const Cut& cut) { cuts_.push_back(cut); });
   }
 }
 

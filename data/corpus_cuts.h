@@ -36,22 +36,31 @@ struct Cut {
 };
 static_assert(sizeof(Cut) == 16);
 
+// How a part is cut.
+struct CutRule {
+  Sampling sampling = Sampling::sentences;
+  std::int64_t content = 0;  // the most tokens of a sample, special ones not counted; > 0
+  // The share of documents that are cut to a length drawn from [2, content], so that the model sees
+  // short samples too (google-research/bert's short_seq_prob): a pure function of the document's
+  // number.
+  double short_probability = 0.0;
+};
+
 // Calls `emit` for each cut in order, then for the final one {num_tokens, num_sentences,
-// num_documents}. No sample is longer than `content` tokens (content > 0).
-void find_cuts(const TokenShard& shard, Sampling sampling, std::int64_t content,
+// num_documents}.
+void find_cuts(const TokenShard& shard, const CutRule& rule,
                const std::function<void(const Cut&)>& emit);
 
-// "cuts_sentences_126.bin": named by the content tokens, special tokens not counted.
-std::string cuts_file_name(Sampling sampling, std::int64_t content);
+// "cuts_sentences_126.bin", or "cuts_sentences_126_short_0.1.bin".
+std::string cuts_file_name(const CutRule& rule);
 // Writes that file into `folder` and returns its digest.
 std::uint64_t write_cuts(const std::filesystem::path& folder, const TokenShard& shard,
-                         Sampling sampling, std::int64_t content);
+                         const CutRule& rule);
 
 class CutTable {
  public:
   // Maps the file in `folder` if there is one, and computes the table otherwise.
-  CutTable(const std::filesystem::path& folder, const TokenShard& shard, Sampling sampling,
-           std::int64_t content);
+  CutTable(const std::filesystem::path& folder, const TokenShard& shard, const CutRule& rule);
 
   std::uint64_t num_samples() const { return (mapped_ ? file_.size() : cuts_.size()) - 1; }
   // 0 <= i <= num_samples().

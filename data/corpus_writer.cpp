@@ -154,8 +154,9 @@ void CorpusWriter::write_cut_tables(Part part) {
   const std::string name(part_name(part));
   const TokenShard shard(temporary_ / name, tokenizer_.vocab_size());
   const auto write = [&](Sampling sampling, std::int64_t content) {
-    manifest_.files[name + "/" + cuts_file_name(sampling, content)] =
-        write_cuts(temporary_ / name, shard, sampling, content);
+    const CutRule rule{sampling, content, options_.short_sequence_probability};
+    manifest_.files[name + "/" + cuts_file_name(rule)] =
+        write_cuts(temporary_ / name, shard, rule);
   };
   for (const std::int64_t length : options_.sequence_lengths) {
     write(Sampling::sentences, length - 2);  // [CLS] ... [SEP]

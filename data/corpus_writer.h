@@ -23,6 +23,7 @@ struct CorpusWriterOptions {
   double validation_fraction = 0.05;
   std::uint64_t seed = 0;
   std::vector<std::int64_t> sequence_lengths = {128, 512};  // that get cut tables on disk
+  double short_sequence_probability = 0.0;                  // of those tables (CutRule), in [0, 1]
 };
 
 class CorpusWriter {

@@ -11,12 +11,22 @@ namespace bert {
 
 namespace {
 
+std::int64_t special_tokens(const DatasetOptions& options) { return options.next_sentence ? 3 : 2; }
+
 std::int64_t content_tokens(const DatasetOptions& options) {
   if (options.sequence_length < 8 || options.sequence_length > 1 << 20) {
     throw_input_error("the sequence length is {}, expected 8 to {}", options.sequence_length,
                       1 << 20);
   }
-  return options.sequence_length - (options.next_sentence ? 3 : 2);
+  if (!(options.short_sequence_probability >= 0 && options.short_sequence_probability <= 1)) {
+    throw_input_error("the probability of short sequences is {}, expected 0 to 1",
+                      options.short_sequence_probability);
+  }
+  if (options.static_masks < 0) {
+    throw_input_error("the number of static masks is {}, expected 0 (none) or more",
+                      options.static_masks);
+  }
+  return options.sequence_length - special_tokens(options);
 }
 
 }  // namespace
@@ -28,7 +38,7 @@ PretrainingDataset::PretrainingDataset(std::shared_ptr<const Corpus> corpus, Par
       options_(options),
       content_(content_tokens(options)),
       masker_(options.masking, corpus_->manifest().vocab_size, corpus_->manifest().special.mask),
-      cuts_(corpus_->cuts(part, options.sampling, content_)),
+      cuts_(corpus_->cuts(part, {options.sampling, content_, options.short_sequence_probability})),
       special_(corpus_->manifest().special) {
   const std::string name = (corpus_->folder() / part_name(part)).string();
   if (num_samples() == 0) {
@@ -52,7 +62,8 @@ SampleRef PretrainingDataset::shuffled(std::uint64_t index) const {
     throw_runtime_error("training has run for {} epochs, the most that can be counted", epoch);
   }
   const KeyedPermutation order(num_samples(), options_.seed, epoch);
-  return {epoch, order(index % num_samples())};
+  const auto forms = static_cast<std::uint64_t>(options_.static_masks);
+  return {forms > 0 ? epoch % forms : epoch, order(index % num_samples())};
 }
 
 SampleRef PretrainingDataset::in_order(std::uint64_t index) const {
@@ -61,56 +72,111 @@ SampleRef PretrainingDataset::in_order(std::uint64_t index) const {
 }
 
 SamplePlan PretrainingDataset::plan(const SampleRef& ref) const {
+  BERT_CHECK(ref.sample < num_samples());
   SamplePlan plan;
   plan.ref = ref;
-  plan.a_begin = cuts_[ref.sample].token;
-  plan.a_end = cuts_[ref.sample + 1].token;
-  if (options_.next_sentence) plan_next_sentence(plan);
+  if (options_.next_sentence) {
+    plan_pair(plan);
+  } else {
+    plan.a_begin = cuts_[ref.sample].token;
+    plan.a_end = cuts_[ref.sample + 1].token;
+  }
   const std::uint64_t text = plan.a_end - plan.a_begin + plan.b_end - plan.b_begin;
-  const std::int64_t specials = options_.next_sentence ? 3 : 2;
-  plan.length = static_cast<std::int64_t>(text) + specials;
+  plan.length = static_cast<std::int64_t>(text) + special_tokens(options_);
   return plan;
 }
 
-// The place in the middle of a sample where B begins; its end if it has a single token.
-std::uint64_t PretrainingDataset::split(const SampleRef& ref) const {
-  const Cut cut = cuts_[ref.sample], next = cuts_[ref.sample + 1];
-  PhiloxStream random(options_.seed, kNextSplitStream, sample_index(ref.epoch, ref.sample));
-  // Sentences that begin after the first token and before the end.
+std::pair<std::uint32_t, std::uint32_t> PretrainingDataset::inner_sentences(
+    std::uint64_t piece) const {
+  const Cut cut = cuts_[piece], next = cuts_[piece + 1];
   const bool next_at_sentence = shard_->sentence_begin(next.sentence) == next.token;
-  const std::uint32_t last = next_at_sentence ? next.sentence - 1 : next.sentence;
-  if (last > cut.sentence) {
-    return shard_->sentence_begin(cut.sentence + 1 + random.next_below(last - cut.sentence));
+  return {cut.sentence + 1, next_at_sentence ? next.sentence : next.sentence + 1};
+}
+
+std::uint64_t PretrainingDataset::split(std::uint64_t epoch, std::uint64_t piece) const {
+  PhiloxStream random(options_.seed, kNextSplitStream, sample_index(epoch, piece));
+  const auto [first, last] = inner_sentences(piece);
+  if (first < last) {
+    return shard_->sentence_begin(first + random.next_below(last - first));
   }
   // A single sentence: at a word, so that "B follows" and "B is random" stay equally likely here.
   std::vector<std::uint64_t> words;
-  for (std::uint64_t token = cut.token + 1; token < next.token; ++token) {
+  const std::uint64_t begin = cuts_[piece].token, end = cuts_[piece + 1].token;
+  for (std::uint64_t token = begin + 1; token < end; ++token) {
     if (shard_->starts_word(token)) words.push_back(token);
   }
   if (!words.empty()) return words[random.next_below(static_cast<std::uint32_t>(words.size()))];
-  const auto inner = static_cast<std::uint32_t>(next.token - cut.token - 1);
-  return inner > 0 ? cut.token + 1 + random.next_below(inner) : next.token;
+  const auto inner = static_cast<std::uint32_t>(end - begin - 1);
+  return inner > 0 ? begin + 1 + random.next_below(inner) : end;
 }
 
-void PretrainingDataset::plan_next_sentence(SamplePlan& plan) const {
-  plan.b_end = plan.a_end;
-  plan.a_end = plan.b_begin = split(plan.ref);
-  const SampleRef& ref = plan.ref;
-  PhiloxStream random(options_.seed, kNextPartnerStream, sample_index(ref.epoch, ref.sample));
-  const bool random_next = (random.next_u32() >> 31) != 0;
-  if (!random_next && plan.b_begin < plan.b_end) return;
-  // The B of a sample of another document, which begins where a true B could: nothing about B
-  // itself then tells the two labels apart.
-  const auto [first, last] = cuts_.samples_of_document(ref.sample);
-  const std::uint64_t others = num_samples() - (last - first);
-  auto partner = static_cast<std::uint64_t>(random.next_double() * static_cast<double>(others));
-  if (partner >= first) partner += last - first;
-  const std::uint64_t partner_end = cuts_[partner + 1].token;
-  plan.b_begin = split({ref.epoch, partner});
-  if (plan.b_begin == partner_end) plan.b_begin = cuts_[partner].token;
+void PretrainingDataset::plan_pair(SamplePlan& plan) const {
+  const std::uint64_t epoch = plan.ref.epoch;
+  const std::uint64_t group = plan.ref.sample / 4, place = plan.ref.sample % 4;
+  const std::uint64_t first = group * 3;  // the first of the group's pieces
+  std::uint64_t piece = first + place;
+  bool halved = false;
+  if (first + 3 <= cuts_.num_samples()) {  // else one of the one or two pieces left over
+    PhiloxStream random(options_.seed, kNextGroupStream, sample_index(epoch, group));
+    std::uint64_t chosen = random.next_below(3);
+    // One that can be split, if there is any.
+    for (int i = 0; i < 2 && split(epoch, first + chosen) == cuts_[first + chosen + 1].token; ++i) {
+      chosen = (chosen + 1) % 3;
+    }
+    halved = place >= 2;
+    piece = halved ? first + chosen : first + place + (place >= chosen ? 1 : 0);
+  }
+  const std::uint64_t begin = cuts_[piece].token, end = cuts_[piece + 1].token;
+  const std::uint64_t middle = split(epoch, piece);
+  if (halved) {
+    plan.a_begin = place == 2 ? begin : middle;
+    plan.a_end = place == 2 ? middle : end;
+    add_random_next(piece, plan);
+  } else {
+    plan.a_begin = begin;
+    plan.a_end = plan.b_begin = middle;
+    plan.b_end = end;
+    if (middle == end) add_random_next(piece, plan);
+  }
+}
+
+void PretrainingDataset::add_random_next(std::uint64_t piece, SamplePlan& plan) const {
+  PhiloxStream random(options_.seed, kNextPartnerStream,
+                      sample_index(plan.ref.epoch, plan.ref.sample));
+  const auto [first, last] = cuts_.samples_of_document(piece);
+  const std::uint64_t others = cuts_.num_samples() - (last - first);
   const std::uint64_t room = static_cast<std::uint64_t>(content_) - (plan.a_end - plan.a_begin);
-  plan.b_end = std::min(partner_end, plan.b_begin + room);
+  // B is the end of a piece of another document, as long as there is room, just as the B that
+  // follows an A is: where it begins, how it ends and how long it is should not give the label
+  // away. So a piece whose last sentence is too long is drawn again, unless it cannot be helped.
+  std::uint64_t partner = 0;
+  for (int draw = 0; draw < 16 && plan.b_begin == plan.b_end; ++draw) {
+    partner = static_cast<std::uint64_t>(random.next_double() * static_cast<double>(others));
+    if (partner >= first) partner += last - first;
+    plan.b_end = cuts_[partner + 1].token;
+    plan.b_begin = tail_of(partner, room);
+  }
+  if (plan.b_begin == plan.b_end) {
+    plan.b_begin = std::max(cuts_[partner].token + 1, plan.b_end - std::min(room, plan.b_end));
+  }
   plan.next_label = 1;
+}
+
+// Where the longest end of a piece begins that has at most `room` tokens and is not the whole of
+// it, at a sentence; the piece's end if its last sentence is longer. A piece without the beginning
+// of a sentence in it is cut at a word, one of a single token not at all.
+std::uint64_t PretrainingDataset::tail_of(std::uint64_t piece, std::uint64_t room) const {
+  const auto [first, last] = inner_sentences(piece);
+  const std::uint64_t begin = cuts_[piece].token, end = cuts_[piece + 1].token;
+  if (first < last) {
+    std::uint64_t sentence = first;
+    while (sentence < last && end - shard_->sentence_begin(sentence) > room) ++sentence;
+    return sentence < last ? shard_->sentence_begin(sentence) : end;
+  }
+  if (end - begin == 1) return begin;
+  std::uint64_t place = std::max(begin + 1, end - std::min(room, end));
+  while (place < end && !shard_->starts_word(place)) ++place;
+  return place;
 }
 
 void PretrainingDataset::append_text(std::uint64_t begin, std::uint64_t end, Batch& batch,

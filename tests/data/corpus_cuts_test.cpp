@@ -19,7 +19,7 @@ TokenShard make_shard(const TemporaryFolder& folder,
 
 std::vector<std::uint64_t> cut_tokens(const TokenShard& shard, Sampling sampling, int content) {
   std::vector<std::uint64_t> tokens;
-  find_cuts(shard, sampling, content, [&](const Cut& cut) { tokens.push_back(cut.token); });
+  find_cuts(shard, {sampling, content}, [&](const Cut& cut) { tokens.push_back(cut.token); });
   return tokens;
 }
 
@@ -64,7 +64,7 @@ TEST(CorpusCuts, PartitionTheTokensAndKnowTheirPlace) {
   for (const Sampling sampling : {Sampling::sentences, Sampling::chunks}) {
     for (const std::int64_t content : {5, 30, 126, 1000}) {
       std::vector<Cut> cuts;
-      find_cuts(shard, sampling, content, [&](const Cut& cut) { cuts.push_back(cut); });
+      find_cuts(shard, {sampling, content}, [&](const Cut& cut) { cuts.push_back(cut); });
       ASSERT_EQ(cuts.front().token, 0u);
       ASSERT_EQ(cuts.back().token, shard.num_tokens());
       ASSERT_EQ(cuts.back().sentence, shard.num_sentences());
@@ -101,10 +101,10 @@ TEST(CorpusCuts, StoredAndComputedAreTheSame) {
   const TemporaryFolder folder, tables;
   const TokenShard shard = make_shard(folder, varied_lengths(100));
   for (const Sampling sampling : {Sampling::sentences, Sampling::chunks}) {
-    const CutTable computed(tables.path(), shard, sampling, 62);
+    const CutTable computed(tables.path(), shard, {sampling, 62});
     EXPECT_FALSE(computed.mapped());
-    write_cuts(tables.path(), shard, sampling, 62);
-    const CutTable stored(tables.path(), shard, sampling, 62);
+    write_cuts(tables.path(), shard, {sampling, 62});
+    const CutTable stored(tables.path(), shard, {sampling, 62});
     EXPECT_TRUE(stored.mapped());
     ASSERT_EQ(stored.num_samples(), computed.num_samples());
     for (std::uint64_t i = 0; i <= stored.num_samples(); ++i) {
@@ -118,7 +118,7 @@ TEST(CorpusCuts, StoredAndComputedAreTheSame) {
 TEST(CorpusCuts, SamplesOfADocument) {
   const TemporaryFolder folder;
   const TokenShard shard = make_shard(folder, varied_lengths(50));
-  const CutTable cuts(folder / "none", shard, Sampling::sentences, 20);
+  const CutTable cuts(folder / "none", shard, {Sampling::sentences, 20});
   for (std::uint64_t i = 0; i < cuts.num_samples(); ++i) {
     const auto [first, last] = cuts.samples_of_document(i);
     ASSERT_TRUE(first <= i && i < last);
@@ -131,8 +131,8 @@ TEST(CorpusCuts, SamplesOfADocument) {
 TEST(CorpusCuts, ATableOfOtherTokensIsRefused) {
   const TemporaryFolder a, b;
   const TokenShard shard = make_shard(a, {{10}}), other = make_shard(b, {{11}});
-  write_cuts(a.path(), other, Sampling::sentences, 62);
-  EXPECT_THROW(CutTable(a.path(), shard, Sampling::sentences, 62), InputError);
+  write_cuts(a.path(), other, {Sampling::sentences, 62});
+  EXPECT_THROW(CutTable(a.path(), shard, {Sampling::sentences, 62}), InputError);
 }
 
 TEST(CorpusCuts, SamplingNames) {

@@ -94,10 +94,10 @@ TEST_F(CorpusTest, RoundTrip) {
   EXPECT_EQ(manifest.vocab_size, vocabulary_for(documents));
   EXPECT_EQ(manifest.special.mask, 4);
   EXPECT_EQ(corpus->tokenizer()->fingerprint(), manifest.tokenizer_fingerprint);
-  EXPECT_TRUE(corpus->cuts(Part::train, Sampling::sentences, 62).mapped());
-  EXPECT_TRUE(corpus->cuts(Part::train, Sampling::sentences, 61).mapped());
-  EXPECT_TRUE(corpus->cuts(Part::validation, Sampling::chunks, 62).mapped());
-  EXPECT_FALSE(corpus->cuts(Part::train, Sampling::sentences, 63).mapped());
+  EXPECT_TRUE(corpus->cuts(Part::train, {Sampling::sentences, 62}).mapped());
+  EXPECT_TRUE(corpus->cuts(Part::train, {Sampling::sentences, 61}).mapped());
+  EXPECT_TRUE(corpus->cuts(Part::validation, {Sampling::chunks, 62}).mapped());
+  EXPECT_FALSE(corpus->cuts(Part::train, {Sampling::sentences, 63}).mapped());
 
   CorpusCounts total;
   std::vector<TokenizedDocument> read;
@@ -241,7 +241,7 @@ TEST_F(CorpusTest, FilesOfAnotherCorpusAreCaught) {
     write_text(folder_ / "corpus" / file, read_file(folder_ / from / file));
     refusal([&] { Corpus(folder_ / "corpus").verify(); });
     if (std::string_view(file).ends_with("chunks_126.bin")) {
-      refusal([&] { Corpus(folder_ / "corpus").cuts(Part::train, Sampling::chunks, 126); });
+      refusal([&] { Corpus(folder_ / "corpus").cuts(Part::train, {Sampling::chunks, 126}); });
     } else {
       refusal([&] { Corpus(folder_ / "corpus"); });
     }

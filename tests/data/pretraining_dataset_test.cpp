@@ -1,5 +1,7 @@
 #include "data/pretraining_dataset.h"
 
+#include <algorithm>
+#include <array>
 #include <cmath>
 #include <map>
 #include <set>
@@ -182,7 +184,10 @@ TEST_F(PretrainingDatasetTest, NextSentence) {
     shard.read_ids(shard.sentence_begin(i), {&id, 1});
     sentence_starts.insert(id);
   }
-  double random = 0, all = 0, splits_at_sentences = 0, random_at_sentences = 0;
+  std::uint64_t random = 0, all = 0;
+  double splits_at_sentences = 0, random_at_sentences = 0;
+  double ends_at_sentences = 0, random_ends_at_sentences = 0;
+  std::array<std::array<double, 2>, 65> lengths{};  // samples by length and label
   for (std::uint64_t epoch = 0; epoch < 20; ++epoch) {
     for (std::uint64_t i = 0; i < data.num_samples(); ++i) {
       const SamplePlan plan = data.plan({epoch, i});
@@ -201,41 +206,174 @@ TEST_F(PretrainingDatasetTest, NextSentence) {
       }
       const std::int32_t a_last = ids[static_cast<std::size_t>(first_sep - 1)];
       const std::int32_t b_first = ids[static_cast<std::size_t>(first_sep + 1)];
+      const std::int32_t after_b = ids[ids.size() - 2] + 1;
+      const bool sentence_end = sentence_starts.contains(after_b) ||
+                                (*documents_)[document_of(b_first)].ids.back() == after_b - 1;
       ASSERT_EQ(batch.nsp_labels.size(), 1u);
+      lengths[ids.size()][static_cast<std::size_t>(batch.nsp_labels[0])] += 1;
       if (batch.nsp_labels[0] == 1) {
         ASSERT_NE(document_of(a_last), document_of(b_first));
+        ASSERT_EQ(document_of(after_b - 1), document_of(b_first));
         random_at_sentences += sentence_starts.contains(b_first);
+        random_ends_at_sentences += sentence_end;
         ++random;
       } else {
         ASSERT_EQ(b_first, a_last + 1);
         ASSERT_EQ(document_of(a_last), document_of(b_first));
         splits_at_sentences += sentence_starts.contains(b_first);
+        ends_at_sentences += sentence_end;
       }
       ++all;
     }
   }
-  // Samples of a single token have a random B always: a few.
-  EXPECT_NEAR(random / all, 0.5, 0.02);
-  // Where B begins says little of the label.
-  EXPECT_NEAR(random_at_sentences / random, splits_at_sentences / (all - random), 0.05);
+  // Half of them, but for samples of a single token, whose B is always random, and for the one or
+  // two pieces that make no group of three.
+  EXPECT_GE(random, all / 2 - 20);
+  EXPECT_LE(static_cast<double>(random), 0.52 * static_cast<double>(all));
+  // Neither where B begins, nor where it ends, nor the sample's length says much of the label, even
+  // where most pieces are torn out of long sentences.
+  const auto follows = static_cast<double>(all - random), others = static_cast<double>(random);
+  EXPECT_NEAR(random_at_sentences / others, splits_at_sentences / follows, 0.08);
+  EXPECT_NEAR(random_ends_at_sentences / others, ends_at_sentences / follows, 0.08);
+  double below[2] = {0, 0}, best_guess = 0.5;  // shares of each label with a length up to some
+  for (const auto& counts : lengths) {
+    below[0] += counts[0] / follows;
+    below[1] += counts[1] / others;
+    best_guess = std::max(best_guess, 0.5 + std::abs(below[0] - below[1]) / 2);
+  }
+  EXPECT_LT(best_guess, 0.6);
 }
 
-TEST_F(PretrainingDatasetTest, NextSentencePartnersAreSpreadOverTheCorpus) {
+// The random second segments come on top: as its own text, each token is seen once.
+TEST_F(PretrainingDatasetTest, NextSentenceUsesEveryTokenOncePerEpochAsItsOwnText) {
+  for (const Sampling sampling : {Sampling::sentences, Sampling::chunks}) {
+    for (const Part part : {Part::train, Part::validation}) {
+      DatasetOptions options;
+      options.sampling = sampling;
+      options.next_sentence = true;
+      options.sequence_length = 50;
+      const PretrainingDataset data = dataset(options, part);
+      const TokenShard& shard = (*corpus_)->shard(part);
+      for (std::uint64_t epoch = 0; epoch < 3; ++epoch) {
+        std::vector<int> own(shard.num_tokens());
+        std::uint64_t random_tokens = 0, random_samples = 0;
+        std::set<std::uint64_t> samples;
+        for (std::uint64_t i = 0; i < data.num_samples(); ++i) {
+          const SampleRef ref = data.shuffled(epoch * data.num_samples() + i);
+          ASSERT_EQ(ref.epoch, epoch);
+          ASSERT_TRUE(samples.insert(ref.sample).second);
+          const SamplePlan plan = data.plan(ref);
+          for (std::uint64_t token = plan.a_begin; token < plan.a_end; ++token) ++own[token];
+          if (plan.next_label == 1) {
+            random_tokens += plan.b_end - plan.b_begin;
+            ++random_samples;
+          } else {
+            for (std::uint64_t token = plan.b_begin; token < plan.b_end; ++token) ++own[token];
+          }
+        }
+        for (std::size_t token = 0; token < own.size(); ++token) {
+          ASSERT_EQ(own[token], 1) << "token " << token << ", epoch " << epoch;
+        }
+        EXPECT_GE(random_samples, data.num_samples() / 2 - 1);
+        EXPECT_GE(random_tokens, random_samples);
+      }
+    }
+  }
+}
+
+// Which of three pieces is halved, and where random segments come from, is uniform.
+TEST_F(PretrainingDatasetTest, NextSentenceDrawsAreUniform) {
   DatasetOptions options;
   options.next_sentence = true;
+  options.sequence_length = 512;  // a document is a piece
   const PretrainingDataset data = dataset(options);
-  std::set<std::uint64_t> partners;
-  const std::uint64_t middle = data.plan({0, data.num_samples() / 2}).a_begin;
-  int random = 0, first_half = 0;
-  for (std::uint64_t epoch = 0; epoch < 400; ++epoch) {
-    const SamplePlan plan = data.plan({epoch, 0});
-    random += plan.next_label;
-    first_half += plan.next_label == 1 && plan.b_begin < middle;
-    if (plan.next_label == 1) partners.insert(plan.b_begin);
+  const TokenShard& shard = (*corpus_)->shard(Part::train);
+  const std::uint64_t documents = shard.num_documents();
+  std::vector<std::uint64_t> begins;
+  for (std::uint64_t i = 0; i < documents; ++i) {
+    begins.push_back(shard.sentence_begin(shard.document_begin(i)));
   }
-  EXPECT_NEAR(first_half, random / 2.0, 5 * 7);
-  EXPECT_NEAR(random, 200, 5 * 10);
-  EXPECT_GT(partners.size(), static_cast<std::size_t>(random) * 2 / 3);
+  const auto document = [&](std::uint64_t token) {
+    return static_cast<std::size_t>(std::upper_bound(begins.begin(), begins.end(), token) -
+                                    begins.begin() - 1);
+  };
+  // A group whose pieces can all be split; its sample 2 is the first half of the chosen one.
+  std::uint64_t sample = 2;
+  for (std::set<std::size_t> halved; halved.size() < 3; sample += halved.size() < 3 ? 4 : 0) {
+    halved.clear();
+    for (std::uint64_t epoch = 0; epoch < 60; ++epoch) {
+      halved.insert(document(data.plan({epoch, sample}).a_begin));
+    }
+  }
+  const std::uint64_t trials = 30'000;
+  std::map<std::size_t, double> chosen;
+  std::vector<double> partners(documents);
+  for (std::uint64_t epoch = 0; epoch < trials; ++epoch) {
+    const SamplePlan plan = data.plan({epoch, sample});
+    ASSERT_EQ(plan.next_label, 1);
+    chosen[document(plan.a_begin)] += 1;
+    partners[document(plan.b_begin)] += 1;
+  }
+  ASSERT_EQ(chosen.size(), 3u);
+  double chi_square = 0;
+  for (const auto& [which, count] : chosen) {
+    const double expected = static_cast<double>(trials) / 3;
+    chi_square += std::pow(count - expected, 2) / expected;
+  }
+  EXPECT_LT(chi_square, 28);  // two degrees of freedom: once in a million
+  // Documents of more than one piece, or whose sentence may not fit, are not counted.
+  std::vector<double> counts;
+  for (std::size_t i = 0; i < documents; ++i) {
+    const std::uint64_t end = i + 1 < documents ? begins[i + 1] : shard.num_tokens();
+    if (end - begins[i] <= 100 && !chosen.contains(i)) counts.push_back(partners[i]);
+  }
+  ASSERT_GT(counts.size(), 100u);
+  double mean = 0;
+  for (const double count : counts) mean += count / static_cast<double>(counts.size());
+  chi_square = 0;
+  for (const double count : counts) chi_square += std::pow(count - mean, 2) / mean;
+  const auto degrees = static_cast<double>(counts.size() - 1);
+  EXPECT_NEAR(chi_square, degrees, 5 * std::sqrt(2 * degrees));
+}
+
+TEST_F(PretrainingDatasetTest, StaticMasksComeBack) {
+  DatasetOptions options;
+  options.static_masks = 3;
+  const PretrainingDataset data = dataset(options);
+  const std::uint64_t n = data.num_samples();
+  std::map<std::uint64_t, std::set<std::vector<std::int32_t>>> forms;
+  std::size_t same_order = 0;
+  for (std::uint64_t epoch = 0; epoch < 7; ++epoch) {
+    for (std::uint64_t i = 0; i < n; ++i) {
+      const SampleRef ref = data.shuffled(epoch * n + i);
+      ASSERT_EQ(ref.epoch, epoch % 3);
+      forms[ref.sample].insert(sample(data, ref).input_ids);
+      same_order += epoch >= 3 && ref.sample == data.shuffled((epoch - 3) * n + i).sample;
+    }
+  }
+  std::size_t three = 0;
+  for (const auto& [ref, masked] : forms) {
+    ASSERT_LE(masked.size(), 3u);
+    three += masked.size() == 3;
+  }
+  EXPECT_GT(three, n / 2);
+  EXPECT_LT(same_order, 4 * 10u);  // the order is a new one each time
+}
+
+TEST_F(PretrainingDatasetTest, ShortSequences) {
+  DatasetOptions options, whole;
+  options.short_sequence_probability = 0.5;
+  const PretrainingDataset data = dataset(options), plain = dataset(whole);
+  EXPECT_GT(data.num_samples(), plain.num_samples() * 5 / 4);
+  std::uint64_t tokens = 0;
+  for (std::uint64_t i = 0; i < data.num_samples(); ++i) {
+    const SamplePlan plan = data.plan({0, i});
+    EXPECT_EQ(plan.a_begin, tokens);
+    tokens = plan.a_end;
+  }
+  EXPECT_EQ(tokens, (*corpus_)->shard(Part::train).num_tokens());
+  options.short_sequence_probability = 1.5;
+  EXPECT_THROW(dataset(options), InputError);
 }
 
 TEST_F(PretrainingDatasetTest, WholeWordsOfTheCorpusStayTogether) {
@@ -352,7 +490,8 @@ TEST(PretrainingDataset, TinySamplesWithNextSentence) {
     data.append(plan, 0, batch, scratch);
     EXPECT_LT(plan.a_begin, plan.a_end);
     EXPECT_LT(plan.b_begin, plan.b_end);
-    if (plan.ref.sample == 0) {
+    // A single token is followed by something random.
+    if (plan.a_begin == 0) {
       EXPECT_EQ(plan.next_label, 1);
     }
   }
