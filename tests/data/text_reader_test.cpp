@@ -158,7 +158,9 @@ TEST_F(TextReaderTest, RefusesWhatIsNoText) {
             "2: cannot read " + missing + ": No such file or directory");
   EXPECT_EQ(ERROR_OF(TextReader({good, file("empty.txt", "")})),
             "2: " + (folder_ / "empty.txt").string() + " is empty: expected UTF-8 text");
-  EXPECT_NE(ERROR_OF(TextReader({folder_.path().string()})).find("is a folder"), std::string::npos);
+  EXPECT_NE(
+      ERROR_OF(read_all({file("tags", "<doc id=\"1\" title=\"A\">\nA\n</doc>\n")})).find("--json"),
+      std::string::npos);
   EXPECT_EQ(ERROR_OF(TextReader({})), "2: no input file is given");
   EXPECT_NE(ERROR_OF(read_all({file("blank.txt", "\n \n\t\n")})).find("holds no text"),
             std::string::npos);
@@ -233,12 +235,109 @@ TEST_F(TextReaderTest, ReadsAcrossBuffers) {
   EXPECT_TRUE(read_all({file("large.txt", text)}) == expected);
 }
 
+TEST_F(TextReaderTest, ReadsJsonLines) {
+  const std::string json =
+      "{\"id\": 7, \"text\": \"one\\n\\n two\\r\\n\", \"tags\": [1, {\"text\": \"no\"}]}\n"
+      "\n"
+      "{\"text\":\"caf\\u00e9 \\ud83d\\ude00\"}\n{\"text\": \"\"}\n{\"text\": \"end\"}";
+  const Documents expected = {{"one", " two"}, {"caf\u00e9 \U0001F600"}, {"end"}};
+  EXPECT_EQ(read_all({file("a.jsonl", json)}), expected);
+  EXPECT_EQ(read_all({file("a.txt", "\xef\xbb\xbf" + json)}), expected);  // by its content
+  EXPECT_EQ(read_all({file("wiki_00", compress(archive_write_add_filter_bzip2, json))}), expected);
+  TextReaderOptions options;
+  options.format = TextFormat::text;
+  EXPECT_EQ(read_all({file("a.txt", json)}, options).size(), 2u);
+  options = {};
+  options.text_field = "body";
+  EXPECT_EQ(read_all({file("b.jsonl", "{\"body\": \"here\", \"text\": \"not here\"}\n")}, options),
+            (Documents{{"here"}}));
+  EXPECT_NE(ERROR_OF(read_all({file("array.json", "[{\"text\": \"a\"}]\n")})).find("jq"),
+            std::string::npos);
+}
+
+TEST_F(TextReaderTest, RefusesOrLeavesOutMalformedRecords) {
+  const std::string path =
+      file("bad.jsonl",
+           "{\"text\": \"good\"}\n\n{\"text\": \"no end\n{\"title\": \"no text\"}\n{\"text\": 5}\n"
+           "plain\n{\"text\": \"" +
+               std::string(2000, 'x') + "\"}\n{\"text\": \"last\"}\n");
+  const std::string what = ERROR_OF(read_all({path}));
+  EXPECT_TRUE(what.starts_with("2: " + path + ":3: expected a JSON object with a string 'text'"))
+      << what;
+  TextReaderOptions options;
+  options.skip_malformed = true;
+  options.max_record_bytes = 1000;
+  for (const std::size_t copies : {1, 400}) {  // 400: over several blocks
+    std::string text;
+    for (std::size_t i = 0; i < copies; ++i) text += read_file(path);
+    TextReader reader({file("many.jsonl", text)}, options);
+    EXPECT_EQ(read_all(reader).size(), 2 * copies);
+    EXPECT_EQ(reader.stats().malformed, 5 * copies);
+    EXPECT_EQ(reader.stats().first_malformed, (folder_ / "many.jsonl").string() + ":3");
+  }
+}
+
+// A record over the limit is left out whole, and the numbers of the lines after it are right.
+TEST_F(TextReaderTest, LeavesOutRecordsThatAreTooLong) {
+  const std::string path =
+      file("long.jsonl", "{\"text\": \"first\"}\n{\"text\": \"" + std::string(3000000, 'x') +
+                             "\"}\n{\"text\": \"last\"}\nbad\n");
+  TextReaderOptions options;
+  options.max_record_bytes = std::size_t{1} << 20;
+  EXPECT_TRUE(ERROR_OF(read_all({path}, options)).starts_with("2: " + path + ":2: "));
+  options.skip_malformed = true;
+  TextReader reader({path}, options);
+  EXPECT_EQ(read_all(reader), (Documents{{"first"}, {"last"}}));
+  EXPECT_EQ(reader.stats().malformed, 2u);
+}
+
+// Parts of a plain file, cut anywhere, have the documents of the whole.
+TEST_F(TextReaderTest, DocumentsSurviveCuttingAFile) {
+  PhiloxStream random(6, 0, 0);
+  for (const TextFormat format : {TextFormat::text, TextFormat::json_lines}) {
+    std::string text = format == TextFormat::text ? "\n" : "";
+    for (int i = 0; i < 3000; ++i) {
+      const std::string word = std::to_string(random.next_below(100000));
+      if (format == TextFormat::json_lines) {
+        text += "{\"text\": \"" + word + "\\n\\n" + word + "\"}\n";
+      } else {
+        text += word + (random.next_below(4) == 0 ? "\n \t\r\n" : "\n");
+        if (random.next_below(30) == 0) text += "\n\n";
+      }
+    }
+    const std::string path = file("whole", text);
+    const Documents whole = read_all({path});
+    for (int trial = 0; trial < 30; ++trial) {
+      const std::uint64_t cut = find_document_boundary(
+          path, format, random.next_below(static_cast<std::uint32_t>(text.size())) + 1);
+      ASSERT_LE(cut, text.size());
+      Documents parts = read_all({file("a", text.substr(0, cut))});
+      if (cut < text.size()) {
+        const Documents rest = read_all({file("b", text.substr(cut))});
+        parts.insert(parts.end(), rest.begin(), rest.end());
+      }
+      EXPECT_EQ(parts, whole);
+      EXPECT_EQ(count_lines_before(path, cut),
+                static_cast<std::uint64_t>(std::count(
+                    text.begin(), text.begin() + static_cast<std::ptrdiff_t>(cut), '\n')));
+    }
+  }
+}
+
+TEST_F(TextReaderTest, LeavesOutShortLines) {
+  TextReaderOptions options;
+  options.min_line_chars = 4;
+  TextReader reader({file("a.txt", "four\n\u00e9\u00e9\u00e9\nlonger\n\nabc\n\nabcd\n")}, options);
+  EXPECT_EQ(read_all(reader), (Documents{{"four", "longer"}, {"abcd"}}));
+  EXPECT_EQ(reader.stats().short_lines, 2u);
+}
+
 TEST_F(TextReaderTest, ReportsProgress) {
-  const std::string a = file("a.txt", std::string(3000000, 'a') + "\n");
+  const std::string a = file("a.txt", std::string(999999, 'a') + "\n" + std::string(999999, 'a') +
+                                          "\n" + std::string(1000000, 'a') + "\n");
   const std::string b = file("b.txt", "b\n");
   std::vector<std::uint64_t> reports;
   TextReaderOptions options;
-  options.max_line_bytes = std::size_t{4} << 20;
   options.progress = [&](std::uint64_t read, std::uint64_t total) {
     EXPECT_EQ(total, 3000003u);
     reports.push_back(read);
