@@ -255,7 +255,14 @@ bool WordSplitter::sigma_is_final(std::string_view text, std::size_t position) c
     constexpr std::u32string_view kIgnorable =
         U"'.:\u00B7\u0387\u055F\u05F4\u2018\u2019\u2024\u2027\uFE13\uFE52\uFE55\uFF07\uFF0E\uFF1A";
     if (kIgnorable.find(code) != kIgnorable.npos) return Kind::kIgnorable;
-    return utf8proc_toupper(c) != c || utf8proc_tolower(c) != c ? Kind::kCased : Kind::kUncased;
+    // Cased without being letters with two cases: ordinals, and capitals in squares and circles.
+    const auto within = [code](char32_t first, char32_t last) {
+      return code >= first && code <= last;
+    };
+    const bool other_cased = code == 0xAA || code == 0xBA || within(0x1F130, 0x1F149) ||
+                             within(0x1F150, 0x1F169) || within(0x1F170, 0x1F189);
+    return other_cased || utf8proc_toupper(c) != c || utf8proc_tolower(c) != c ? Kind::kCased
+                                                                               : Kind::kUncased;
   };
   bool after_cased = false;
   for (std::size_t i = position; i > 0;) {

@@ -130,6 +130,9 @@ TEST(WordSplitter, TellsTheSigmasOfTheTwoModes) {
   EXPECT_EQ(split(capital, google()).words, Strings{"\u03bf\u03b4\u03bf\u03c2"});
   EXPECT_EQ(split("\u03a3 \u0391\u03a3\u0391 \u0391\u03a3.", google()).words,
             (Strings{"\u03c3", "\u03b1\u03c3\u03b1", "\u03b1\u03c2", "."}));
+  // An ordinal is no letter, but cased: a sigma before it is not final, one after it is.
+  EXPECT_EQ(split("\u0391\u03a3\u00ba \u00aa\u03a3 \u0391\u03a3\u4e00", google()).words,
+            (Strings{"\u03b1\u03c3\u00ba", "\u00aa\u03c2", "\u03b1\u03c2", "\u4e00"}));
 }
 
 // Combining characters that are kept come in canonical order: U+1DFB (230, no accent to Hugging

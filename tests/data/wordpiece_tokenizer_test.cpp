@@ -167,6 +167,68 @@ TEST(WordpieceTokenizer, AgreesWithANaiveMatcher) {
   EXPECT_GT(cut, 100);
 }
 
+// Bytes of any kind, valid and not: tokens of invalid text are those of the text with U+FFFD for
+// each invalid part, and every token lies within the text.
+TEST(WordpieceTokenizer, TakesAnyBytes) {
+  PhiloxStream random(5, 6, 7);
+  const auto any_text = [&] {
+    std::string text;
+    for (std::uint32_t i = 0, parts = random.next_below(24); i < parts; ++i) {
+      switch (random.next_below(5)) {
+        case 0:
+          text += static_cast<char>(random.next_below(256));
+          break;
+        case 1:  // a sequence of its own making, often overlong, too large or cut
+          text += static_cast<char>(0xC0 + random.next_below(64));
+          for (std::uint32_t k = random.next_below(4); k > 0; --k) {
+            text += static_cast<char>(0x80 + random.next_below(64));
+          }
+          break;
+        case 2:
+          append_utf8(text, random.next_below(0xD800));
+          break;
+        case 3:
+          append_utf8(text, 0xE000 + random.next_below(0x110000 - 0xE000));
+          break;
+        default:
+          text += " [MASK] wanted, Running e\u0301"[random.next_below(28)];
+      }
+    }
+    return text;
+  };
+  std::uint64_t replaced = 0, unknown = 0, tokens_seen = 0;
+  for (const bool cased : {false, true}) {
+    for (const CompatMode mode : {CompatMode::kHuggingFace, CompatMode::kGoogle}) {
+      for (const bool clean : {true, false}) {
+        WordpieceOptions options = wordpiece_options(cased, mode);
+        options.splitter.clean_text = clean;
+        const WordpieceTokenizer tokenizer(
+            with_special({"want", "##ed", "e", "##e", "run", ",", "[", "]", "w", "##a", "##n"}),
+            options);
+        for (int trial = 0; trial < 2000; ++trial) {
+          const std::string text = any_text();
+          const auto tokens = encode(tokenizer, text, trial % 2 == 0);
+          for (const Token& token : tokens) {
+            ASSERT_GE(token.id, 0);
+            ASSERT_LT(token.id, tokenizer.vocab_size());
+            ASSERT_LT(token.begin, token.end);
+            ASSERT_LE(token.end, text.size());
+            unknown += token.id == tokenizer.special().unk;
+          }
+          tokens_seen += tokens.size();
+          ASSERT_EQ(ids_of(tokens),
+                    ids_of(encode(tokenizer, replace_invalid_utf8(text, replaced), trial % 2 == 0)))
+              << testing::PrintToString(text);
+          EXPECT_TRUE(is_valid_utf8(tokenizer.decode(ids_of(tokens))));
+        }
+      }
+    }
+  }
+  EXPECT_GT(replaced, 10000u);
+  EXPECT_GT(unknown, 10000u);
+  EXPECT_GT(tokens_seen, unknown + 4000);
+}
+
 TEST(WordpieceTokenizer, AgreesWithPublishedVectors) {
   const auto file = shared_data("tokenization/bert_tokenization_vectors.json");
   const auto vocab = shared_data("vocab/bert-base-uncased-vocab.txt");
