@@ -1,122 +1,148 @@
 #include "data/word_counts.h"
 
 #include <algorithm>
-#include <condition_variable>
-#include <deque>
-#include <exception>
-#include <functional>
+#include <memory>
 #include <mutex>
-#include <string_view>
 #include <thread>
-#include <unordered_map>
+
+#include "data/input_files.h"
+#include "data/ordered_pipeline.h"
+#include "data/text_blocks.h"
+#include "data/word_collection.h"
+#include "data/word_table.h"
+#include "runtime/error.h"
 
 namespace bert {
 namespace {
 
-struct StringHash {
-  using is_transparent = void;
-  std::size_t operator()(std::string_view text) const {
-    return std::hash<std::string_view>{}(text);
-  }
+// A thread's own table is emptied into the collection at so many words. The frequent ones are in it
+// again at once, so that threads seldom meet at the collection's locks.
+constexpr std::size_t kOwnWords = std::size_t{1} << 17;
+constexpr std::uint64_t kProgressStep = std::uint64_t{1} << 20;
+
+struct Counter {
+  WordTable own;
+  std::uint64_t total = 0, too_long = 0;
 };
-using CountMap = std::unordered_map<std::string, std::uint64_t, StringHash, std::equal_to<>>;
 
-// Text on its way from the one reader to the counting threads; holds at most `capacity` parts.
-class TextQueue {
+// What a block was, its lines counted.
+struct CountedBlock {
+  ParsedText parsed;  // without its lines
+  std::uint64_t lines = 0, bytes = 0;
+};
+
+class ParallelCount {
  public:
-  explicit TextQueue(std::size_t capacity) : capacity_(capacity) {}
+  ParallelCount(const WordSplitterOptions& splitter, const WordCountOptions& options)
+      : options_(options), splitter_(splitter), collection_(options.memory_bytes) {}
 
-  void push(std::vector<std::string> lines) {
-    std::unique_lock lock(mutex_);
-    room_.wait(lock, [&] { return parts_.size() < capacity_; });
-    parts_.push_back(std::move(lines));
-    work_.notify_one();
-  }
-
-  void close() {
+  // Thread-safe.
+  CountedBlock count(const TextBlock& block) {
+    CountedBlock counted;
+    counted.parsed = parse_text_block(block, options_.reader);
+    std::unique_ptr<Counter> counter = borrow();
+    for (const std::string_view line : counted.parsed.lines) {
+      counted.bytes += line.size();
+      count_line(line, *counter);
+    }
+    counted.lines = counted.parsed.lines.size();
+    counted.parsed.lines = {};
+    counted.parsed.storage = {};
+    if (counter->own.size() >= kOwnWords) collection_.add(counter->own);
     const std::lock_guard lock(mutex_);
-    closed_ = true;
-    work_.notify_all();
+    idle_.push_back(std::move(counter));
+    return counted;
   }
 
-  // False when there is and will be nothing more.
-  bool pop(std::vector<std::string>& lines) {
-    std::unique_lock lock(mutex_);
-    work_.wait(lock, [&] { return closed_ || !parts_.empty(); });
-    if (parts_.empty()) return false;
-    lines = std::move(parts_.front());
-    parts_.pop_front();
-    room_.notify_one();
-    return true;
+  // When no thread counts any more.
+  void finish(WordCounts& result) {
+    for (const auto& counter : idle_) {
+      collection_.add(counter->own);
+      counter->own.release();
+      result.total += counter->total;
+      result.too_long += counter->too_long;
+    }
+    WordCollection::Selection selection = collection_.take(options_.max_words);
+    result.words = std::move(selection.words);
+    result.distinct = selection.distinct;
+    result.left_out = result.total - result.too_long;
+    for (const auto& item : result.words) result.left_out -= item.second;
   }
 
  private:
-  std::size_t capacity_;
-  std::mutex mutex_;
-  std::condition_variable room_, work_;
-  std::deque<std::vector<std::string>> parts_;
-  bool closed_ = false;
-};
+  std::unique_ptr<Counter> borrow() {
+    const std::lock_guard lock(mutex_);
+    if (idle_.empty()) return std::make_unique<Counter>();
+    std::unique_ptr<Counter> counter = std::move(idle_.back());
+    idle_.pop_back();
+    return counter;
+  }
 
-void count_lines(const WordSplitter& splitter, const std::vector<std::string>& lines,
-                 CountMap& counts) {
-  SplitWord word;
-  for (const std::string& line : lines) {
-    WordSplitter::Scanner scanner(splitter, line);
+  void count_line(std::string_view line, Counter& counter) const {
+    WordSplitter::Scanner scanner(splitter_, line);
+    SplitWord word;
     while (scanner.next(word)) {
-      const auto found = counts.find(word.text);
-      if (found != counts.end()) {
-        ++found->second;
+      ++counter.total;
+      if (word.text.size() > options_.max_word_bytes) {
+        ++counter.too_long;
       } else {
-        counts.emplace(word.text, 1);
+        counter.own.add(word.text, 1);
       }
     }
   }
-}
+
+  const WordCountOptions& options_;
+  const WordSplitter splitter_;
+  WordCollection collection_;
+  std::mutex mutex_;
+  std::vector<std::unique_ptr<Counter>> idle_;
+};
 
 }  // namespace
 
 WordCounts count_words(const std::vector<std::string>& files,
-                       const WordSplitterOptions& splitter_options, int threads,
-                       TextReaderOptions reader_options) {
-  if (threads <= 0) threads = static_cast<int>(std::max(1u, std::thread::hardware_concurrency()));
-  // Documents mean nothing here, and parts of a few hundred kilobytes spread well.
-  reader_options.max_document_bytes = std::size_t{1} << 18;
-  TextReader reader(files, std::move(reader_options));
-  const WordSplitter splitter(splitter_options);
-  TextQueue queue(static_cast<std::size_t>(threads) * 4);
-  std::vector<CountMap> counts(static_cast<std::size_t>(threads));
-  {
-    std::vector<std::jthread> workers;
-    // Whatever happens to the reader, the workers must see the end before they are joined.
-    struct CloseQueue {
-      TextQueue& queue;
-      ~CloseQueue() { queue.close(); }
-    };
-    const CloseQueue close_queue{queue};
-    for (CountMap& own : counts) {
-      workers.emplace_back([&splitter, &queue, &own] {
-        std::vector<std::string> lines;
-        while (queue.pop(lines)) count_lines(splitter, lines, own);
-      });
-    }
-    std::vector<std::string> lines;
-    while (reader.next_document(lines)) queue.push(std::move(lines));
-    queue.close();
-    for (std::jthread& worker : workers) worker.join();
-  }
-  CountMap& all = counts.front();
-  for (std::size_t i = 1; i < counts.size(); ++i) {
-    for (const auto& [word, count] : counts[i]) all[word] += count;
-    counts[i].clear();
-  }
+                       const WordSplitterOptions& splitter_options,
+                       const WordCountOptions& options) {
+  const int threads = options.threads > 0
+                          ? options.threads
+                          : static_cast<int>(std::max(1u, std::thread::hardware_concurrency()));
+  const Inputs inputs = expand_inputs(files);
+  ParallelCount count(splitter_options, options);
   WordCounts result;
-  result.text = reader.stats();
-  result.words.assign(all.begin(), all.end());
-  std::sort(result.words.begin(), result.words.end(), [](const auto& a, const auto& b) {
-    return a.second != b.second ? a.second > b.second : a.first < b.first;
-  });
-  for (const auto& item : result.words) result.total += item.second;
+  std::uint64_t bytes_before = 0, bytes_reported = 0;
+  for (const InputFile& file : inputs.files) {
+    // Of this file; its blocks come out in order, so that errors name the first bad line.
+    OrderedPipeline<TextBlock, CountedBlock> pipeline(
+        threads, [&count](TextBlock& block) { return count.count(block); });
+    std::uint64_t line_ends = 0, lines = 0;
+    const auto take = [&] {
+      const CountedBlock counted = pipeline.take();
+      result.text.add(counted.parsed, display_name(file.path), line_ends);
+      line_ends += counted.parsed.line_ends;
+      lines += counted.lines;
+      result.text.lines += counted.lines;
+      result.text.bytes += counted.bytes;
+    };
+    const std::uint64_t left_out_before = result.text.malformed + result.text.short_lines;
+    TextBlockReader reader(file.path, options.reader);
+    for (TextBlock block; reader.next(block);) {
+      while (pipeline.in_flight() >= static_cast<std::size_t>(threads) * 2) take();
+      pipeline.put(std::move(block));
+      const std::uint64_t bytes = bytes_before + reader.bytes_read();
+      if (options.reader.progress && bytes >= bytes_reported + kProgressStep) {
+        options.reader.progress(bytes_reported = bytes, inputs.bytes);
+      }
+    }
+    while (pipeline.in_flight() > 0) take();
+    const bool left_out = result.text.malformed + result.text.short_lines > left_out_before;
+    if (lines == 0 && !left_out && file.named) {
+      throw_input_error("{} holds no text, only blank lines", display_name(file.path));
+    }
+    bytes_before += reader.bytes_read();
+    ++result.text.files;
+  }
+  if (options.reader.progress) options.reader.progress(bytes_before, inputs.bytes);
+  count.finish(result);
   return result;
 }
 

@@ -29,6 +29,7 @@ struct Arguments {
   std::vector<std::string> input;
   std::int32_t vocab_size = 30522, max_alphabet = 1000;
   std::uint64_t min_frequency = 2;
+  std::size_t memory_mib = 384, max_words = 4'000'000;
   int threads = 0;
   bool cased = false, refuse_invalid_utf8 = false, json = false;
 };
@@ -102,8 +103,12 @@ std::unique_ptr<bert::Tokenizer> train_wordpiece(const Arguments& arguments, Jso
   bert::WordCounts counts;
   {
     Progress progress("reading");
-    counts = bert::count_words(arguments.input, options.splitter, arguments.threads,
-                               reader_options(arguments, progress));
+    bert::WordCountOptions count;
+    count.threads = arguments.threads;
+    count.memory_bytes = arguments.memory_mib << 20;
+    count.max_words = arguments.max_words;
+    count.reader = reader_options(arguments, progress);
+    counts = bert::count_words(arguments.input, options.splitter, count);
   }
   bert::VocabTrainerOptions trainer;
   trainer.vocab_size = arguments.vocab_size;
@@ -126,7 +131,8 @@ std::unique_ptr<bert::Tokenizer> train_wordpiece(const Arguments& arguments, Jso
   }
   report["bytes"] = counts.text.bytes;
   report["words"] = counts.total;
-  report["distinct_words"] = counts.words.size();
+  report["distinct_words"] = counts.distinct;
+  report["rare_words_left_out"] = counts.distinct - counts.words.size();
   report["alphabet"] = vocab.alphabet;
   report["characters_left_out"] = vocab.characters_left_out;
   return std::make_unique<bert::WordpieceTokenizer>(std::move(vocab.pieces), std::move(options));
@@ -207,6 +213,14 @@ int main(int argc, char** argv) {
   app.add_option("--max-alphabet", arguments.max_alphabet,
                  "wordpiece: keep this many different characters, the most frequent")
       ->check(CLI::Range(1, 1 << 20))
+      ->capture_default_str();
+  app.add_option("--count-memory", arguments.memory_mib,
+                 "wordpiece: MiB of word counts held in memory; more go to files in TMPDIR")
+      ->check(CLI::Range(1, 1 << 20))
+      ->capture_default_str();
+  app.add_option("--max-words", arguments.max_words,
+                 "wordpiece: learn from so many different words, the most frequent")
+      ->check(CLI::Range(1, 1 << 30))
       ->capture_default_str();
   app.add_option("--mode", arguments.mode, "wordpiece: whose rules split text into words")
       ->check(CLI::IsMember({"huggingface", "google"}))

@@ -11,7 +11,6 @@
 #include "data/unicode.h"
 #include "runtime/error.h"
 #include "runtime/philox.h"
-#include "tests/data/corpus_fixture.h"
 #include "tests/data/tokenizer_fixture.h"
 
 namespace bert {
@@ -158,58 +157,6 @@ TEST(VocabTrainer, AgreesWithItsDefinition) {
         train_wordpiece(counts, options).pieces,
         train_naively(counts, static_cast<std::size_t>(options.vocab_size), options.min_frequency))
         << trial;
-  }
-}
-
-class WordCountsTest : public testing::Test {
- protected:
-  TemporaryFolder folder_;
-};
-
-TEST_F(WordCountsTest, CountsNormalisedWords) {
-  write_text(folder_ / "a.txt", "The cat, the C\u00c1T.\n\nthe\n");
-  write_text(folder_ / "b.txt", "cat\n");
-  const WordCounts counts =
-      count_words({(folder_ / "a.txt").string(), (folder_ / "b.txt").string()}, {}, 2);
-  const std::vector<std::pair<std::string, std::uint64_t>> expected{
-      {"cat", 3}, {"the", 3}, {",", 1}, {".", 1}};
-  EXPECT_EQ(counts.words, expected);
-  EXPECT_EQ(counts.total, 8u);
-  EXPECT_EQ(counts.text.files, 2u);
-  EXPECT_THROW(count_words({(folder_ / "none.txt").string()}, {}, 2), InputError);
-}
-
-TEST_F(WordCountsTest, DoesNotDependOnTheNumberOfThreads) {
-  PhiloxStream random(8, 0, 0);
-  std::string text;
-  while (text.size() < (std::size_t{2} << 20)) {
-    text += std::to_string(random.next_below(1 << (4 + random.next_below(12))));
-    text += random.next_below(12) == 0 ? "\n" : " ";
-  }
-  write_text(folder_ / "a.txt", text);
-  const std::vector<std::string> files{(folder_ / "a.txt").string()};
-  const WordCounts one = count_words(files, {}, 1);
-  EXPECT_GT(one.words.size(), 10000u);
-  VocabTrainerOptions options;
-  options.vocab_size = 2000;
-  const TrainedVocab vocab = train_wordpiece(one, options);
-  EXPECT_EQ(vocab.pieces.size(), 2000u);
-  for (const int threads : {2, 3, 7}) {
-    const WordCounts several = count_words(files, {}, threads);
-    EXPECT_EQ(several.words, one.words);
-    EXPECT_EQ(several.total, one.total);
-    EXPECT_EQ(train_wordpiece(several, options).pieces, vocab.pieces);
-  }
-}
-
-// A damaged file is an error, not a hang, whatever the threads are doing.
-TEST_F(WordCountsTest, ReportsErrorsOfTheReader) {
-  write_text(folder_ / "good.txt", std::string(1 << 20, 'a') + "\n");
-  write_text(folder_ / "bad.gz", "\x1f\x8b\x08 this is no gzip");
-  for (const int threads : {1, 4}) {
-    EXPECT_THROW(
-        count_words({(folder_ / "good.txt").string(), (folder_ / "bad.gz").string()}, {}, threads),
-        InputError);
   }
 }
 
