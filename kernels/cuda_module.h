@@ -17,6 +17,7 @@ namespace bert {
 struct CudaOptions {
   DType dtype = DType::bf16;  // of activations: bf16 or f32
   bool tf32 = false;          // f32 products in TF32
+  bool fp8 = false;           // with bf16: products in FP8 where ops allow it
   int device = 0;             // as CUDA counts them; modulo their number
 };
 
@@ -31,7 +32,8 @@ struct CudaBackend {
 
 // Loads bert_cuda_backend.so from beside the program, or from ../bin, and opens a GPU. Nothing, and
 // the reason in `why_not`, when this build has none or there is no driver, GPU or cuBLAS here.
-// RuntimeError when there is a GPU that cannot be used.
+// RuntimeError when there is a GPU that cannot be used. InputError, "precision: ...", when fp8 is
+// asked for and the GPU has none.
 std::optional<CudaBackend> open_cuda_backend(const CudaOptions& options, std::string& why_not);
 
 // Sums over the GPUs of all ranks by NCCL; `device` is open_cuda_backend's. Numbers travel as

@@ -132,6 +132,12 @@ struct BiasDropoutResidualLayerNormBackward {
 };
 
 // --- Products -----------------------------------------------------------------------------------
+// `allow_fp8`: a backend that was opened for FP8 products may round this product's operands to 8
+// bits: x and W to e4m3, dy to e5m2, each scaled by its largest absolute value in rows that count
+// (kernels/cuda/float8.h). It does so where K and N are multiples of 16, and for dweight R too.
+// dbias is summed from dy as it is. All other backends ignore it. The model allows it for the
+// products of its encoder layers, none else.
+//
 // y = activation(x W^T + bias).
 struct LinearForward {
   Tensor x{};             // [R, K]
@@ -142,6 +148,7 @@ struct LinearForward {
   Tensor pre_activation{};  // out [R, N] = x W^T + bias, kept for backward; absent without
                             // activation or when backward will not follow
   Tensor y{};               // out [R, N]; may not be pre_activation
+  bool allow_fp8 = false;
 };
 // Given dy, the gradient of x W^T + bias (so: already past the activation, see below):
 // dx = dy W; dweight += dy^T x; dbias += column sums of dy.
@@ -158,6 +165,7 @@ struct LinearBackward {
   bool accumulate_dx = false;     // dx += dy W; not together with input_activation
   Tensor dweight{};               // += [N, K], or absent: frozen
   Tensor dbias{};                 // += [N], or absent
+  bool allow_fp8 = false;
 };
 
 // dx = dy * activation'(pre), where the gradient does not come from a product.

@@ -31,11 +31,13 @@ void FeedForward::forward(const Context& context, const Tensor& x, Saved& saved,
                                .activation = config_.hidden_act,
                                .rows = context.tokens.num_tokens,
                                .pre_activation = saved.pre_activation,
-                               .y = saved.activation});
+                               .y = saved.activation,
+                               .allow_fp8 = true});
   context.ops->linear_forward({.x = saved.activation,
                                .weight = output_weight_.weight(),
                                .rows = context.tokens.num_tokens,
-                               .y = out});
+                               .y = out,
+                               .allow_fp8 = true});
 }
 
 void FeedForward::backward(const Context& context, const Saved& saved, BackwardWorkspace& workspace,
@@ -49,7 +51,8 @@ void FeedForward::backward(const Context& context, const Saved& saved, BackwardW
                                 .input_activation = config_.hidden_act,
                                 .input_pre_activation = saved.pre_activation,
                                 .dx = d_pre_activation,
-                                .dweight = output_weight_.gradient});
+                                .dweight = output_weight_.gradient,
+                                .allow_fp8 = true});
   context.ops->linear_backward({.dy = d_pre_activation,
                                 .x = saved.x,
                                 .weight = intermediate_weight_.weight(),
@@ -57,7 +60,8 @@ void FeedForward::backward(const Context& context, const Saved& saved, BackwardW
                                 .dx = workspace.d_normalized,
                                 .accumulate_dx = accumulate_dx,
                                 .dweight = intermediate_weight_.gradient,
-                                .dbias = intermediate_bias_.gradient});
+                                .dbias = intermediate_bias_.gradient,
+                                .allow_fp8 = true});
 }
 
 }  // namespace bert

@@ -43,7 +43,8 @@ void SelfAttention::forward(const Context& context, const Tensor& x, Saved& save
                                .weight = qkv_weight_.weight(),
                                .bias = qkv_bias_.compute,
                                .rows = context.tokens.num_tokens,
-                               .y = saved.qkv});
+                               .y = saved.qkv,
+                               .allow_fp8 = true});
   context.ops->attention_forward({.qkv = saved.qkv,
                                   .num_heads = config_.num_attention_heads,
                                   .tokens = context.tokens,
@@ -53,7 +54,8 @@ void SelfAttention::forward(const Context& context, const Tensor& x, Saved& save
   context.ops->linear_forward({.x = saved.y,
                                .weight = output_weight_.weight(),
                                .rows = context.tokens.num_tokens,
-                               .y = out});
+                               .y = out,
+                               .allow_fp8 = true});
 }
 
 void SelfAttention::backward(const Context& context, const Saved& saved,
@@ -66,7 +68,8 @@ void SelfAttention::backward(const Context& context, const Saved& saved,
                                 .weight = output_weight_.weight(),
                                 .rows = context.tokens.num_tokens,
                                 .dx = workspace.d_attention,
-                                .dweight = output_weight_.gradient});
+                                .dweight = output_weight_.gradient,
+                                .allow_fp8 = true});
   context.ops->attention_backward({.dy = workspace.d_attention,
                                    .y = saved.y,
                                    .qkv = saved.qkv,
@@ -82,7 +85,8 @@ void SelfAttention::backward(const Context& context, const Saved& saved,
                                 .dx = workspace.d_normalized,
                                 .accumulate_dx = accumulate_dx,
                                 .dweight = qkv_weight_.gradient,
-                                .dbias = qkv_bias_.gradient});
+                                .dbias = qkv_bias_.gradient,
+                                .allow_fp8 = true});
 }
 
 }  // namespace bert

@@ -10,7 +10,9 @@
 
 namespace bert {
 
-enum class DType : std::uint8_t { f64, f32, bf16, i32, u32, i64, u8 };
+// e4m3 and e5m2: 8-bit floating point (OCP 8-bit Floating Point Specification), operands of products
+// only (kernels/cuda/float8.h).
+enum class DType : std::uint8_t { f64, f32, bf16, i32, u32, i64, u8, e4m3, e5m2 };
 
 inline constexpr std::size_t dtype_size(DType dtype) {
   switch (dtype) {
@@ -24,6 +26,8 @@ inline constexpr std::size_t dtype_size(DType dtype) {
     case DType::bf16:
       return 2;
     case DType::u8:
+    case DType::e4m3:
+    case DType::e5m2:
       return 1;
   }
   return 0;
@@ -45,6 +49,10 @@ inline constexpr std::string_view dtype_name(DType dtype) {
       return "i64";
     case DType::u8:
       return "u8";
+    case DType::e4m3:
+      return "e4m3";
+    case DType::e5m2:
+      return "e5m2";
   }
   return "?";
 }

@@ -37,14 +37,16 @@ class Scratch {
   DeviceBuffer memory_;
 };
 
-// f32: everything in f32. bf16: activations and products' operands in bf16, the rest in f32.
+// f32: everything in f32. bf16: activations and products' operands in bf16, the rest in f32. fp8,
+// with bf16: the products that their callers allow have operands in FP8.
 class CudaOps final : public Ops {
  public:
   // Everything is queued on `stream` of `device`. `multiprocessors` sizes the grids of kernels that
   // walk over many rows a block; partial sums are split by it, so results depend on it.
   CudaOps(DType dtype, Device& device, cudaStream_t stream, int multiprocessors,
-          std::unique_ptr<Gemm> gemm)
+          std::unique_ptr<Gemm> gemm, bool fp8 = false)
       : dtype_(dtype),
+        fp8_(fp8),
         stream_(stream),
         multiprocessors_(multiprocessors),
         gemm_(std::move(gemm)),
@@ -86,6 +88,7 @@ class CudaOps final : public Ops {
   }
 
   DType dtype_;
+  bool fp8_;
   cudaStream_t stream_;
   int multiprocessors_;
   std::unique_ptr<Gemm> gemm_;

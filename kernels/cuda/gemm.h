@@ -23,6 +23,11 @@ enum class Epilogue {
 // d [m, n] = epilogue(op(a) op(b)) + beta * d. op(a) is [m, k]: `a` itself, or the transpose of a
 // [k, m]; op(b) is [k, n]: `b` itself, or the transpose of b [n, k]. a and b have one dtype (f32 or
 // bf16), d has that or f32; sums are f32.
+//
+// In FP8, a is e4m3 or e5m2 and b is e4m3, and their numbers are what is stored times a_scale and
+// b_scale; d is bf16 or f32. As Hopper's FP8 tensor cores need both operands along k: `a` as it is,
+// b transposed; n and k multiples of 16, all memory 16-byte aligned. The epilogue is none, or bias
+// with d of bf16.
 struct GemmCall {
   Tensor a{}, b{}, d{};
   bool transpose_a = false, transpose_b = false;
@@ -30,7 +35,11 @@ struct GemmCall {
   Epilogue epilogue = Epilogue::none;
   Tensor bias{};  // [n] of d's dtype
   Tensor aux{};   // [m, n] of d's dtype; written by gelu_new_aux_bias, read by dgelu_new
+  const float* a_scale = nullptr;  // device memory; with FP8 only
+  const float* b_scale = nullptr;
 };
+
+inline bool is_float8(DType dtype) { return dtype == DType::e4m3 || dtype == DType::e5m2; }
 
 class Gemm {
  public:

@@ -100,9 +100,18 @@ void set(const Preference& preference, cublasLtMatmulPreferenceAttributes_t attr
 }
 
 cudaDataType_t type_of(const Tensor& x) {
-  BERT_CHECK(x.dtype() == DType::f32 || x.dtype() == DType::bf16, "a product of {}",
-             x.shape_string());
-  return x.dtype() == DType::bf16 ? CUDA_R_16BF : CUDA_R_32F;
+  switch (x.dtype()) {
+    case DType::f32:
+      return CUDA_R_32F;
+    case DType::bf16:
+      return CUDA_R_16BF;
+    case DType::e4m3:
+      return CUDA_R_8F_E4M3;
+    case DType::e5m2:
+      return CUDA_R_8F_E5M2;
+    default:
+      throw_runtime_error("a product of {}", x.shape_string());
+  }
 }
 
 // The library's view of a row-major matrix.
@@ -141,8 +150,18 @@ void check_shapes(const GemmCall& call) {
   const std::int64_t k = call.a.dim(call.transpose_a ? 0 : 1);
   BERT_CHECK(call.a.dim(call.transpose_a ? 1 : 0) == m &&
                  call.b.dim(call.transpose_b ? 1 : 0) == k &&
-                 call.b.dim(call.transpose_b ? 0 : 1) == n && call.a.dtype() == call.b.dtype() &&
-                 m > 0 && n > 0 && k > 0,
+                 call.b.dim(call.transpose_b ? 0 : 1) == n && m > 0 && n > 0 && k > 0,
+             "{}", describe(call));
+  if (!is_float8(call.a.dtype())) {
+    BERT_CHECK(call.a.dtype() == call.b.dtype(), "{}", describe(call));
+    return;
+  }
+  // What cuBLASLt asks of FP8: both operands along k ("TN"), dimensions and addresses multiples of
+  // 16 bytes, not e5m2 by e5m2, and scales.
+  BERT_CHECK(call.b.dtype() == DType::e4m3 && !call.transpose_a && call.transpose_b &&
+                 n % 16 == 0 && k % 16 == 0 && call.a_scale != nullptr && call.b_scale != nullptr &&
+                 alignment_of(call.a) == 16 && alignment_of(call.b) == 16 &&
+                 alignment_of(call.d) == 16,
              "{}", describe(call));
 }
 
@@ -187,6 +206,9 @@ class CublasLtGemm final : public Gemm {
 
   bool fuses(const GemmCall& call) const override {
     if (call.epilogue == Epilogue::none) return true;
+    // For FP8, GELU comes with its input in bf16 for few combinations of types, and its derivative
+    // for none.
+    if (is_float8(call.a.dtype()) && call.epilogue != Epilogue::bias) return false;
     const bool uses_aux = call.epilogue != Epilogue::bias;
     // Leading dimension of the auxiliary matrix: a multiple of 8, says cublasLt.h.
     if (uses_aux && (call.d.dim(1) % 8 != 0 || alignment_of(call.aux) < 16)) return false;
@@ -256,6 +278,10 @@ class CublasLtGemm final : public Gemm {
     if (is_new) describe_to_library(call, plan);
     if (call.bias) set(plan.desc, CUBLASLT_MATMUL_DESC_BIAS_POINTER, call.bias.raw());
     if (call.aux) set(plan.desc, CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_POINTER, call.aux.raw());
+    if (is_float8(call.a.dtype())) {
+      set(plan.desc, CUBLASLT_MATMUL_DESC_A_SCALE_POINTER, call.b_scale);
+      set(plan.desc, CUBLASLT_MATMUL_DESC_B_SCALE_POINTER, call.a_scale);
+    }
     // Asked with the pointers in place: their alignment is part of the question.
     if (is_new) plan.candidates = propose(call, plan);
     return plan;
@@ -268,6 +294,7 @@ class CublasLtGemm final : public Gemm {
                        &desc, fast ? CUBLAS_COMPUTE_32F_FAST_TF32 : CUBLAS_COMPUTE_32F, CUDA_R_32F),
                    "cublasLtMatmulDescCreate", describe(call));
     plan.desc.reset(desc);
+    // FP8: CUBLASLT_MATMUL_DESC_FAST_ACCUM stays off, so partial sums go on to f32.
     set(plan.desc, CUBLASLT_MATMUL_DESC_TRANSA, call.transpose_b ? CUBLAS_OP_T : CUBLAS_OP_N);
     set(plan.desc, CUBLASLT_MATMUL_DESC_TRANSB, call.transpose_a ? CUBLAS_OP_T : CUBLAS_OP_N);
     plan.a = layout_of(call.b);

@@ -1,4 +1,4 @@
-// Gemm on cuBLASLt. Part of the CUDA module only; f32 and bf16, sums in f32.
+// Gemm on cuBLASLt. Part of the CUDA module only; f32, bf16 and FP8, sums in f32.
 #pragma once
 
 #include <memory>

@@ -3,6 +3,10 @@
 // from step to step: tail rows of x are finite and those of dy zero, so nothing of them reaches
 // dweight, and tail rows of dx become zero.
 //
+// In FP8, where that is on and allowed, operands are copied first (float8.cu): forward x and W; dy
+// both ways round, W and x transposed backward, since the product wants both along the summed
+// dimension. The copies are scratch memory of this op and are made anew each time.
+//
 // Kernels, for elements of s bytes; all are limited by memory:
 //   finish_product     reads s, writes s or 2 s an element; about 15 FLOP. Only where Gemm does not
 //                      do the epilogue: GELU by erf, tanh, or no pre-activation wanted.
@@ -11,9 +15,11 @@
 // Blocks are 32 columns of threads by 8 rows; a thread holds 8 consecutive columns (16 or 32 bytes;
 // one column where N is not a multiple of 8) and walks down the rows of its block.
 #include <algorithm>
+#include <array>
 
 #include "kernels/cuda/activation.cuh"
 #include "kernels/cuda/cuda_backend.h"
+#include "kernels/cuda/float8.h"
 #include "kernels/cuda/vec.cuh"
 #include "kernels/op_checks.h"
 
@@ -222,6 +228,36 @@ void launch_column_sums(const Tensor& dy, DeviceCount count, const Tensor& dbias
   });
 }
 
+// --- FP8 -----------------------------------------------------------------------------------------
+bool is_aligned(const Tensor& x) { return reinterpret_cast<std::uintptr_t>(x.raw()) % 16 == 0; }
+
+// The copies of all requests that want any, in one piece of scratch memory.
+template <std::size_t kCount>
+std::array<Float8Copies, kCount> make_copies(const std::array<Float8Request, kCount>& requests,
+                                             Scratch& scratch, cudaStream_t stream) {
+  std::size_t bytes = 0;
+  for (const Float8Request& request : requests) bytes += request.bytes();
+  auto* memory = scratch.reserve<std::byte>(static_cast<std::int64_t>(bytes));
+  std::array<Float8Copies, kCount> copies;
+  for (std::size_t i = 0; i < kCount; ++i) {
+    if (!requests[i].plain && !requests[i].transposed) continue;
+    copies[i] = to_float8(requests[i], memory, stream);
+    memory += requests[i].bytes();
+  }
+  return copies;
+}
+
+// Both are copies along the product's summed dimension.
+void set_operands(GemmCall& call, const Tensor& a, const float* a_scale, const Tensor& b,
+                  const float* b_scale) {
+  call.a = a;
+  call.b = b;
+  call.transpose_a = false;
+  call.transpose_b = true;
+  call.a_scale = a_scale;
+  call.b_scale = b_scale;
+}
+
 }  // namespace
 
 // --- Ops -----------------------------------------------------------------------------------------
@@ -229,6 +265,14 @@ void CudaOps::linear_forward(const LinearForward& op) {
   check(op, dtype());
   if (op.y.numel() == 0) return;
   GemmCall call{.a = op.x, .b = op.weight.compute, .d = op.y, .transpose_b = true};
+  if (fp8_ && op.allow_fp8 && fits_float8(op.x, false) && fits_float8(op.weight.compute, true) &&
+      is_aligned(op.y) && is_aligned(op.pre_activation) && is_aligned(op.bias)) {
+    const auto [x, weight] =
+        make_copies<2>({{{.x = op.x, .rows = op.rows, .format = DType::e4m3, .plain = true},
+                         {.x = op.weight.compute, .format = DType::e4m3, .plain = true}}},
+                       scratch_, stream_);
+    set_operands(call, x.plain, x.scale, weight.plain, weight.scale);
+  }
   if (op.activation == Activation::gelu_new && op.bias && op.pre_activation) {
     call.epilogue = Epilogue::gelu_new_aux_bias;
     call.bias = op.bias;
@@ -269,12 +313,29 @@ void CudaOps::linear_backward(const LinearBackward& op) {
                                          stream_);
     });
   }
-  if (op.dweight) {
-    gemm_->run({.a = op.dy, .b = op.x, .d = op.dweight, .transpose_a = true, .beta = 1.0f},
-               stream_);
-  }
-  if (!op.dx) return;
+  GemmCall for_dweight{.a = op.dy, .b = op.x, .d = op.dweight, .transpose_a = true, .beta = 1.0f};
   GemmCall call{.a = op.dy, .b = op.weight.compute, .d = op.dx};
+  const bool fp8 = fp8_ && op.allow_fp8 && fits_float8(op.weight.compute, true);
+  const bool fp8_dx = fp8 && op.dx && fits_float8(op.dy, false) && is_aligned(op.dx);
+  const bool fp8_dweight = fp8 && op.dweight && fits_float8(op.dy, true) &&
+                           fits_float8(op.x, true) && is_aligned(op.dweight);
+  if (fp8_dx || fp8_dweight) {
+    const auto [dy, x, weight] = make_copies<3>(
+        {{{.x = op.dy,
+           .rows = op.rows,
+           .format = DType::e5m2,
+           .plain = fp8_dx,
+           .transposed = fp8_dweight},
+          {.x = op.x, .rows = op.rows, .format = DType::e4m3, .transposed = fp8_dweight},
+          {.x = op.weight.compute, .format = DType::e4m3, .transposed = fp8_dx}}},
+        scratch_, stream_);
+    if (fp8_dweight) {
+      set_operands(for_dweight, dy.transposed, dy.scale, x.transposed, x.scale);
+    }
+    if (fp8_dx) set_operands(call, dy.plain, dy.scale, weight.transposed, weight.scale);
+  }
+  if (op.dweight) gemm_->run(for_dweight, stream_);
+  if (!op.dx) return;
   call.beta = op.accumulate_dx ? 1.0f : 0.0f;
   if (op.input_activation == Activation::gelu_new) {
     call.epilogue = Epilogue::dgelu_new;

@@ -1,5 +1,6 @@
 // bert_cuda_backend.so: what kernels/cuda_module.h opens.
 #include "kernels/cuda/cuda_backend.h"
+#include "kernels/cuda/float8.h"
 #include "kernels/cuda/gemm_cublaslt.h"
 #include "kernels/cuda_module_entry.h"
 #include "runtime/device_cuda.h"
@@ -9,6 +10,18 @@
 #include "runtime/nccl_communicator.h"
 #endif
 
+namespace {
+int attribute(cudaDeviceAttr which, int gpu) {
+  int value = 0;
+  const cudaError_t error = cudaDeviceGetAttribute(&value, which, gpu);
+  if (error != cudaSuccess) {
+    bert::throw_runtime_error("cudaDeviceGetAttribute failed on GPU {}: {}", gpu,
+                              cudaGetErrorString(error));
+  }
+  return value;
+}
+}  // namespace
+
 extern "C" {
 
 bool bert_open_cuda_backend(const bert::CudaOptions& options, bert::CudaBackend& backend,
@@ -16,13 +29,20 @@ bool bert_open_cuda_backend(const bert::CudaOptions& options, bert::CudaBackend&
   const int gpus = bert::count_cuda_devices(why_not);
   if (gpus == 0) return false;
   auto device = std::make_unique<bert::CudaDevice>(options.device % gpus);
+  if (options.fp8) {
+    const int gpu = options.device % gpus;
+    bert::cuda::check_float8_support(attribute(cudaDevAttrComputeCapabilityMajor, gpu),
+                                     attribute(cudaDevAttrComputeCapabilityMinor, gpu),
+                                     device->name());
+  }
   auto gemm = bert::cuda::make_cublaslt_gemm(*device, options.tf32);
   backend.product_choices = [products = gemm.get()] { return products->choices(); };
   backend.set_product_choices = [products = gemm.get()](const std::string& choices) {
     return products->set_choices(choices);
   };
   backend.ops = std::make_unique<bert::cuda::CudaOps>(options.dtype, *device, device->stream(),
-                                                      device->multiprocessors(), std::move(gemm));
+                                                      device->multiprocessors(), std::move(gemm),
+                                                      options.fp8);
   backend.device = std::move(device);
   return true;
 }

@@ -9,6 +9,7 @@ set(BERT_CUDA_SOURCES
   cross_entropy.cu
   cuda_ops.cpp
   embeddings.cu
+  float8.cu
   layer_norm.cu
   linear.cu
   optimizer.cu

@@ -30,6 +30,7 @@ struct Shape {
 // y = activation(x W^T + bias); backward through activation_backward (in place) and the product.
 OpCase make(const Shape& s) {
   OpCase c{.op = "linear", .name = s.name};
+  c.fp8 = s.inputs % 16 == 0 && s.outputs % 16 == 0;
   const Rows rows{0, s.rows};
   const bool activated = s.activation != Activation::none;
   c.differences = s.differences;
@@ -54,7 +55,8 @@ OpCase make(const Shape& s) {
                         .activation = s.activation,
                         .rows = b.count("rows"),
                         .pre_activation = activated ? b("pre") : Tensor{},
-                        .y = b("y")});
+                        .y = b("y"),
+                        .allow_fp8 = true});
   };
   c.backward = [s, activated](Ops& ops, const BoundCase& b) {
     if (activated) {
@@ -71,7 +73,8 @@ OpCase make(const Shape& s) {
                          .dx = s.want_dx ? b("dx") : Tensor{},
                          .accumulate_dx = s.accumulate_dx,
                          .dweight = s.want_dweight ? b("dweight") : Tensor{},
-                         .dbias = s.bias ? b("dbias") : Tensor{}});
+                         .dbias = s.bias ? b("dbias") : Tensor{},
+                         .allow_fp8 = true});
   };
   return c;
 }
@@ -90,7 +93,8 @@ OpCase make_without_pre_activation() {
                         .bias = b("bias"),
                         .activation = Activation::gelu_new,
                         .rows = b.count("rows"),
-                        .y = b("y")});
+                        .y = b("y"),
+                        .allow_fp8 = true});
   };
   return c;
 }
@@ -101,6 +105,7 @@ OpCase make_feed_forward(Activation activation, std::int64_t rows_count, std::in
   OpCase c{.op = "feed_forward",
            .name = activation_name(activation) + "_" + std::to_string(hidden) + "_" +
                    std::to_string(inner)};
+  c.fp8 = hidden % 16 == 0 && inner % 16 == 0;
   const Rows rows{0, rows_count};
   c.differences = differences;
   c.input("x", {capacity, hidden}, rows);
@@ -126,12 +131,14 @@ OpCase make_feed_forward(Activation activation, std::int64_t rows_count, std::in
                         .activation = activation,
                         .rows = b.count("rows"),
                         .pre_activation = b("pre"),
-                        .y = b("inner")});
+                        .y = b("inner"),
+                        .allow_fp8 = true});
     ops.linear_forward({.x = b("inner"),
                         .weight = {.master = b("weight2"), .compute = b("weight2")},
                         .bias = b("bias2"),
                         .rows = b.count("rows"),
-                        .y = b("y")});
+                        .y = b("y"),
+                        .allow_fp8 = true});
   };
   c.backward = [activation](Ops& ops, const BoundCase& b) {
     ops.linear_backward({.dy = b("dy"),
@@ -142,14 +149,16 @@ OpCase make_feed_forward(Activation activation, std::int64_t rows_count, std::in
                          .input_pre_activation = b("pre"),
                          .dx = b("dpre"),
                          .dweight = b("dweight2"),
-                         .dbias = b("dbias2")});
+                         .dbias = b("dbias2"),
+                         .allow_fp8 = true});
     ops.linear_backward({.dy = b("dpre"),
                          .x = b("x"),
                          .weight = {.master = b("weight1"), .compute = b("weight1")},
                          .rows = b.count("rows"),
                          .dx = b("dx"),
                          .dweight = b("dweight1"),
-                         .dbias = b("dbias1")});
+                         .dbias = b("dbias1"),
+                         .allow_fp8 = true});
   };
   return c;
 }
@@ -201,8 +210,39 @@ std::vector<OpCase> linear_cases() {
             .outputs = 384,
             .activation = Activation::gelu,
             .differences = false}),
+      make({.name = "sixteens",
+            .rows = 41,
+            .capacity = 48,
+            .inputs = 80,
+            .outputs = 48,
+            .differences = false}),
+      make({.name = "sixteens_odd_rows",
+            .rows = 33,
+            .capacity = 37,
+            .inputs = 48,
+            .outputs = 64,
+            .accumulate_dx = true,
+            .differences = false}),
+      make({.name = "sixteens_no_dx",
+            .rows = 30,
+            .capacity = 32,
+            .inputs = 32,
+            .outputs = 16,
+            .bias = false,
+            .want_dx = false,
+            .differences = false}),
+      make({.name = "sixteens_frozen",
+            .rows = 30,
+            .capacity = 32,
+            .inputs = 144,
+            .outputs = 80,
+            .bias = false,
+            .want_dweight = false,
+            .accumulate_dx = true,
+            .differences = false}),
       make_without_pre_activation(),
       make_feed_forward(Activation::gelu, 60, 64, 48, 192, false),
+      make_feed_forward(Activation::gelu_new, 60, 64, 48, 192, false),
   };
   for (const Activation activation : {Activation::gelu, Activation::gelu_new, Activation::tanh}) {
     for (const std::int64_t rows : {4, 5}) {  // with dpre beside dy, and in its place

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstdint>
 #include <cstring>
 #include <map>
 
@@ -10,6 +11,7 @@
 
 #include "runtime/bfloat16.h"
 #include "runtime/error.h"
+#include "tests/simt/float8_values.h"
 
 namespace bert::test {
 
@@ -52,7 +54,13 @@ T& as(Handle handle) {
 
 float milliseconds = 0.0f;  // the clock
 
+bool is_fp8(cudaDataType type) { return type == CUDA_R_8F_E4M3 || type == CUDA_R_8F_E5M2; }
+
 double load(const void* memory, cudaDataType type, std::int64_t at) {
+  if (is_fp8(type)) {
+    return float8_value(static_cast<const std::uint8_t*>(memory)[at],
+                        type == CUDA_R_8F_E4M3 ? DType::e4m3 : DType::e5m2);
+  }
   if (type == CUDA_R_32F) return static_cast<const float*>(memory)[at];
   BERT_CHECK(type == CUDA_R_16BF);
   return static_cast<float>(static_cast<const Bfloat16*>(memory)[at]);
@@ -72,6 +80,29 @@ double gelu(double x) {
 double gelu_derivative(double x) {
   const double step = 1e-5;
   return (gelu(x + step) - gelu(x - step)) / (2.0 * step);
+}
+
+// What the documentation of cublasLtMatmul asks of FP8 products on Hopper: A transposed and B not,
+// not e5m2 by e5m2, D in bf16 or f32, dimensions and leading dimensions of 16 bytes, sums and scale
+// in f32; and the epilogues that these types have.
+bool supports_fp8(const Attributes& desc, const MatrixLayout& a, const MatrixLayout& b,
+                  const MatrixLayout& d) {
+  if (!is_fp8(a.type) && !is_fp8(b.type)) return true;
+  const auto sixteen = [](const MatrixLayout& x, std::int64_t bytes) {
+    return x.rows * bytes % 16 == 0 && x.stride * bytes % 16 == 0;
+  };
+  const auto epilogue = desc.get(CUBLASLT_MATMUL_DESC_EPILOGUE, CUBLASLT_EPILOGUE_DEFAULT);
+  const auto bias = desc.get(CUBLASLT_MATMUL_DESC_BIAS_DATA_TYPE, d.type);
+  return is_fp8(a.type) && is_fp8(b.type) &&
+         (a.type == CUDA_R_8F_E4M3 || b.type == CUDA_R_8F_E4M3) &&
+         desc.get(CUBLASLT_MATMUL_DESC_TRANSA, CUBLAS_OP_N) == CUBLAS_OP_T &&
+         desc.get(CUBLASLT_MATMUL_DESC_TRANSB, CUBLAS_OP_N) == CUBLAS_OP_N &&
+         desc.get(CUBLASLT_MATMUL_DESC_COMPUTE_TYPE, CUBLAS_COMPUTE_16F) == CUBLAS_COMPUTE_32F &&
+         desc.get(CUBLASLT_MATMUL_DESC_SCALE_TYPE, CUDA_R_16F) == CUDA_R_32F &&
+         (d.type == CUDA_R_16BF || d.type == CUDA_R_32F) && sixteen(a, 1) && sixteen(b, 1) &&
+         sixteen(d, d.type == CUDA_R_32F ? 4 : 2) &&
+         (epilogue == CUBLASLT_EPILOGUE_DEFAULT ||
+          (epilogue == CUBLASLT_EPILOGUE_BIAS && bias == CUDA_R_16BF));
 }
 
 struct Operand {
@@ -152,9 +183,9 @@ cublasStatus_t cublasLtMatmulPreferenceSetAttribute(cublasLtMatmulPreference_t p
   return CUBLAS_STATUS_SUCCESS;
 }
 
-cublasStatus_t cublasLtMatmulAlgoGetHeuristic(cublasLtHandle_t, cublasLtMatmulDesc_t,
-                                              cublasLtMatrixLayout_t, cublasLtMatrixLayout_t,
-                                              cublasLtMatrixLayout_t, cublasLtMatrixLayout_t,
+cublasStatus_t cublasLtMatmulAlgoGetHeuristic(cublasLtHandle_t, cublasLtMatmulDesc_t desc,
+                                              cublasLtMatrixLayout_t a, cublasLtMatrixLayout_t b,
+                                              cublasLtMatrixLayout_t, cublasLtMatrixLayout_t d,
                                               cublasLtMatmulPreference_t preference, int requested,
                                               cublasLtMatmulHeuristicResult_t results[],
                                               int* count) {
@@ -168,6 +199,11 @@ cublasStatus_t cublasLtMatmulAlgoGetHeuristic(cublasLtHandle_t, cublasLtMatmulDe
         fake.smallest_alignment, as<Attributes>(preference).get<std::uint32_t>(attribute, 256));
   }
   *count = std::min(fake.proposals, requested);
+  if (!supports_fp8(as<Attributes>(desc), as<MatrixLayout>(a), as<MatrixLayout>(b),
+                    as<MatrixLayout>(d)) ||
+      (is_fp8(as<MatrixLayout>(a).type) && fake.smallest_alignment < 16)) {
+    *count = 0;
+  }
   if (*count == 0) return CUBLAS_STATUS_NOT_SUPPORTED;
   for (int i = 0; i < *count; ++i) {
     results[i] = {};
@@ -209,6 +245,20 @@ cublasStatus_t cublasLtMatmul(cublasLtHandle_t, cublasLtMatmulDesc_t desc, const
       c != d) {
     return CUBLAS_STATUS_INVALID_VALUE;
   }
+  if (!supports_fp8(attributes, left.layout, right.layout, out)) {
+    return CUBLAS_STATUS_NOT_SUPPORTED;
+  }
+  double scale = *static_cast<const float*>(alpha);
+  if (is_fp8(left.layout.type)) {
+    for (const auto attribute :
+         {CUBLASLT_MATMUL_DESC_A_SCALE_POINTER, CUBLASLT_MATMUL_DESC_B_SCALE_POINTER}) {
+      const auto* const pointer = attributes.get<const float*>(attribute, nullptr);
+      if (pointer != nullptr) scale *= *pointer;  // 1 without
+    }
+    for (const void* const memory : {a, b, static_cast<const void*>(d)}) {
+      if (reinterpret_cast<std::uintptr_t>(memory) % 16 != 0) return CUBLAS_STATUS_INVALID_VALUE;
+    }
+  }
   const auto epilogue = attributes.get(CUBLASLT_MATMUL_DESC_EPILOGUE, CUBLASLT_EPILOGUE_DEFAULT);
   const auto* const bias = attributes.get<const void*>(CUBLASLT_MATMUL_DESC_BIAS_POINTER, nullptr);
   const auto bias_type = attributes.get(CUBLASLT_MATMUL_DESC_BIAS_DATA_TYPE, out.type);
@@ -224,7 +274,7 @@ cublasStatus_t cublasLtMatmul(cublasLtHandle_t, cublasLtMatmulDesc_t desc, const
     for (std::int64_t i = 0; i < out.rows; ++i) {
       double sum = 0.0;
       for (std::int64_t l = 0; l < left.columns(); ++l) sum += left(i, l) * right(l, j);
-      sum *= *static_cast<const float*>(alpha);
+      sum *= scale;
       const std::int64_t at = i + j * out.stride, aux_at = i + j * aux_stride;
       const float factor = *static_cast<const float*>(beta);
       if (factor != 0.0f) sum += factor * load(c, out.type, at);

@@ -89,6 +89,117 @@ TEST_F(CublasLt, ComputesWhatPlainLoopsDo) {
   }
 }
 
+// FP8 operands: bytes of their own memory, and scales that are not the same.
+struct Float8Operand {
+  Float8Operand(Device& device, std::string_view name, DType format, std::int64_t rows,
+                std::int64_t columns, float scale_value)
+      : memory(device, static_cast<std::size_t>(rows * columns)),
+        scale(device, scale_value),
+        tensor(memory.data(), format, {rows, columns}) {
+    std::vector<std::byte> bytes;
+    for (const double value : random_integers(name, rows * columns, 256)) {
+      const auto byte = static_cast<unsigned>(value);
+      bytes.push_back(static_cast<std::byte>(byte & 0xbfu));  // small numbers, no NaN
+    }
+    memory.upload(bytes);
+  }
+  GuardedBuffer memory;
+  DeviceStruct<float> scale;
+  Tensor tensor;
+};
+
+// The three products of a layer (forward, for dx, for dweight), and what cuBLASLt does not do.
+TEST_F(CublasLt, ComputesFloat8AsPlainLoopsDo) {
+  const std::unique_ptr<Gemm> plain = simt::make_naive_gemm(true);
+  const std::int64_t m = 5, n = 32, k = 48;
+  for (const DType a_format : {DType::e4m3, DType::e5m2}) {
+    for (const DType out : {DType::bf16, DType::f32}) {
+      for (const Epilogue epilogue : {Epilogue::none, Epilogue::bias}) {
+        if (epilogue == Epilogue::bias && out == DType::f32) continue;
+        const Float8Operand a(*device_, "a8", a_format, m, k, 0.25f);
+        const Float8Operand b(*device_, "b8", DType::e4m3, n, k, 32.0f);
+        const DeviceTensor bias(*device_, DType::bf16, {n}, random_values("bias", n));
+        const float beta = epilogue == Epilogue::none ? 1.0f : 0.0f;
+        std::vector<double> results[2];
+        for (const int side : {0, 1}) {
+          const DeviceTensor d(*device_, out, {m, n}, random_values("d", m * n));
+          GemmCall call{.a = a.tensor, .b = b.tensor, .d = d, .transpose_b = true, .beta = beta};
+          call.a_scale = a.scale.data();
+          call.b_scale = b.scale.data();
+          call.epilogue = epilogue;
+          if (epilogue == Epilogue::bias) call.bias = bias;
+          Gemm& gemm = side == 0 ? *plain : *gemm_;
+          ASSERT_TRUE(gemm.fuses(call));
+          gemm.run(call, nullptr);
+          EXPECT_TRUE(d.guards_intact());
+          results[side] = d.values();
+        }
+        EXPECT_GT(std::abs(results[0][0]), 0.0);
+        for (std::size_t i = 0; i < results[0].size(); ++i) {
+          const double allowed = out == DType::bf16 ? 0x1p-7 : 1e-6;
+          EXPECT_NEAR(results[1][i], results[0][i], allowed * (1.0 + std::abs(results[0][i])));
+        }
+      }
+    }
+  }
+}
+
+TEST_F(CublasLt, Float8IsRefusedWhereTheLibraryDoes) {
+  const std::int64_t m = 16, n = 32, k = 48;
+  const Float8Operand a(*device_, "a8", DType::e4m3, m, k, 1.0f);
+  const Float8Operand b(*device_, "b8", DType::e4m3, n, k, 1.0f);
+  const Float8Operand wide(*device_, "w8", DType::e5m2, n, k, 1.0f);
+  const Float8Operand across(*device_, "c8", DType::e4m3, k, n, 1.0f);
+  const DeviceTensor d(*device_, DType::bf16, {m, n}), aux(*device_, DType::bf16, {m, n});
+  const DeviceTensor bias(*device_, DType::bf16, {n});
+  GemmCall good{.a = a.tensor, .b = b.tensor, .d = d, .transpose_b = true};
+  good.a_scale = a.scale.data();
+  good.b_scale = b.scale.data();
+  EXPECT_NO_THROW(gemm_->run(good, nullptr));
+  GemmCall call = good;
+  call.b = across.tensor;
+  call.transpose_b = false;
+  EXPECT_THROW(gemm_->run(call, nullptr), RuntimeError);  // not along k
+  call = good;
+  call.b = wide.tensor;
+  EXPECT_THROW(gemm_->run(call, nullptr), RuntimeError);  // b of e5m2
+  call = good;
+  call.b_scale = nullptr;
+  EXPECT_THROW(gemm_->run(call, nullptr), RuntimeError);
+  call = good;
+  call.bias = bias;
+  call.aux = aux;
+  call.epilogue = Epilogue::gelu_new_aux_bias;
+  EXPECT_FALSE(gemm_->fuses(call));
+  call.bias = {};
+  call.epilogue = Epilogue::dgelu_new;
+  EXPECT_FALSE(gemm_->fuses(call));
+  const Float8Operand odd_a(*device_, "o8", DType::e4m3, m, 40, 1.0f);
+  const Float8Operand odd_b(*device_, "p8", DType::e4m3, n, 40, 1.0f);
+  call = good;
+  call.a = odd_a.tensor;
+  call.b = odd_b.tensor;
+  EXPECT_THROW(gemm_->run(call, nullptr), RuntimeError);  // 40 is no multiple of 16
+}
+
+// The scales are not part of a plan: they lie elsewhere the next time.
+TEST_F(CublasLt, Float8ScalesAreThoseOfTheCall) {
+  const Float8Operand a(*device_, "a8", DType::e5m2, 16, 16, 1.0f);
+  const Float8Operand b(*device_, "b8", DType::e4m3, 16, 16, 1.0f);
+  const DeviceStruct<float> other(*device_, 4.0f);
+  const DeviceTensor d(*device_, DType::f32, {16, 16}), scaled(*device_, DType::f32, {16, 16});
+  GemmCall call{.a = a.tensor, .b = b.tensor, .d = d, .transpose_b = true};
+  call.a_scale = a.scale.data();
+  call.b_scale = b.scale.data();
+  gemm_->run(call, nullptr);
+  call.a_scale = other.data();
+  call.d = scaled;
+  gemm_->run(call, nullptr);
+  std::vector<double> expected = d.values();
+  for (double& value : expected) value *= 4.0;
+  EXPECT_EQ(scaled.values(), expected);
+}
+
 TEST_F(CublasLt, KeepsTheFastestOfAShape) {
   const Call call(*device_), other(*device_, 32);
   gemm_->run(call, nullptr);

@@ -1,12 +1,31 @@
 #include "tests/simt/naive_gemm.h"
 
+#include <array>
 #include <cmath>
+#include <cstdint>
 #include <vector>
+
+#include "tests/simt/float8_values.h"
 
 namespace bert::simt {
 namespace {
 
+std::array<double, 256> float8_values(DType format) {
+  std::array<double, 256> values{};
+  for (int byte = 0; byte < 256; ++byte) {
+    values[static_cast<std::size_t>(byte)] =
+        test::float8_value(static_cast<std::uint8_t>(byte), format);
+  }
+  return values;
+}
+
 double get(const Tensor& x, std::int64_t i) {
+  if (is_float8(x.dtype())) {
+    static const std::array<double, 256> e4m3 = float8_values(DType::e4m3);
+    static const std::array<double, 256> e5m2 = float8_values(DType::e5m2);
+    const auto byte = static_cast<const std::uint8_t*>(x.raw())[i];
+    return (x.dtype() == DType::e4m3 ? e4m3 : e5m2)[byte];
+  }
   if (x.dtype() == DType::bf16) return static_cast<float>(x.data<Bfloat16>()[i]);
   return x.data<float>()[i];
 }
@@ -45,16 +64,25 @@ class NaiveGemm final : public Gemm {
  public:
   explicit NaiveGemm(bool fused) : fused_(fused) {}
 
-  bool fuses(const GemmCall&) const override { return fused_; }
+  bool fuses(const GemmCall& call) const override {
+    const bool gelu =
+        call.epilogue == Epilogue::gelu_new_aux_bias || call.epilogue == Epilogue::dgelu_new;
+    return fused_ && !(is_float8(call.a.dtype()) && gelu);
+  }
 
   void run(const GemmCall& call, cudaStream_t) override {
     const std::int64_t m = call.d.dim(0), n = call.d.dim(1);
     const std::int64_t k = call.a.dim(call.transpose_a ? 0 : 1);
+    const bool fp8 = is_float8(call.a.dtype());
     BERT_CHECK(
-        call.a.dtype() == call.b.dtype() && call.a.dim(call.transpose_a ? 1 : 0) == m &&
+        (fp8 ? call.b.dtype() == DType::e4m3 : call.a.dtype() == call.b.dtype()) &&
+            call.a.dim(call.transpose_a ? 1 : 0) == m &&
             call.b.dim(call.transpose_b ? 1 : 0) == k && call.b.dim(call.transpose_b ? 0 : 1) == n,
         "{} by {} to {}", call.a.shape_string(), call.b.shape_string(), call.d.shape_string());
-    BERT_CHECK(fused_ || call.epilogue == Epilogue::none);
+    BERT_CHECK(call.epilogue == Epilogue::none || fuses(call));
+    BERT_CHECK(!fp8 || (!call.transpose_a && call.transpose_b && n % 16 == 0 && k % 16 == 0 &&
+                        call.a_scale != nullptr && call.b_scale != nullptr));
+    const double scale = fp8 ? double{*call.a_scale} * double{*call.b_scale} : 1.0;
     const std::vector<double> a = operand(call.a, call.transpose_a);
     const std::vector<double> b = operand(call.b, call.transpose_b);
     std::vector<double> row(static_cast<std::size_t>(n));
@@ -66,7 +94,7 @@ class NaiveGemm final : public Gemm {
         for (std::int64_t j = 0; j < n; ++j) row[static_cast<std::size_t>(j)] += factor * b_row[j];
       }
       for (std::int64_t j = 0; j < n; ++j) {
-        finish(call, i * n + j, j, row[static_cast<std::size_t>(j)]);
+        finish(call, i * n + j, j, scale * row[static_cast<std::size_t>(j)]);
       }
     }
   }

@@ -96,7 +96,11 @@ bool bert_open_cuda_backend(const bert::CudaOptions& options, bert::CudaBackend&
     return true;
   };
   backend.device = std::make_unique<bert::HarnessDevice>();
-  backend.ops = bert::simt::make_simt_ops(options.dtype, *backend.device, true);
+  if (options.fp8) {
+    const bool old = std::getenv("BERT_TEST_OLD_GPU") != nullptr;
+    bert::simt::check_float8_support(old ? 8 : 9, 0, backend.device->name());
+  }
+  backend.ops = bert::simt::make_simt_ops(options.dtype, *backend.device, true, options.fp8);
   return true;
 }
 

@@ -25,13 +25,26 @@ const std::string& why_no_cuda() {
   return reason;
 }
 
-BackendEntry cuda_entry(const std::string& name, DType dtype) {
-  return {name, [dtype] {
+BackendEntry cuda_entry(const std::string& name, DType dtype, bool fp8 = false) {
+  return {name,
+          [dtype, fp8] {
             std::string why_not;
-            auto opened = open_cuda_backend({.dtype = dtype}, why_not);
+            auto opened = open_cuda_backend({.dtype = dtype, .fp8 = fp8}, why_not);
             if (!opened) throw_runtime_error("{}", why_not);
             return Backend{std::move(opened->device), std::move(opened->ops)};
-          }};
+          },
+          {},
+          fp8};
+}
+
+// Not before compute capability 8.9.
+bool has_cuda_fp8() {
+  try {
+    std::string why_not;
+    return open_cuda_backend({.fp8 = true}, why_not).has_value();
+  } catch (const InputError&) {
+    return false;
+  }
 }
 
 std::vector<BackendEntry>& entries() {
@@ -54,6 +67,7 @@ std::vector<BackendEntry>& entries() {
     if (why_no_cuda().empty()) {
       list.push_back(cuda_entry("cuda_f32", DType::f32));
       list.push_back(cuda_entry("cuda_bf16", DType::bf16));
+      if (has_cuda_fp8()) list.push_back(cuda_entry("cuda_fp8", DType::bf16, true));
     }
     return list;
   }();

@@ -25,6 +25,7 @@ struct BackendEntry {
   // Makes the timing of all that follows another one, or with 0 what it was. Without it, timing is
   // left to chance, and a test that looks for its influence repeats itself.
   std::function<void(int timing)> set_timing{};
+  bool fp8 = false;  // its products are in FP8 where an op allows it (kernels/ops.h)
 };
 
 // f64, single-threaded, the oracle.

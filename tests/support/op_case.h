@@ -67,6 +67,7 @@ struct OpCase {
   std::function<void(Ops&, const BoundCase&)> backward{};  // empty: forward only
   double dropout = 0.0;
   bool differences = true;  // small enough for finite differences
+  bool fp8 = false;         // a backend with FP8 products computes it in those
 
   CaseTensor& add(CaseTensor tensor);
   CaseTensor& input(const std::string& name, std::vector<std::int64_t> shape, Rows rows = {},
