@@ -1,11 +1,11 @@
-// Trains a WordPiece vocabulary the way Hugging Face's trainer does: byte-pair merging (Sennrich et
-// al. 2016, arXiv:1508.07909) over characters, those that do not begin a word carrying "##". It is
-// not the likelihood method of the WordPiece paper, which nobody published code for.
+// Trains a WordPiece vocabulary: from characters, those that do not begin a word carrying "##",
+// pairs of neighbours are joined one after the other. Which pair is best is a matter of method.
 #pragma once
 
 #include <cstdint>
 #include <functional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "data/word_counts.h"
@@ -13,7 +13,21 @@
 
 namespace bert {
 
+enum class VocabMethod {
+  // The most frequent pair: byte-pair merging (Sennrich et al. 2016, arXiv:1508.07909), as Hugging
+  // Face's WordPiece trainer does.
+  kFrequency,
+  // The pair whose joining raises the likelihood of the text most (Schuster and Nakajima 2012; Wu
+  // et
+  // al. 2016, arXiv:1609.08144), by the score frequency(ab) / (frequency(a) * frequency(b)). It
+  // prefers pairs that seldom occur apart, however rare: min_frequency matters.
+  kLikelihood,
+};
+std::string_view vocab_method_name(VocabMethod method);  // "frequency", "likelihood"
+VocabMethod parse_vocab_method(std::string_view name);   // InputError for another name
+
 struct VocabTrainerOptions {
+  VocabMethod method = VocabMethod::kFrequency;
   std::int32_t vocab_size = 30522;   // special tokens included
   std::uint64_t min_frequency = 2;   // pairs seen less often are not merged
   std::int32_t max_alphabet = 1000;  // characters beyond the most frequent so many become [UNK]
@@ -31,8 +45,8 @@ struct TrainedVocab {
 };
 
 // Special tokens, then the alphabet in code point order, then the "##" forms of characters that
-// occur within words, then the merges, the most frequent pair first; among equals the pair with the
-// smaller ids. InputError where vocab_size has no room for the alphabet, or there is no word to
+// occur within words, then the merges, the best pair first; among equals the pair with the smaller
+// ids. InputError where vocab_size has no room for the alphabet, or there is no word to
 // learn from.
 TrainedVocab train_wordpiece(const WordCounts& counts, const VocabTrainerOptions& options);
 

@@ -25,7 +25,8 @@ namespace {
 using Json = nlohmann::ordered_json;
 
 struct Arguments {
-  std::string type = "wordpiece", model = "unigram", mode = "huggingface", output;
+  std::string type = "wordpiece", method = "frequency", model = "unigram", mode = "huggingface",
+              output;
   std::vector<std::string> input;
   std::int32_t vocab_size = 30522, max_alphabet = 1000;
   std::uint64_t min_frequency = 2;
@@ -111,6 +112,7 @@ std::unique_ptr<bert::Tokenizer> train_wordpiece(const Arguments& arguments, Jso
     counts = bert::count_words(arguments.input, options.splitter, count);
   }
   bert::VocabTrainerOptions trainer;
+  trainer.method = bert::parse_vocab_method(arguments.method);
   trainer.vocab_size = arguments.vocab_size;
   trainer.min_frequency = arguments.min_frequency;
   trainer.max_alphabet = arguments.max_alphabet;
@@ -129,6 +131,7 @@ std::unique_ptr<bert::Tokenizer> train_wordpiece(const Arguments& arguments, Jso
               << " invalid UTF-8 sequences were replaced, the first at "
               << counts.text.first_invalid_utf8 << "\n";
   }
+  report["method"] = arguments.method;
   report["bytes"] = counts.text.bytes;
   report["words"] = counts.total;
   report["distinct_words"] = counts.distinct;
@@ -207,6 +210,11 @@ int main(int argc, char** argv) {
       ->required();
   app.add_option("--output", arguments.output, "the folder to write")->required();
   app.add_flag("--cased", arguments.cased, "keep capitals and accents apart");
+  app.add_option("--wordpiece-method", arguments.method,
+                 "wordpiece: join the most frequent pair, or the one that raises the likelihood of "
+                 "the text most")
+      ->check(CLI::IsMember({"frequency", "likelihood"}))
+      ->capture_default_str();
   app.add_option("--min-frequency", arguments.min_frequency,
                  "wordpiece: join pieces only where they meet this often")
       ->capture_default_str();

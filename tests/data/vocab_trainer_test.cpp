@@ -59,6 +59,24 @@ TEST(VocabTrainer, DoesTheExampleByHand) {
             std::string::npos);
 }
 
+// By hand. Letters b 4, ##g 20, h 15, ##n 16, p 17, ##s 5, ##u 36. u+g 20/(36*20), p+u 17/(17*36),
+// u+n 16/(36*16), h+u 15/(15*36) and b+u 4/(4*36) are 1/36 all; g+s 5/(20*5) is 1/20: first g+s.
+// Then g is 15 and gs 5, and all others are still 1/36: b+u has the smallest ids. Of bu's 4, all go
+// on with one of 16 n: bu+n 4/(4*16). Now u is 32, n 12, and all are 1/32: h+u has the smallest
+// ids.
+TEST(VocabTrainer, DoesTheExampleByLikelihood) {
+  const WordCounts counts =
+      counts_of({{"hug", 10}, {"pug", 5}, {"pun", 12}, {"bun", 4}, {"hugs", 5}});
+  VocabTrainerOptions options;
+  options.method = VocabMethod::kLikelihood;
+  options.vocab_size = 5 + 11 + 4;
+  const Strings pieces = learned(counts, options);
+  EXPECT_EQ(Strings(pieces.begin() + 11, pieces.end()), (Strings{"##gs", "bu", "bun", "hu"}));
+  EXPECT_EQ(parse_vocab_method("likelihood"), VocabMethod::kLikelihood);
+  EXPECT_EQ(vocab_method_name(parse_vocab_method("frequency")), "frequency");
+  EXPECT_THROW(parse_vocab_method("bpe"), InputError);
+}
+
 TEST(VocabTrainer, KeepsTheMostFrequentCharacters) {
   const WordCounts counts = counts_of({{"ab", 9}, {"ac", 3}, {"\u00e9", 5}, {"bcbc", 4}});
   VocabTrainerOptions options;
@@ -80,7 +98,8 @@ TEST(VocabTrainer, LearnsNothingFromWordsThatAreTooLong) {
 }
 
 // The definition: count all pairs anew before each join.
-Strings train_naively(const WordCounts& counts, std::size_t size, std::uint64_t min_frequency) {
+Strings train_naively(const WordCounts& counts, const VocabTrainerOptions& options) {
+  const auto size = static_cast<std::size_t>(options.vocab_size);
   struct Word {
     Strings symbols;
     std::uint64_t count;
@@ -105,18 +124,27 @@ Strings train_naively(const WordCounts& counts, std::size_t size, std::uint64_t 
   };
   while (pieces.size() < size) {
     std::map<std::pair<std::string, std::string>, std::uint64_t> pairs;
+    std::map<std::string, std::uint64_t> occurrences;
     for (const Word& word : words) {
+      for (const std::string& symbol : word.symbols) occurrences[symbol] += word.count;
       for (std::size_t i = 0; i + 1 < word.symbols.size(); ++i) {
         pairs[{word.symbols[i], word.symbols[i + 1]}] += word.count;
       }
     }
+    std::erase_if(pairs, [&](const auto& pair) { return pair.second < options.min_frequency; });
+    if (pairs.empty()) break;
+    const auto score = [&](const auto& pair) {
+      const auto count = static_cast<double>(pair.second);
+      if (options.method == VocabMethod::kFrequency) return count;
+      return count / (static_cast<double>(occurrences.at(pair.first.first)) *
+                      static_cast<double>(occurrences.at(pair.first.second)));
+    };
     const auto better = [&](const auto& a, const auto& b) {
-      if (a.second != b.second) return a.second > b.second;
+      if (score(a) != score(b)) return score(a) > score(b);
       return std::pair(id_of(a.first.first), id_of(a.first.second)) <
              std::pair(id_of(b.first.first), id_of(b.first.second));
     };
     const auto best = std::min_element(pairs.begin(), pairs.end(), better);
-    if (best == pairs.end() || best->second < min_frequency) break;
     const auto [left, right] = best->first;
     const std::string joined = left + right.substr(2);
     if (std::find(pieces.begin(), pieces.end(), joined) == pieces.end()) pieces.push_back(joined);
@@ -139,7 +167,7 @@ Strings train_naively(const WordCounts& counts, std::size_t size, std::uint64_t 
 
 TEST(VocabTrainer, AgreesWithItsDefinition) {
   PhiloxStream random(21, 0, 0);
-  for (int trial = 0; trial < 60; ++trial) {
+  for (int trial = 0; trial < 120; ++trial) {
     std::map<std::string, std::uint64_t> words;
     for (int i = 0; i < 30; ++i) {
       std::string word;
@@ -152,11 +180,9 @@ TEST(VocabTrainer, AgreesWithItsDefinition) {
     VocabTrainerOptions options;
     options.vocab_size = 20 + static_cast<std::int32_t>(random.next_below(60));
     options.min_frequency = 1 + random.next_below(3);
+    options.method = trial % 2 == 0 ? VocabMethod::kFrequency : VocabMethod::kLikelihood;
     const WordCounts counts = counts_of(words);
-    ASSERT_EQ(
-        train_wordpiece(counts, options).pieces,
-        train_naively(counts, static_cast<std::size_t>(options.vocab_size), options.min_frequency))
-        << trial;
+    ASSERT_EQ(train_wordpiece(counts, options).pieces, train_naively(counts, options)) << trial;
   }
 }
 
