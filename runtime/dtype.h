@@ -10,8 +10,8 @@
 
 namespace bert {
 
-// e4m3 and e5m2: 8-bit floating point (OCP 8-bit Floating Point Specification), operands of products
-// only (kernels/cuda/float8.h).
+// e4m3 and e5m2: 8-bit floating point (OCP 8-bit Floating Point Specification), operands of
+// products only (kernels/cuda/float8.h).
 enum class DType : std::uint8_t { f64, f32, bf16, i32, u32, i64, u8, e4m3, e5m2 };
 
 inline constexpr std::size_t dtype_size(DType dtype) {

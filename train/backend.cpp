@@ -56,14 +56,22 @@ Backend make_cpu(Precision precision, std::optional<std::int64_t> threads, int l
   }
 }
 
-std::optional<Backend> make_cuda(Precision precision, int local_rank, std::string& why_not) {
+std::optional<Backend> make_cuda(Precision precision, int local_rank, std::string_view keys,
+                                 std::string& why_not) {
   Backend backend;
   backend.precision = precision == Precision::automatic ? Precision::bf16 : precision;
+  const bool fp8 = backend.precision == Precision::fp8;
   const CudaOptions options{
-      .dtype = backend.precision == Precision::bf16 ? DType::bf16 : DType::f32,
+      .dtype = fp8 || backend.precision == Precision::bf16 ? DType::bf16 : DType::f32,
       .tf32 = backend.precision == Precision::tf32,
+      .fp8 = fp8,
       .device = local_rank};
-  std::optional<CudaBackend> cuda = open_cuda_backend(options, why_not);
+  std::optional<CudaBackend> cuda;
+  try {
+    cuda = open_cuda_backend(options, why_not);
+  } catch (const InputError& error) {  // "precision: ..."
+    throw_input_error("{}{}", keys, error.what());
+  }
   if (!cuda) return std::nullopt;
   backend.device = std::move(cuda->device);
   backend.ops = std::move(cuda->ops);
@@ -74,9 +82,6 @@ std::optional<Backend> make_cuda(Precision precision, int local_rank, std::strin
 
 Backend make(const RuntimeConfig& config, int local_rank, int local_size, std::string_view keys) {
   const Precision precision = config.precision;
-  if (precision == Precision::fp8) {
-    throw_input_error("{}precision: fp8 is not available in this build; use bf16 or auto", keys);
-  }
   const bool cpu_only = precision == Precision::fp64;
   if (config.device == DeviceChoice::cuda && cpu_only) {
     throw_input_error(
@@ -85,12 +90,13 @@ Backend make(const RuntimeConfig& config, int local_rank, int local_size, std::s
   }
   std::string why_not;
   if (config.device != DeviceChoice::cpu && !cpu_only) {
-    std::optional<Backend> backend = make_cuda(precision, local_rank, why_not);
+    std::optional<Backend> backend = make_cuda(precision, local_rank, keys, why_not);
     if (backend) return std::move(*backend);
     if (config.device == DeviceChoice::cuda) {
       throw_input_error("{}device: cuda is not available: {}; use cpu or auto", keys, why_not);
     }
-    if (precision == Precision::bf16 || precision == Precision::tf32) {
+    if (precision == Precision::bf16 || precision == Precision::tf32 ||
+        precision == Precision::fp8) {
       throw_input_error("{}precision: {} needs a GPU, and {}; use fp32 or auto", keys,
                         precision_name(precision), why_not);
     }
@@ -108,6 +114,8 @@ std::string Backend::description() const {
     text += fmt::format(", {} thread{}", threads, threads == 1 ? "" : "s");
   } else if (precision == Precision::tf32) {
     text += " with tf32 products";
+  } else if (precision == Precision::fp8) {
+    text += " with fp8 products";
   }
   if (!why_cpu.empty()) text += fmt::format(" (not a GPU: {})", why_cpu);
   return text;

@@ -109,25 +109,17 @@ ConfigKey path(std::string name, Access access, std::string expected, std::strin
           {}};
 }
 
-// A name out of a list. `unavailable`: names that are understood, but that this build has not got.
+// A name out of a list.
 template <typename Enum>
 struct Choices {
   std::vector<Enum> values;
   std::string_view (*name)(Enum);
-  std::vector<Enum> unavailable = {};
-  std::string reason = {};
 };
 
 template <typename Enum, typename Access>
 ConfigKey choice(std::string name, Access access, Choices<Enum> choices, std::string meaning) {
-  const auto is_available = [choices](Enum value) {
-    const auto& list = choices.unavailable;
-    return std::find(list.begin(), list.end(), value) == list.end();
-  };
   std::vector<std::string_view> names;
-  for (const Enum value : choices.values) {
-    if (is_available(value)) names.push_back(choices.name(value));
-  }
+  for (const Enum value : choices.values) names.push_back(choices.name(value));
   const std::string expected =
       names.size() == 2
           ? fmt::format("{} or {}", names[0], names[1])
@@ -136,7 +128,6 @@ ConfigKey choice(std::string name, Access access, Choices<Enum> choices, std::st
     const std::string text = given.text(expected);
     for (const Enum value : choices.values) {
       if (text != choices.name(value)) continue;
-      if (!is_available(value)) given.fail(choices.reason + "; expected " + expected);
       access(c) = value;
       return;
     }
@@ -505,11 +496,10 @@ void add_running_keys(std::vector<ConfigKey>& keys) {
           "runtime.precision", [](auto& c) -> auto& { return c.runtime.precision; },
           {{Precision::automatic, Precision::fp64, Precision::fp32, Precision::tf32,
             Precision::bf16, Precision::fp8},
-           precision_name,
-           {Precision::fp8},
-           "this build computes in bf16 at the narrowest"},
-          "Of the numbers; auto: bf16 on a GPU, fp32 on a CPU. bf16 and tf32 need a GPU; fp64 is "
-          "the slow reference on a CPU."),
+           precision_name},
+          "Of the numbers; auto: bf16 on a GPU, fp32 on a CPU. bf16, tf32 and fp8 need a GPU; fp8 "
+          "is bf16 with the products of the encoder in 8 bits; fp64 is the slow reference on a "
+          "CPU."),
       integer_or_auto(
           "runtime.threads", [](auto& c) -> auto& { return c.runtime.threads; }, {1, 4096},
           "Threads per process; auto: one per core of this process. Exact resume needs the same "

@@ -261,9 +261,9 @@ TEST(Config, WrongTypesAndRangesNameLineKeyValueAndExpectation) {
 }
 
 TEST(Config, WhatThisBuildCannotDoIsRefused) {
-  expect_error("runtime: {precision: fp8}",
-               "a.yaml:1: runtime.precision is fp8: this build computes in bf16 at the narrowest; "
-               "expected one of auto, fp64, fp32, tf32, bf16");
+  expect_error("runtime: {precision: fp4}",
+               "a.yaml:1: runtime.precision is fp4: expected one of auto, fp64, fp32, tf32, bf16, "
+               "fp8");
   expect_error("train: {reproducible: true}",
                "a.yaml:1: train.reproducible is true: not available in this build; the same ranks "
                "and threads give the same bits without it");
