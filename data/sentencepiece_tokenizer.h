@@ -2,6 +2,7 @@
 // (Kudo and Richardson 2018, arXiv:1808.06226), through the SentencePiece library.
 #pragma once
 
+#include <cstdint>
 #include <filesystem>
 #include <memory>
 #include <string>
@@ -9,6 +10,7 @@
 #include <vector>
 
 #include "data/piece_trie.h"
+#include "data/text_reader.h"
 #include "data/tokenizer.h"
 
 namespace sentencepiece {
@@ -73,12 +75,20 @@ struct SentencepieceTrainerOptions {
   std::string type = "unigram";        // or "bpe"
   bool cased = false;                  // NFKC normalisation, with case folding if false
   double character_coverage = 0.9999;  // of the text; characters beyond become [UNK]
-  bool refuse_invalid_utf8 = false;    // see TextReaderOptions
+  // The trainer's memory grows with its text, some 25 bytes a byte: of more text than this, random
+  // lines are taken, the same ones every time.
+  std::uint64_t max_bytes = std::uint64_t{40} << 20;
+  TextReaderOptions reader = {};
 };
 
-// The content of a .model with [PAD] [UNK] [CLS] [SEP] [MASK] as pieces 0 to 4. InputError for
-// unreadable files, or a vocabulary size that the text cannot fill. The text is held in memory.
-std::string train_sentencepiece(const std::vector<std::string>& files,
-                                const SentencepieceTrainerOptions& options);
+struct TrainedSentencepiece {
+  std::string model;        // the content of a .model: [PAD] [UNK] [CLS] [SEP] [MASK] are 0 to 4
+  std::uint64_t lines = 0;  // that it was trained from
+  TextStats text;
+};
+
+// InputError for unreadable files, or a vocabulary size that the text cannot fill.
+TrainedSentencepiece train_sentencepiece(const std::vector<std::string>& files,
+                                         const SentencepieceTrainerOptions& options);
 
 }  // namespace bert

@@ -1,4 +1,5 @@
-#include <exception>
+#include <algorithm>
+#include <cstdint>
 #include <string>
 #include <unordered_map>
 #include <utility>
@@ -9,54 +10,71 @@
 #include "data/sentencepiece_tokenizer.h"
 #include "data/text_reader.h"
 #include "runtime/error.h"
+#include "runtime/philox.h"
 
 namespace bert {
 namespace {
 
-// The lines of text files, for the trainer. What the reader throws is kept, not thrown through the
-// library.
-class LineIterator final : public sentencepiece::SentenceIterator {
+// A random sample of lines of at most so many bytes, out of any number of them in one pass: each
+// line draws a number, and those with the smallest stay (reservoir sampling by keys; Efraimidis and
+// Spirakis 2006).
+class LineSample {
  public:
-  LineIterator(const std::vector<std::string>& files, const TextReaderOptions& options)
-      : reader_(files, options) {
-    Next();
-  }
+  explicit LineSample(std::uint64_t max_bytes) : max_bytes_(max_bytes) {}
 
-  bool done() const override { return done_; }
-  const std::string& value() const override { return line_; }
-  sentencepiece::util::Status status() const override { return {}; }
-  std::exception_ptr error() const { return error_; }
-
-  void Next() override {
-    if (done_) return;
-    try {
-      if (next_ == lines_.size()) {
-        next_ = 0;
-        if (!reader_.next_document(lines_)) {
-          done_ = true;
-          return;
-        }
-      }
-      line_ = std::move(lines_[next_++]);
-    } catch (...) {
-      error_ = std::current_exception();
-      done_ = true;
+  void add(std::string line) {
+    PhiloxStream random(kSeed, 0, index_);
+    const std::uint64_t high = random.next_u32();
+    heap_.push_back({high << 32 | random.next_u32(), index_++, std::move(line)});
+    bytes_ += heap_.back().text.size();
+    std::push_heap(heap_.begin(), heap_.end());
+    while (bytes_ > max_bytes_ && heap_.size() > 1) {
+      std::pop_heap(heap_.begin(), heap_.end());
+      bytes_ -= heap_.back().text.size();
+      heap_.pop_back();
     }
+  }
+  // In the order of the text.
+  std::vector<std::string> take() {
+    std::sort(heap_.begin(), heap_.end(),
+              [](const Line& a, const Line& b) { return a.index < b.index; });
+    std::vector<std::string> lines;
+    lines.reserve(heap_.size());
+    for (Line& line : heap_) lines.push_back(std::move(line.text));
+    heap_.clear();
+    return lines;
   }
 
  private:
-  TextReader reader_;
-  std::vector<std::string> lines_;
+  static constexpr std::uint64_t kSeed = 0x53656e74656e6365;
+  struct Line {
+    std::uint64_t key, index;
+    std::string text;
+    bool operator<(const Line& other) const {
+      return key != other.key ? key < other.key : index < other.index;
+    }
+  };
+  std::uint64_t max_bytes_, bytes_ = 0, index_ = 0;
+  std::vector<Line> heap_;  // the largest key first
+};
+
+class LineIterator final : public sentencepiece::SentenceIterator {
+ public:
+  explicit LineIterator(const std::vector<std::string>& lines) : lines_(lines) {}
+  bool done() const override { return next_ == lines_.size(); }
+  void Next() override { ++next_; }
+  const std::string& value() const override { return lines_[next_]; }
+  sentencepiece::util::Status status() const override { return {}; }
+
+ private:
+  const std::vector<std::string>& lines_;
   std::size_t next_ = 0;
-  std::string line_;
-  bool done_ = false;
-  std::exception_ptr error_;
 };
 
 }  // namespace
 
-std::string train_sentencepiece(const std::vector<std::string>& files,
-                                const SentencepieceTrainerOptions& options) {
+TrainedSentencepiece train_sentencepiece(const std::vector<std::string>& files,
+                                         const SentencepieceTrainerOptions& options) {
   if (options.type != "unigram" && options.type != "bpe") {
     throw_input_error("unknown SentencePiece model '{}': expected unigram or bpe", options.type);
   }
@@ -79,12 +97,21 @@ std::string train_sentencepiece(const std::vector<std::string>& files,
       {"num_threads", "4"},
       {"minloglevel", "2"},
   };
-  TextReaderOptions reader;
-  reader.refuse_invalid_utf8 = options.refuse_invalid_utf8;
-  LineIterator lines(files, reader);
-  std::string model;
-  const auto status = sentencepiece::SentencePieceTrainer::Train(arguments, &lines, &model);
-  if (lines.error()) std::rethrow_exception(lines.error());
+  TrainedSentencepiece trained;
+  std::vector<std::string> lines;
+  {
+    LineSample sample(options.max_bytes);
+    TextReader reader(files, options.reader);
+    while (reader.next_document(lines)) {
+      for (std::string& line : lines) sample.add(std::move(line));
+    }
+    trained.text = reader.stats();
+    lines = sample.take();
+  }
+  trained.lines = lines.size();
+  LineIterator iterator(lines);
+  const auto status =
+      sentencepiece::SentencePieceTrainer::Train(arguments, &iterator, &trained.model);
   if (!status.ok()) {
     // "Internal: file(line) [condition] what it means": the last part is for users.
     std::string cause = status.ToString();
@@ -94,7 +121,7 @@ std::string train_sentencepiece(const std::vector<std::string>& files,
     throw_input_error("SentencePiece cannot train a vocabulary of {} from this text: {}",
                       options.vocab_size, cause);
   }
-  return model;
+  return trained;
 }
 
 }  // namespace bert

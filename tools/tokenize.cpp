@@ -3,11 +3,11 @@
 #include <string>
 #include <vector>
 
-#include <CLI/CLI.hpp>
 #include <nlohmann/json.hpp>
 
 #include "data/tokenizer.h"
 #include "data/unicode.h"
+#include "runtime/command_line.h"
 #include "runtime/error.h"
 #include "runtime/program.h"
 
@@ -17,7 +17,7 @@ using bert::Token;
 using Json = nlohmann::ordered_json;
 
 struct Arguments {
-  std::string tokenizer, mode = "huggingface";
+  std::string tokenizer, mode = "huggingface", invalid_utf8 = "replace";
   bool ids = false, offsets = false, cased = false, special = false, plain_text = false;
 };
 
@@ -39,10 +39,18 @@ int run(const Arguments& arguments) {
   std::ios::sync_with_stdio(false);
   std::string line;
   std::vector<Token> tokens;
-  std::uint64_t number = 0, invalid = 0;
+  std::uint64_t number = 0, invalid = 0, first_invalid = 0;
   while (std::getline(std::cin, line)) {
     ++number;
     if (line.ends_with('\r')) line.pop_back();
+    if (!bert::is_valid_utf8(line)) {
+      if (arguments.invalid_utf8 == "refuse") {
+        bert::throw_input_error(
+            "standard input:{}: not valid UTF-8; --invalid-utf8 replace takes it as U+FFFD",
+            number);
+      }
+      if (invalid++ == 0) first_invalid = number;
+    }
     tokens.clear();
     tokenizer->encode(line, tokens, !arguments.plain_text);
     if (arguments.special) {
@@ -50,25 +58,23 @@ int run(const Arguments& arguments) {
       tokens.insert(tokens.begin(), Token{tokenizer->special().cls, 0, 0, false});
       tokens.push_back(Token{tokenizer->special().sep, end, end, false});
     }
-    if (!bert::is_valid_utf8(line) && ++invalid == 1) {
-      std::cerr << "warning: line " << number
-                << " is not valid UTF-8: what is invalid is dropped\n";
-    }
     std::cout << describe(*tokenizer, tokens, arguments).dump() << '\n';
     if (std::cin.rdbuf()->in_avail() <= 0) std::cout.flush();  // answer a person at once
+  }
+  if (invalid > 0) {
+    std::cerr << "warning: " << invalid << " lines are not valid UTF-8, the first is line "
+              << first_invalid << ": each invalid part was taken as U+FFFD\n";
   }
   if (!std::cout.flush()) bert::throw_runtime_error("cannot write to standard output");
   return 0;
 }
 
-}  // namespace
-
-int main(int argc, char** argv) {
-  CLI::App app{
+int parse_and_run(int argc, char** argv) {
+  CLI::App app(
       "Reads text from standard input and prints one JSON array per line: its pieces, or "
-      "their ids."};
+      "their ids.",
+      "tokenize");
   Arguments arguments;
-  app.set_version_flag("--version", bert::version_string());
   app.add_option("--tokenizer", arguments.tokenizer,
                  "a tokenizer folder, a vocab.txt or a SentencePiece .model")
       ->required();
@@ -82,12 +88,15 @@ int main(int argc, char** argv) {
   app.add_option("--mode", arguments.mode, "whose rules a bare vocab.txt follows")
       ->check(CLI::IsMember({"huggingface", "google"}))
       ->capture_default_str();
-  try {
-    app.parse(argc, argv);
-  } catch (const CLI::ParseError& error) {
-    if (error.get_exit_code() == 0) return app.exit(error);
-    std::cerr << "error: " << error.what() << "\n";
-    return 2;
-  }
-  return bert::run_program([&] { return run(arguments); });
+  app.add_option("--invalid-utf8", arguments.invalid_utf8, "replace (by U+FFFD) or refuse")
+      ->check(CLI::IsMember({"replace", "refuse"}))
+      ->capture_default_str();
+  if (const auto done = bert::parse_command_line(app, argc, argv)) return *done;
+  return run(arguments);
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  return bert::run_program([&] { return parse_and_run(argc, argv); });
 }

@@ -8,7 +8,6 @@
 #include <utility>
 #include <vector>
 
-#include <CLI/CLI.hpp>
 #include <nlohmann/json.hpp>
 #include <unistd.h>
 
@@ -16,6 +15,7 @@
 #include "data/vocab_trainer.h"
 #include "data/word_counts.h"
 #include "data/wordpiece_tokenizer.h"
+#include "runtime/command_line.h"
 #include "runtime/error.h"
 #include "runtime/file.h"
 #include "runtime/program.h"
@@ -26,13 +26,13 @@ using Json = nlohmann::ordered_json;
 
 struct Arguments {
   std::string type = "wordpiece", method = "frequency", model = "unigram", mode = "huggingface",
-              output;
+              invalid_utf8 = "replace", output;
   std::vector<std::string> input;
   std::int32_t vocab_size = 30522, max_alphabet = 1000;
   std::uint64_t min_frequency = 2;
-  std::size_t memory_mib = 384, max_words = 4'000'000;
+  std::size_t memory_mib = 384, max_words = 4'000'000, sample_mib = 40;
   int threads = 0;
-  bool cased = false, refuse_invalid_utf8 = false, json = false;
+  bool cased = false, json = false;
 };
 
 // Progress on standard error once the work takes over a second: one line that is rewritten on a
@@ -61,11 +61,18 @@ class Progress {
 
 bert::TextReaderOptions reader_options(const Arguments& arguments, Progress& progress) {
   bert::TextReaderOptions options;
-  options.refuse_invalid_utf8 = arguments.refuse_invalid_utf8;
+  options.refuse_invalid_utf8 = arguments.invalid_utf8 == "refuse";
   options.progress = [&progress](std::uint64_t read, std::uint64_t total) {
     if (total > 0) progress.show(static_cast<double>(read) / static_cast<double>(total));
   };
   return options;
+}
+
+void warn_of_invalid_utf8(const bert::TextStats& text) {
+  if (text.invalid_utf8 == 0) return;
+  std::cerr << "warning: " << text.invalid_utf8
+            << " invalid UTF-8 sequences were replaced by U+FFFD, the first at "
+            << text.first_invalid_utf8 << "\n";
 }
 
 struct Fit {
@@ -126,11 +133,7 @@ std::unique_ptr<bert::Tokenizer> train_wordpiece(const Arguments& arguments, Jso
     };
     vocab = bert::train_wordpiece(counts, trainer);
   }
-  if (counts.text.invalid_utf8 > 0) {
-    std::cerr << "warning: " << counts.text.invalid_utf8
-              << " invalid UTF-8 sequences were replaced, the first at "
-              << counts.text.first_invalid_utf8 << "\n";
-  }
+  warn_of_invalid_utf8(counts.text);
   report["method"] = arguments.method;
   report["bytes"] = counts.text.bytes;
   report["words"] = counts.total;
@@ -141,14 +144,22 @@ std::unique_ptr<bert::Tokenizer> train_wordpiece(const Arguments& arguments, Jso
   return std::make_unique<bert::WordpieceTokenizer>(std::move(vocab.pieces), std::move(options));
 }
 
-std::unique_ptr<bert::Tokenizer> train_sentencepiece(const Arguments& arguments) {
+std::unique_ptr<bert::Tokenizer> train_sentencepiece(const Arguments& arguments, Json& report) {
   bert::SentencepieceTrainerOptions options;
   options.vocab_size = arguments.vocab_size;
   options.type = arguments.model;
   options.cased = arguments.cased;
-  options.refuse_invalid_utf8 = arguments.refuse_invalid_utf8;
-  return std::make_unique<bert::SentencepieceTokenizer>(
-      bert::train_sentencepiece(arguments.input, options), "the trained model");
+  options.max_bytes = arguments.sample_mib << 20;
+  Progress progress("reading");
+  options.reader = reader_options(arguments, progress);
+  bert::TrainedSentencepiece trained = bert::train_sentencepiece(arguments.input, options);
+  warn_of_invalid_utf8(trained.text);
+  report["model"] = arguments.model;
+  report["bytes"] = trained.text.bytes;
+  report["lines"] = trained.text.lines;
+  report["lines_learned_from"] = trained.lines;
+  return std::make_unique<bert::SentencepieceTokenizer>(std::move(trained.model),
+                                                        "the trained model");
 }
 
 int run(const Arguments& arguments) {
@@ -159,7 +170,7 @@ int run(const Arguments& arguments) {
   Json report;
   report["type"] = arguments.type;
   const auto tokenizer = arguments.type == "wordpiece" ? train_wordpiece(arguments, report)
-                                                       : train_sentencepiece(arguments);
+                                                       : train_sentencepiece(arguments, report);
   tokenizer->save(arguments.output);
   const Fit fit = measure_fit(*tokenizer, arguments.input);
   const auto ratio = [](std::uint64_t a, std::uint64_t b) {
@@ -191,14 +202,12 @@ int run(const Arguments& arguments) {
   return 0;
 }
 
-}  // namespace
-
-int main(int argc, char** argv) {
-  CLI::App app{
+int parse_and_run(int argc, char** argv) {
+  CLI::App app(
       "Makes a vocabulary from raw text, in the files that Hugging Face's AutoTokenizer and "
-      "the other programs here read."};
+      "the other programs here read.",
+      "train_tokenizer");
   Arguments arguments;
-  app.set_version_flag("--version", bert::version_string());
   app.add_option("--type", arguments.type, "the kind of vocabulary")
       ->check(CLI::IsMember({"wordpiece", "sentencepiece"}))
       ->capture_default_str();
@@ -239,15 +248,21 @@ int main(int argc, char** argv) {
   app.add_option("--threads", arguments.threads, "threads that count words; 0: one per processor")
       ->check(CLI::Range(0, 1024))
       ->capture_default_str();
-  app.add_flag("--refuse-invalid-utf8", arguments.refuse_invalid_utf8,
-               "stop at invalid UTF-8 instead of replacing it");
+  app.add_option("--sample", arguments.sample_mib,
+                 "sentencepiece: learn from so many MiB of the text, random lines of it; takes 25 "
+                 "times as much memory")
+      ->check(CLI::Range(1, 1 << 20))
+      ->capture_default_str();
+  app.add_option("--invalid-utf8", arguments.invalid_utf8, "replace (by U+FFFD) or refuse")
+      ->check(CLI::IsMember({"replace", "refuse"}))
+      ->capture_default_str();
   app.add_flag("--json", arguments.json, "print the report as JSON");
-  try {
-    app.parse(argc, argv);
-  } catch (const CLI::ParseError& error) {
-    if (error.get_exit_code() == 0) return app.exit(error);
-    std::cerr << "error: " << error.what() << "\n";
-    return 2;
-  }
-  return bert::run_program([&] { return run(arguments); });
+  if (const auto done = bert::parse_command_line(app, argc, argv)) return *done;
+  return run(arguments);
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  return bert::run_program([&] { return parse_and_run(argc, argv); });
 }

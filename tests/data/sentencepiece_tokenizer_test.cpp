@@ -62,7 +62,7 @@ class SentencepieceTokenizerTest : public testing::Test {
     options.vocab_size = 60;
     options.type = type;
     options.cased = cased;
-    return train_sentencepiece({(folder_ / "text.txt").string()}, options);
+    return train_sentencepiece({(folder_ / "text.txt").string()}, options).model;
   }
   TemporaryFolder folder_;
 };
@@ -178,6 +178,35 @@ TEST_F(SentencepieceTokenizerTest, RefusesBadModels) {
   write_text(folder_ / "b.model", model);
   EXPECT_NE(ERROR_OF(load_tokenizer(folder_.path())).find("more than one SentencePiece model"),
             std::string::npos);
+}
+
+TEST_F(SentencepieceTokenizerTest, LearnsFromASample) {
+  SentencepieceTrainerOptions options;
+  options.vocab_size = 60;
+  const std::vector<std::string> files{(folder_ / "text.txt").string()};
+  const TrainedSentencepiece all = train_sentencepiece(files, options);
+  EXPECT_EQ(all.lines, 3000u);
+  EXPECT_EQ(all.text.lines, 3000u);
+  options.max_bytes = all.text.bytes / 4;
+  const TrainedSentencepiece quarter = train_sentencepiece(files, options);
+  EXPECT_NEAR(static_cast<double>(quarter.lines), 750.0, 30.0);
+  EXPECT_EQ(quarter.text.lines, 3000u);
+  EXPECT_EQ(SentencepieceTokenizer(quarter.model, "quarter").vocab_size(), 60);
+  EXPECT_NE(quarter.model, all.model);
+  EXPECT_EQ(train_sentencepiece(files, options).model, quarter.model);
+  // Of lines that differ, those taken come from everywhere: a digit for each tenth of the text.
+  std::string text;
+  for (int line = 0; line < 20000; ++line) {
+    text += std::string(1, static_cast<char>('0' + line / 2000)) + " ab ba\n";
+  }
+  write_text(folder_ / "tenths.txt", text);
+  options.vocab_size = 18;
+  options.max_bytes = 2000;
+  const SentencepieceTokenizer tenths(
+      train_sentencepiece({(folder_ / "tenths.txt").string()}, options).model, "tenths");
+  for (const Token& token : encode(tenths, "0 1 2 3 4 5 6 7 8 9")) {
+    EXPECT_NE(token.id, tenths.special().unk);
+  }
 }
 
 TEST_F(SentencepieceTokenizerTest, RefusesWhatItCannotTrainFrom) {

@@ -119,6 +119,47 @@ TEST_F(TokenizerPrograms, TrainAndTokenize) {
       3u);  // unknown, all of them: the text had no brackets
 }
 
+TEST_F(TokenizerPrograms, TrainByLikelihood) {
+  write_corpus_text();
+  const std::string command = train_ + " --vocab-size 56 --input text.txt --json --output ";
+  const Outcome frequency = run(command + "frequency");
+  const Outcome likelihood = run(command + "likelihood --wordpiece-method likelihood");
+  ASSERT_EQ(likelihood.exit_code, 0) << likelihood.errors;
+  EXPECT_EQ(Json::parse(frequency.output).at("method"), "frequency");
+  EXPECT_EQ(Json::parse(likelihood.output).at("method"), "likelihood");
+  EXPECT_NE(read("frequency/vocab.txt"), read("likelihood/vocab.txt"));
+}
+
+// Bytes that are no UTF-8 are taken as U+FFFD and counted, or refused.
+TEST_F(TokenizerPrograms, CountInvalidUtf8) {
+  write_corpus_text();
+  ASSERT_EQ(run(train_ + " --vocab-size 56 --input text.txt --output t").exit_code, 0);
+  const std::string text = "Aord1\nAo\xffrd1\n\xc3(\xed\xa0\x80\n";
+  const Outcome replaced = run(tokenize_ + " --tokenizer t", text);
+  EXPECT_EQ(replaced.exit_code, 0);
+  std::istringstream lines(replaced.output);
+  std::string first, second;
+  std::getline(lines, first);
+  std::getline(lines, second);
+  EXPECT_EQ(first, second);
+  EXPECT_EQ(replaced.errors.find("warning: 2 lines are not valid UTF-8, the first is line 2"), 0u)
+      << replaced.errors;
+  const Outcome refused = run(tokenize_ + " --tokenizer t --invalid-utf8 refuse", text);
+  EXPECT_EQ(refused.exit_code, 2);
+  EXPECT_EQ(refused.errors.find("error: standard input:2: not valid UTF-8"), 0u) << refused.errors;
+
+  write_text(folder_ / "bad.txt", read("text.txt") + "Aord\xff\n\xc3(\n");
+  for (const char* type : {"wordpiece", "sentencepiece"}) {
+    const Outcome warned =
+        run(train_ + " --vocab-size 56 --input bad.txt --output u --type " + type);
+    EXPECT_EQ(warned.exit_code, 0) << warned.errors;
+    EXPECT_NE(warned.errors.find("warning: 2 invalid UTF-8 sequences were replaced by U+FFFD, the "
+                                 "first at bad.txt:2001"),
+              std::string::npos)
+        << warned.errors;
+  }
+}
+
 TEST_F(TokenizerPrograms, ReportBadInput) {
   write_corpus_text();
   const std::string output = " --vocab-size 120 --output out --input ";
@@ -137,7 +178,7 @@ TEST_F(TokenizerPrograms, ReportBadInput) {
             std::string::npos);
   write_text(folder_ / "bad.txt", "ab\xff\n");
   EXPECT_NE(
-      error_of(train_ + output + "bad.txt --refuse-invalid-utf8").find("bad.txt:1: not valid"),
+      error_of(train_ + output + "bad.txt --invalid-utf8 refuse").find("bad.txt:1: not valid"),
       std::string::npos);
   error_of(train_ + output + "text.txt --vocab-size many");
   error_of(train_ + output + "text.txt --type words");
