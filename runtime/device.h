@@ -43,6 +43,9 @@ class Device {
   // each time, and neither copy to or from the host nor allocate; it has run once before, outside
   // of this, so that what grows or is chosen at a first use is there. Here f is just called.
   virtual void run_recorded(int key, const std::function<void()>& f);
+  // For use within such an f: calls `g` there, and again at the same place between what is recorded
+  // whenever the record is repeated; g may do anything but free or record. Outside: just calls it.
+  virtual void run_unrecorded(const std::function<void()>& g);
 };
 
 std::unique_ptr<Device> make_cpu_device();

@@ -1,7 +1,9 @@
 #include "runtime/device_cuda.h"
 
 #include <algorithm>
+#include <chrono>
 #include <cstring>
+#include <thread>
 #include <utility>
 
 #include "runtime/error.h"
@@ -88,13 +90,27 @@ class CudaDevice::Read final : public PendingRead {
   // The copy may still be on its way: the next to use the buffer queues behind it.
   ~Read() override { device_.read_buffers_.push_back(std::move(buffer_)); }
   const void* wait() override {
-    check_cuda(cudaEventSynchronize(buffer_->done), "cudaEventSynchronize");
+    device_.wait(buffer_->done);
     return buffer_->host.data();
   }
 
  private:
   CudaDevice& device_;
   std::unique_ptr<ReadBuffer> buffer_;
+};
+
+// A graph, and what is done after it and cannot be part of one.
+struct CudaDevice::Piece {
+  cudaGraphExec_t graph = nullptr;
+  std::function<void()> then;
+
+  Piece(cudaGraphExec_t recorded, std::function<void()> after)
+      : graph(recorded), then(std::move(after)) {}
+  Piece(Piece&& other) noexcept
+      : graph(std::exchange(other.graph, nullptr)), then(std::move(other.then)) {}
+  ~Piece() {
+    if (graph != nullptr) (void)cudaGraphExecDestroy(graph);
+  }
 };
 
 int CudaDevice::select(int index) {
@@ -115,7 +131,7 @@ CudaDevice::CudaDevice(int index) : index_(select(index)) {
 
 CudaDevice::~CudaDevice() {
   (void)cudaStreamSynchronize(stream_);
-  drop_recordings();
+  recordings_.clear();
 }
 
 std::string CudaDevice::name() const {
@@ -139,7 +155,7 @@ void* CudaDevice::allocate(std::size_t bytes) {
 }
 
 void CudaDevice::free(void* pointer) {
-  drop_recordings();
+  recordings_.clear();
   (void)cudaFree(pointer);  // waits for what is queued; called by destructors, so never throws
 }
 
@@ -153,7 +169,7 @@ void CudaDevice::copy_from_host(void* device, const void* host, std::size_t byte
     const std::size_t count = std::min(kSlotBytes, bytes - first);
     Slot& slot = *slots_[next_slot_];
     next_slot_ = (next_slot_ + 1) % slots_.size();
-    check_cuda(cudaEventSynchronize(slot.moved), "cudaEventSynchronize");
+    wait(slot.moved);
     std::memcpy(slot.host.data(), static_cast<const char*>(host) + first, count);
     check_cuda(
         cudaMemcpyAsync(slot.device, slot.host.data(), count, cudaMemcpyHostToDevice, copy_stream_),
@@ -183,7 +199,18 @@ void CudaDevice::copy_to_host(void* host, const void* device, std::size_t bytes)
 }
 
 void CudaDevice::synchronize() {
-  check_cuda(cudaStreamSynchronize(stream_), "cudaStreamSynchronize");
+  check_cuda(cudaEventRecord(synchronized_, stream_), "cudaEventRecord");
+  wait(synchronized_);
+}
+
+void CudaDevice::wait(cudaEvent_t event) {
+  if (!watch_) return check_cuda(cudaEventSynchronize(event), "cudaEventSynchronize");
+  while (true) {
+    const cudaError_t status = cudaEventQuery(event);
+    if (status != cudaErrorNotReady) return check_cuda(status, "cudaEventQuery");
+    watch_();
+    std::this_thread::sleep_for(std::chrono::microseconds(20));
+  }
 }
 
 std::unique_ptr<PendingRead> CudaDevice::read_later(const void* device, std::size_t bytes) {
@@ -200,35 +227,56 @@ std::unique_ptr<PendingRead> CudaDevice::read_later(const void* device, std::siz
 void CudaDevice::run_recorded(int key, const std::function<void()>& f) {
   const auto known = recordings_.find(key);
   if (known != recordings_.end()) {
-    check_cuda(cudaGraphLaunch(known->second, stream_), "cudaGraphLaunch");
+    const std::shared_ptr<const Recording> recording = known->second;
+    for (const Piece& piece : *recording) {
+      check_cuda(cudaGraphLaunch(piece.graph, stream_), "cudaGraphLaunch");
+      if (piece.then) piece.then();
+    }
     return;
   }
-  cudaGraph_t graph = nullptr;
+  BERT_CHECK(recorded_ == nullptr, "a recording within another");
+  recorded_ = std::make_unique<Recording>();
+  try {
+    begin_piece();
+    f();
+    end_piece({});
+  } catch (...) {
+    if (std::exchange(recording_, false)) {
+      cudaGraph_t graph = nullptr;
+      (void)cudaStreamEndCapture(stream_, &graph);
+      if (graph != nullptr) (void)cudaGraphDestroy(graph);
+      (void)cudaGetLastError();
+    }
+    recorded_.reset();
+    throw;
+  }
+  recordings_.emplace(key, std::move(recorded_));
+}
+
+void CudaDevice::run_unrecorded(const std::function<void()>& g) {
+  if (!recording_) return g();
+  end_piece(g);
+  g();
+  begin_piece();
+}
+
+void CudaDevice::begin_piece() {
   check_cuda(cudaStreamBeginCapture(stream_, cudaStreamCaptureModeThreadLocal),
              "cudaStreamBeginCapture");
   recording_ = true;
-  try {
-    f();
-  } catch (...) {
-    recording_ = false;
-    (void)cudaStreamEndCapture(stream_, &graph);
-    if (graph != nullptr) (void)cudaGraphDestroy(graph);
-    (void)cudaGetLastError();
-    throw;
-  }
+}
+
+// Ends what begin_piece began, and queues it.
+void CudaDevice::end_piece(std::function<void()> then) {
   recording_ = false;
+  cudaGraph_t graph = nullptr;
   check_cuda(cudaStreamEndCapture(stream_, &graph), "cudaStreamEndCapture");
   cudaGraphExec_t executable = nullptr;
   const cudaError_t status = cudaGraphInstantiate(&executable, graph, 0);
   (void)cudaGraphDestroy(graph);
   check_cuda(status, "cudaGraphInstantiate");
-  recordings_.emplace(key, executable);
+  recorded_->emplace_back(executable, std::move(then));
   check_cuda(cudaGraphLaunch(executable, stream_), "cudaGraphLaunch");
-}
-
-void CudaDevice::drop_recordings() {
-  for (const auto& [key, executable] : recordings_) (void)cudaGraphExecDestroy(executable);
-  recordings_.clear();
 }
 
 }  // namespace bert

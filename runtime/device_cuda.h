@@ -2,6 +2,7 @@
 #pragma once
 
 #include <array>
+#include <functional>
 #include <map>
 #include <memory>
 #include <string>
@@ -68,8 +69,14 @@ class CudaDevice final : public Device {
   void synchronize() override;
   // At most kReadBytes.
   std::unique_ptr<PendingRead> read_later(const void* device, std::size_t bytes) override;
-  // As a CUDA graph. Memory that is freed may be in a recording: then all are made anew.
+  // As a CUDA graph, or several with what run_unrecorded was given between them. Memory that is
+  // freed may be in a recording: then all are made anew.
   void run_recorded(int key, const std::function<void()>& f) override;
+  void run_unrecorded(const std::function<void()>& g) override;
+
+  // From now on `check` is called from time to time while the host waits for the GPU, which may
+  // wait for other GPUs; it throws when that is in vain. None: as at first.
+  void watch(std::function<void()> check) { watch_ = std::move(check); }
 
   static constexpr std::size_t kReadBytes = 4096;
 
@@ -78,8 +85,14 @@ class CudaDevice final : public Device {
   struct ReadBuffer;
   class Read;
 
+  struct Piece;  // of a recording
+  using Recording = std::vector<Piece>;
+
   // Before anything that the rest of the members need.
   static int select(int index);
+  void wait(cudaEvent_t event);
+  void begin_piece();
+  void end_piece(std::function<void()> then);
 
   int index_;
   cudaDeviceProp properties_{};
@@ -87,10 +100,11 @@ class CudaDevice final : public Device {
   std::array<std::unique_ptr<Slot>, 8> slots_;
   std::size_t next_slot_ = 0;
   std::vector<std::unique_ptr<ReadBuffer>> read_buffers_;  // free ones
-  std::map<int, cudaGraphExec_t> recordings_;
-  bool recording_ = false;
-
-  void drop_recordings();
+  CudaEvent synchronized_;
+  std::map<int, std::shared_ptr<const Recording>> recordings_;
+  std::unique_ptr<Recording> recorded_;  // while one is made
+  bool recording_ = false;               // whether what is queued is recorded
+  std::function<void()> watch_;
 };
 
 }  // namespace bert

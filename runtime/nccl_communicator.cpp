@@ -71,10 +71,13 @@ class NcclAllReducer final : public AllReducer {
     BERT_CHECK(bytes.size() == sizeof id.internal);
     std::memcpy(id.internal, bytes.data(), bytes.size());
     check(nccl_.comm_init_rank(&comm_, communicator.size(), id, rank_), "ncclCommInitRank");
+    // A GPU waits for the others without end; whether they still come, only the host is told.
+    device_.watch([this] { check_asynchronous(); });
   }
 
   // An orderly end waits for all ranks; after a failure there is nothing to wait for.
   ~NcclAllReducer() override {
+    device_.watch({});
     if (comm_ == nullptr) return;
     if (std::uncaught_exceptions() > 0 || pending_ ||
         cudaStreamSynchronize(stream_) != cudaSuccess) {

@@ -28,7 +28,7 @@ struct Arguments {
   std::int64_t batch_size = 32, max_batches = 0;
   std::optional<std::int64_t> sequence_length;
   std::string sampling = "sentences", masking = "whole_word";
-  std::uint64_t seed = 0;
+  std::uint64_t seed = bert::kValidationSeed;
   bert::RuntimeConfig runtime;
   bool unigram = false, json = false;
 };
@@ -103,8 +103,8 @@ int run(const Arguments& arguments) {
   corpus->check_tokenizer(session.tokenizer());
 
   const EvaluationResult model =
-      bert::evaluate(session.model(), *session.backend().device, session.memory(), validation,
-                     arguments.batch_size, arguments.max_batches, *communicator);
+      bert::Evaluator(session.model(), *session.backend().device, session.memory())
+          .run(validation, arguments.batch_size, arguments.max_batches, *communicator);
   std::optional<EvaluationResult> baseline;
   if (arguments.unigram) {
     const bert::PretrainingDataset training(corpus, bert::Part::train, options);

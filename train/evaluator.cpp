@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "runtime/device.h"
+#include "train/recordings.h"
 
 namespace bert {
 namespace {
@@ -47,11 +48,17 @@ double EvaluationResult::perplexity() const { return std::exp(loss()); }
 double EvaluationResult::accuracy() const { return share(mlm.correct, mlm.count); }
 double EvaluationResult::nsp_accuracy() const { return share(nsp.correct, nsp.count); }
 
-EvaluationResult evaluate(BertForPretraining& model, Device& device, DeviceBatch& memory,
-                          std::shared_ptr<const PretrainingDataset> dataset,
-                          std::int64_t batch_size, std::int64_t max_batches,
-                          Communicator& communicator) {
-  const Capacity& capacity = model.capacity();
+Evaluator::Evaluator(BertForPretraining& model, Device& device, DeviceBatch& memory, bool record)
+    : model_(model),
+      device_(device),
+      memory_(memory),
+      sums_(device, sizeof(PretrainingLoss)),
+      record_(record) {}
+
+EvaluationResult Evaluator::run(std::shared_ptr<const PretrainingDataset> dataset,
+                                std::int64_t batch_size, std::int64_t max_batches,
+                                Communicator& communicator) {
+  const Capacity& capacity = model_.capacity();
   LoaderOptions options;
   options.batch_size = batch_size;
   options.rank = communicator.rank();
@@ -62,23 +69,30 @@ EvaluationResult evaluate(BertForPretraining& model, Device& device, DeviceBatch
   const bool next_sentence = dataset->options().next_sentence;
   DataLoader loader(std::move(dataset), options);
 
-  const DeviceBuffer sums(device, sizeof(PretrainingLoss));
-  device.fill_zero(sums.data(), sums.bytes());
-  auto* const loss = static_cast<PretrainingLoss*>(sums.data());
+  device_.fill_zero(sums_.data(), sums_.bytes());
+  auto* const loss = static_cast<PretrainingLoss*>(sums_.data());
   while (const std::optional<StepBatches> step = loader.next()) {
     for (const Batch& batch : step->micro_batches) {
-      const PretrainingInput& input = memory.upload(batch);
-      model.forward(input, nullptr);
-      model.loss(input, loss, false);
+      const PretrainingInput& input = memory_.upload(batch);
+      const auto work = [&] {
+        model_.forward(input, nullptr);
+        model_.loss(input, loss, false);
+      };
+      if (record_ && !first_) {
+        device_.run_recorded(kEvaluation, work);
+      } else {
+        work();
+      }
+      first_ = false;
     }
   }
   PretrainingLoss total;
-  device.copy_to_host(&total, sums.data(), sizeof total);
+  device_.copy_to_host(&total, sums_.data(), sizeof total);
 
   EvaluationResult result;
   result.mlm = total.mlm;
   // A model with the head, on samples that have no labels for it: that sum means nothing.
-  if (model.has_nsp() && next_sentence) result.nsp = total.nsp;
+  if (model_.has_nsp() && next_sentence) result.nsp = total.nsp;
   add_over_ranks(result.mlm, communicator);
   add_over_ranks(result.nsp, communicator);
   return result;

@@ -24,13 +24,29 @@ struct EvaluationResult {
   double nsp_accuracy() const;
 };
 
-// Runs the first `max_batches` (0: all) batches of `batch_size` sequences of `dataset`, shared
-// among the ranks; sums, not means, are added up, so every masked token weighs the same. All ranks
-// return the same result.
-EvaluationResult evaluate(BertForPretraining& model, Device& device, DeviceBatch& memory,
-                          std::shared_ptr<const PretrainingDataset> dataset,
-                          std::int64_t batch_size, std::int64_t max_batches,
-                          Communicator& communicator);
+// Masks of an evaluation are the same in every run, so that losses compare.
+inline constexpr std::uint64_t kValidationSeed = 0;
+
+class Evaluator {
+ public:
+  // `memory`: of a micro-batch. With `record` a GPU records the work of one and repeats it, in all
+  // evaluations. All arguments are kept by reference.
+  Evaluator(BertForPretraining& model, Device& device, DeviceBatch& memory, bool record = true);
+
+  // Runs the first `max_batches` (0: all) batches of `batch_size` sequences of `dataset`, shared
+  // among the ranks; sums, not means, are added up, so every masked token weighs the same. All
+  // ranks return the same result.
+  EvaluationResult run(std::shared_ptr<const PretrainingDataset> dataset, std::int64_t batch_size,
+                       std::int64_t max_batches, Communicator& communicator);
+
+ private:
+  BertForPretraining& model_;
+  Device& device_;
+  DeviceBatch& memory_;
+  DeviceBuffer sums_;
+  bool record_;
+  bool first_ = true;  // nothing has been computed yet
+};
 
 // The cross-entropy of a model that knows only how often each token occurs among the masked tokens'
 // source: the training part's token frequencies (add-one smoothed), on the very same masked tokens.

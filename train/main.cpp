@@ -1,6 +1,7 @@
 // train: pre-training, on one device or under mpirun.
 #include <chrono>
 #include <cstdio>
+#include <cstdlib>
 #include <exception>
 #include <optional>
 #include <string>
@@ -16,6 +17,28 @@
 namespace {
 
 using namespace bert;
+
+// Ends the job of a rank that failed. What is wrong is mostly wrong on every rank alike: rank 0
+// speaks first, and its abort ends the others. A rank that fails alone speaks for itself a moment
+// later.
+[[noreturn]] void end_job(Communicator& communicator, const std::exception& error) {
+  if (!communicator.is_root()) std::this_thread::sleep_for(std::chrono::seconds(1));
+  std::fprintf(stderr, "error: rank %d: %s\n", communicator.rank(), error.what());
+  const auto* known = dynamic_cast<const Error*>(&error);
+  const int exit_code = known != nullptr ? known->exit_code() : 1;
+  communicator.abort(exit_code);
+  std::_Exit(exit_code);  // for compilers that do not see that abort never returns
+}
+
+void run(Pretrainer& pretrainer, Communicator& communicator) {
+  try {
+    pretrainer.run();
+  } catch (const std::exception& error) {
+    // Before anything is taken down: a GPU may be waiting for ranks that will not come any more.
+    if (communicator.size() > 1) end_job(communicator, error);
+    throw;
+  }
+}
 
 int train(int argc, char** argv) {
   CLI::App app(
@@ -48,18 +71,12 @@ int train(int argc, char** argv) {
     if (options.dump_batches && communicator->size() > 1) {
       throw_input_error("--dump-batches works with one rank only");
     }
-    Pretrainer(config, options, *communicator).run();
+    Pretrainer pretrainer(config, options, *communicator);
+    run(pretrainer, *communicator);
     return 0;
   } catch (const std::exception& error) {
     if (communicator->size() == 1) throw;
-    // What is wrong is mostly wrong on every rank alike: rank 0 speaks first, and its abort ends
-    // the others. A rank that fails alone speaks for itself a moment later.
-    if (!communicator->is_root()) std::this_thread::sleep_for(std::chrono::seconds(1));
-    std::fprintf(stderr, "error: rank %d: %s\n", communicator->rank(), error.what());
-    const auto* known = dynamic_cast<const Error*>(&error);
-    const int exit_code = known != nullptr ? known->exit_code() : 1;
-    communicator->abort(exit_code);
-    return exit_code;
+    end_job(*communicator, error);
   }
 }
 

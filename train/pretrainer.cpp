@@ -4,13 +4,11 @@
 #include <chrono>
 #include <cmath>
 #include <cstddef>
-#include <cstring>
 #include <fstream>
 #include <utility>
 
 #include <nlohmann/json.hpp>
 
-#include "kernels/cuda_module.h"
 #include "model/model_files.h"
 #include "runtime/file.h"
 #include "train/inference_session.h"
@@ -23,27 +21,14 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-// Evaluation masks are the same in every run, so that losses compare.
-constexpr std::uint64_t kValidationSeed = 0;
 // More tokens than this in a micro-batch gain nothing and cost memory.
 constexpr std::int64_t kAutoMicroBatchTokens = 4096, kAutoMicroBatchTokensOnGpu = 32768;
-
-// What a GPU records.
-enum Recording { kMicroBatch, kUpdate };
 
 std::string megabytes(std::size_t bytes) {
   return fmt::format("{:.1f} MB", static_cast<double>(bytes) / 1e6);
 }
 
 }  // namespace
-
-// Everything that changes from step to step and is read by kernels, in device memory.
-struct Pretrainer::StepScalars {
-  PretrainingLoss loss;
-  GradientNorm gradient;
-  AdamWStep adamw;
-  DropoutKey dropout;
-};
 
 Pretrainer::Pretrainer(Config config, PretrainerOptions options, Communicator& communicator)
     : config_(std::move(config)),
@@ -60,7 +45,7 @@ Pretrainer::Pretrainer(Config config, PretrainerOptions options, Communicator& c
   model_ = std::make_unique<BertForPretraining>(bert, config_.objective.next_sentence
                                                           ? BertForPretraining::Heads::mlm_and_nsp
                                                           : BertForPretraining::Heads::mlm);
-  check_corpus_fits();
+  open_datasets();
   for (const Phase& phase : config_.phases()) {
     const Capacity needed = phase_capacity(phase);
     capacity_.tokens = std::max(capacity_.tokens, needed.tokens);
@@ -72,24 +57,9 @@ Pretrainer::Pretrainer(Config config, PretrainerOptions options, Communicator& c
   Device& device = *backend_.device;
   model_->allocate(device, *backend_.ops, capacity_, /*with_gradients=*/true,
                    config_.train.recompute);
-  memory_ = std::make_unique<DeviceBatch>(device, capacity_, model_->has_nsp());
-  const Tensor& values = model_->parameters().values();
-  moment_memory_ = DeviceBuffer(device, 2 * values.bytes());
-  device.fill_zero(moment_memory_.data(), moment_memory_.bytes());
-  const Tensor both(moment_memory_.data(), values.dtype(), {2 * values.numel()});
-  moments_ = {both.slice(0, values.numel()), both.slice(values.numel(), values.numel())};
-  step_memory_ = DeviceBuffer(device, sizeof(StepScalars));
-  scalars_ = static_cast<StepScalars*>(step_memory_.data());
-
-  const Tensor& gradients = model_->parameters().gradients();
-  if (device.is_cpu()) {
-    reducer_ = make_host_all_reducer(communicator_, gradients);
-  } else if (communicator_.size() > 1) {
-    reducer_ = make_nccl_all_reducer(
-        device, communicator_,
-        config_.runtime.allreduce_dtype == Precision::bf16 ? DType::bf16 : DType::f32);
-  }
-
+  step_ = std::make_unique<TrainingStep>(config_, backend_, communicator_, *model_);
+  evaluator_ =
+      std::make_unique<Evaluator>(*model_, device, step_->memory(), config_.runtime.cuda_graph);
   model_->parameters().initialize(model_->config(), config_.seed);
   if (config_.model.init_from) {
     verify_model_files(*config_.model.init_from);
@@ -146,12 +116,16 @@ Capacity Pretrainer::phase_capacity(const Phase& phase) const {
   return capacity;
 }
 
-void Pretrainer::check_corpus_fits() const {
+// InputError where the corpus does not fit a phase.
+void Pretrainer::open_datasets() {
   for (const Phase& phase : config_.phases()) {
-    for (const Part part : {Part::train, Part::validation}) {
-      const PretrainingDataset dataset(corpus_, part, dataset_options(phase.sequence_length, 0));
-      (void)dataset;
-    }
+    const std::int64_t length = phase.sequence_length;
+    if (datasets_.count(length) != 0) continue;
+    const auto open = [&](Part part, std::uint64_t seed) {
+      return std::make_shared<const PretrainingDataset>(corpus_, part,
+                                                        dataset_options(length, seed));
+    };
+    datasets_[length] = {open(Part::train, config_.seed), open(Part::validation, kValidationSeed)};
   }
 }
 
@@ -222,7 +196,7 @@ void Pretrainer::resume_from(const fs::path& checkpoint) {
         checkpoint.string(), config_.run_dir);
   }
   const TrainerState now = state_;
-  state_ = load_checkpoint(checkpoint, *model_, moments_);
+  state_ = load_checkpoint(checkpoint, *model_, step_->moments());
   const auto differs = [&](const std::string& what, const auto& was, const auto& is) {
     throw_input_error("{} was trained with {} {}, this run has {}", checkpoint.string(), what, was,
                       is);
@@ -273,23 +247,20 @@ void Pretrainer::start_phase(std::int64_t step) {
     if (phase.first_step >= phase_.first_step) break;
     seen += static_cast<std::uint64_t>((phase.end_step - phase.first_step) * phase.batch_size);
   }
-  const auto training = std::make_shared<const PretrainingDataset>(
-      corpus_, Part::train, dataset_options(phase_.sequence_length, config_.seed));
-  validation_ = std::make_shared<const PretrainingDataset>(
-      corpus_, Part::validation, dataset_options(phase_.sequence_length, kValidationSeed));
   loader_ = std::make_unique<DataLoader>(
-      training, LoaderOptions{.batch_size = phase_.batch_size,
-                              .rank = communicator_.rank(),
-                              .world_size = communicator_.size(),
-                              .limits = {.tokens = phase_capacity(phase_).tokens,
-                                         .sequences = capacity_.sequences,
-                                         .masked = capacity_.masked},
-                              .sequences_before = seen,
-                              .steps_before = static_cast<std::uint64_t>(phase_.first_step),
-                              .first_step = static_cast<std::uint64_t>(step),
-                              .end_step = static_cast<std::uint64_t>(phase_.end_step),
-                              .threads = static_cast<int>(config_.data.threads),
-                              .prefetch_steps = static_cast<int>(config_.data.prefetch)});
+      datasets_.at(phase_.sequence_length).training,
+      LoaderOptions{.batch_size = phase_.batch_size,
+                    .rank = communicator_.rank(),
+                    .world_size = communicator_.size(),
+                    .limits = {.tokens = phase_capacity(phase_).tokens,
+                               .sequences = capacity_.sequences,
+                               .masked = capacity_.masked},
+                    .sequences_before = seen,
+                    .steps_before = static_cast<std::uint64_t>(phase_.first_step),
+                    .first_step = static_cast<std::uint64_t>(step),
+                    .end_step = static_cast<std::uint64_t>(phase_.end_step),
+                    .threads = static_cast<int>(config_.data.threads),
+                    .prefetch_steps = static_cast<int>(config_.data.prefetch)});
 }
 
 std::string Pretrainer::banner() const {
@@ -297,8 +268,6 @@ std::string Pretrainer::banner() const {
   const BertConfig& bert = model_->config();
   const auto& counts = corpus_->manifest().parts;
   const Phase first = config_.phase_at(0);
-  const PretrainingDataset training(corpus_, Part::train,
-                                    dataset_options(first.sequence_length, config_.seed));
   std::string text;
   text +=
       fmt::format("model       {} layers of {}, {} heads, vocabulary {}, {}-LN, {} parameters\n",
@@ -311,14 +280,17 @@ std::string Pretrainer::banner() const {
       "batches     {} sequences of up to {} tokens a step, {} steps an epoch, "
       "micro-batches of up to {} tokens on each of {} rank(s)\n",
       first.batch_size, first.sequence_length,
-      training.num_samples() / static_cast<std::uint64_t>(first.batch_size), capacity_.tokens,
-      communicator_.size());
-  text += fmt::format("memory      parameters {}, gradients {}, moments {}, activations {}\n",
-                      megabytes(store.values().bytes()), megabytes(store.gradients().bytes()),
-                      megabytes(moment_memory_.bytes()), megabytes(model_->activation_bytes()));
+      datasets_.at(first.sequence_length).training->num_samples() /
+          static_cast<std::uint64_t>(first.batch_size),
+      capacity_.tokens, communicator_.size());
+  text +=
+      fmt::format("memory      parameters {}, gradients {}, moments {}, activations {}\n",
+                  megabytes(store.values().bytes()), megabytes(store.gradients().bytes()),
+                  megabytes(2 * step_->moments().m.bytes()), megabytes(model_->activation_bytes()));
   text += fmt::format("computing   {}; ranks: {}", backend_.description(), communicator_.name());
-  if (reducer_ && reducer_->name() != communicator_.name()) {
-    text += fmt::format(", gradients by {}", reducer_->name());
+  const AllReducer* const reducer = step_->reducer();
+  if (reducer != nullptr && reducer->name() != communicator_.name()) {
+    text += fmt::format(", gradients by {}", reducer->name());
   }
   text += '\n';
   text += fmt::format("run         {} steps into {}", config_.train.max_steps, config_.run_dir);
@@ -349,13 +321,16 @@ void Pretrainer::run() {
   last_settled_ = Clock::now();
   bool go_on = true;
   // A GPU computes one step while the next is queued: a step is settled one step late.
-  std::optional<QueuedStep> queued;
+  std::optional<TrainingStep::Queued> queued;
   while (go_on && state_.step < config_.train.max_steps) {
     if (state_.step == phase_.end_step) start_phase(state_.step);
     std::optional<StepBatches> batches = loader_->next();
     BERT_CHECK(batches.has_value());
     if (options_.dump_batches) dump(*batches);
-    QueuedStep now = queue_step(*batches);
+    // Updates that were skipped left the moments alone and do not count: those that are known by
+    // now, which on a GPU are all but the last step's.
+    TrainingStep::Queued now = step_->queue(*batches, state_.step, state_.step - state_.skipped,
+                                            schedule_.at(state_.step));
     ++state_.step;
     if (queued) settle(std::move(*queued));
     queued = std::move(now);
@@ -377,103 +352,9 @@ void Pretrainer::run() {
   if (log_) log_->progress().finish();
 }
 
-Pretrainer::QueuedStep Pretrainer::queue_step(const StepBatches& batches) {
-  Device& device = *backend_.device;
-  // The loss is a mean over the masked tokens of the whole step: counted before the first forward.
-  std::vector<std::int64_t> totals{batches.masked, batches.tokens};
-  communicator_.all_reduce_sum(totals);
-  StepResult result;
-  result.step = state_.step + 1;
-  result.masked = totals[0];
-  result.tokens = totals[1];
-  result.learning_rate = schedule_.at(state_.step);
-
-  StepScalars scalars;
-  scalars.loss.mlm_scale = result.masked > 0 ? 1.0 / static_cast<double>(result.masked) : 0.0;
-  scalars.loss.nsp_scale = 1.0 / static_cast<double>(batches.global_sequences);
-  scalars.adamw.learning_rate = result.learning_rate;
-  if (config_.optimizer.bias_correction) {
-    // Updates that were skipped left the moments alone and do not count: those that are known by
-    // now, which on a GPU are all but the last step's.
-    const auto t = static_cast<double>(state_.step - state_.skipped + 1);
-    scalars.adamw.bias_correction1 = 1.0 - std::pow(config_.optimizer.beta1, t);
-    scalars.adamw.bias_correction2 = 1.0 - std::pow(config_.optimizer.beta2, t);
-  }
-  scalars.dropout = {config_.seed, static_cast<std::uint32_t>(state_.step)};
-  device.copy_from_host(scalars_, &scalars, sizeof scalars);
-
-  compute_gradients(batches);
-  const auto update = [&] { this->update(); };
-  if (record_) {
-    device.run_recorded(kUpdate, update);
-  } else {
-    update();
-  }
-  record_ = config_.runtime.cuda_graph;
-  return {result, device.read_later(scalars_, sizeof scalars)};
-}
-
-void Pretrainer::compute_gradients(const StepBatches& batches) {
-  Device& device = *backend_.device;
-  const Tensor& gradients = model_->parameters().gradients();
-  backend_.ops->zero(gradients);
-  const std::size_t last = batches.micro_batches.size() - 1;
-  for (std::size_t i = 0; i <= last; ++i) {
-    const PretrainingInput& input = memory_->upload(batches.micro_batches[i]);
-    // The last micro-batch completes the gradients, layer by layer: the first sums travel between
-    // ranks while the rest is computed.
-    GradientsReady ready;
-    if (reducer_ && i == last) {
-      ready = [&](std::int64_t first, std::int64_t end) {
-        reducer_->start(gradients.slice(first, end - first));
-      };
-    }
-    const auto work = [&] {
-      model_->forward(input, &scalars_->dropout);
-      model_->loss(input, &scalars_->loss, /*with_gradients=*/true);
-      model_->backward(input, ready);
-    };
-    if (record_ && !ready) {  // what travels between ranks is not recorded
-      device.run_recorded(kMicroBatch, work);
-    } else {
-      work();
-    }
-  }
-  if (reducer_) reducer_->finish();
-}
-
-void Pretrainer::update() {
-  Ops& ops = *backend_.ops;
-  const ParameterStore& store = model_->parameters();
-  ops.gradient_norm({.gradients = store.gradients(),
-                     .max_norm = config_.optimizer.max_grad_norm,
-                     .result = &scalars_->gradient});
-  ops.adamw({.parameters = store.values(),
-             .gradients = store.gradients(),
-             .m = moments_.m,
-             .v = moments_.v,
-             .compute = store.compute_copies(),
-             .decays = store.decays(),
-             .beta1 = config_.optimizer.beta1,
-             .beta2 = config_.optimizer.beta2,
-             .epsilon = config_.optimizer.epsilon,
-             .weight_decay = config_.optimizer.weight_decay,
-             .step = &scalars_->adamw,
-             .norm = &scalars_->gradient});
-}
-
-void Pretrainer::settle(QueuedStep queued) {
-  StepScalars scalars;
-  std::memcpy(&scalars, queued.scalars->wait(), sizeof scalars);
-  StepResult& result = queued.result;
-  double losses[2] = {scalars.loss.mlm.loss, scalars.loss.nsp.loss};
-  communicator_.all_reduce_sum(Tensor(losses, DType::f64, {2}));
-  result.mlm_loss = losses[0] * scalars.loss.mlm_scale;
-  result.nsp_loss = model_->has_nsp() ? losses[1] * scalars.loss.nsp_scale : 0.0;
-  result.loss = result.mlm_loss + result.nsp_loss;
-  result.gradient = scalars.gradient;
+void Pretrainer::settle(TrainingStep::Queued queued) {
+  const StepResult result = step_->wait(std::move(queued));
   if (result.gradient.nonfinite != 0) ++state_.skipped;
-
   const auto now = Clock::now();
   const double seconds =
       std::chrono::duration<double>(now - std::exchange(last_settled_, now)).count();
@@ -505,8 +386,8 @@ void Pretrainer::log_step(const StepResult& result, double tokens_per_second) {
 
 bool Pretrainer::evaluate_and_report() {
   const EvaluationResult result =
-      evaluate(*model_, *backend_.device, *memory_, validation_, phase_.batch_size,
-               config_.evaluation.max_batches, communicator_);
+      evaluator_->run(datasets_.at(phase_.sequence_length).validation, phase_.batch_size,
+                      config_.evaluation.max_batches, communicator_);
   const bool best = result.loss() < state_.best_loss;
   if (best) {
     state_.best_loss = result.loss();
@@ -540,14 +421,15 @@ bool Pretrainer::evaluate_and_report() {
 }
 
 void Pretrainer::report_samples() {
-  const auto wanted = std::min<std::int64_t>(
-      {config_.evaluation.samples, capacity_.sequences, capacity_.tokens / phase_.sequence_length,
-       static_cast<std::int64_t>(validation_->num_samples())});
+  const PretrainingDataset& validation = *datasets_.at(phase_.sequence_length).validation;
+  const auto wanted = std::min<std::int64_t>({config_.evaluation.samples, capacity_.sequences,
+                                              capacity_.tokens / phase_.sequence_length,
+                                              static_cast<std::int64_t>(validation.num_samples())});
   if (wanted <= 0) return;
   const StepBatches step =
-      make_step(*validation_, {.batch_size = wanted, .in_order = true, .end_step = 1}, 0);
+      make_step(validation, {.batch_size = wanted, .in_order = true, .end_step = 1}, 0);
   const Batch& batch = step.micro_batches.front();
-  const auto predictions = predict_masked(*model_, *backend_.device, *memory_, batch, 1);
+  const auto predictions = predict_masked(*model_, *backend_.device, step_->memory(), batch, 1);
   std::string markdown = "| text | masked | predicted |\n|---|---|---|\n";
   for (std::int64_t b = 0; b < wanted; ++b) {
     const std::string predicted = show_predictions(*tokenizer_, batch, predictions, b);
@@ -562,7 +444,7 @@ void Pretrainer::save() {
   if (communicator_.is_root()) {
     const fs::path folder = fs::path(config_.run_dir) / "checkpoints";
     state_.product_choices = backend_.product_choices ? backend_.product_choices() : "";
-    save_checkpoint(folder, state_, *model_, moments_, *tokenizer_);
+    save_checkpoint(folder, state_, *model_, step_->moments(), *tokenizer_);
     prune_checkpoints(folder, config_.checkpoint.keep);
   }
   communicator_.barrier();

@@ -5,6 +5,7 @@
 #include <chrono>
 #include <cstdint>
 #include <filesystem>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -12,14 +13,13 @@
 #include "data/corpus.h"
 #include "data/data_loader.h"
 #include "model/bert_for_pretraining.h"
-#include "runtime/all_reducer.h"
 #include "runtime/communicator.h"
 #include "train/backend.h"
 #include "train/checkpoint.h"
 #include "train/config.h"
-#include "train/device_batch.h"
 #include "train/evaluator.h"
 #include "train/run_log.h"
+#include "train/training_step.h"
 
 namespace bert {
 
@@ -45,33 +45,22 @@ class Pretrainer {
   void run();
 
  private:
-  struct StepResult {
-    std::int64_t step = 0;  // steps done, this one included
-    double loss = 0.0, mlm_loss = 0.0, nsp_loss = 0.0;
-    GradientNorm gradient;
-    double learning_rate = 0.0;
-    std::int64_t tokens = 0, masked = 0;  // over all ranks
-  };
-  // A step whose work is queued: what is known of it already, and the rest on its way.
-  struct QueuedStep {
-    StepResult result;
-    std::unique_ptr<PendingRead> scalars;
+  // The samples of one sequence length.
+  struct Datasets {
+    std::shared_ptr<const PretrainingDataset> training, validation;
   };
 
   // Opening.
   DatasetOptions dataset_options(std::int64_t sequence_length, std::uint64_t seed) const;
   Capacity phase_capacity(const Phase& phase) const;
-  void check_corpus_fits() const;
+  void open_datasets();
   void open_run_directory();
   void resume_from(const std::filesystem::path& checkpoint);
   void start_phase(std::int64_t step);
 
   // Training.
-  QueuedStep queue_step(const StepBatches& batches);
-  void compute_gradients(const StepBatches& batches);
-  void update();
   // Waits for the step, counts and logs it.
-  void settle(QueuedStep queued);
+  void settle(TrainingStep::Queued queued);
   void log_step(const StepResult& result, double tokens_per_second);
   bool evaluate_and_report();  // whether to go on
   void report_samples();
@@ -88,22 +77,16 @@ class Pretrainer {
   std::unique_ptr<BertForPretraining> model_;
   LrSchedule schedule_;
   Capacity capacity_;
-  std::unique_ptr<DeviceBatch> memory_;
-  DeviceBuffer moment_memory_, step_memory_;
-  Moments moments_;
-  struct StepScalars;               // what lies in step_memory_
-  StepScalars* scalars_ = nullptr;  // device memory
-  bool record_ = false;  // whether steps are recorded: from the second of this process on
+  std::map<std::int64_t, Datasets> datasets_;  // by sequence length, for all phases
+  std::unique_ptr<Evaluator> evaluator_;
   std::chrono::steady_clock::time_point last_settled_;
 
   TrainerState state_;
   Phase phase_;
-  std::shared_ptr<const PretrainingDataset> validation_;
   std::unique_ptr<DataLoader> loader_;
   std::unique_ptr<RunLog> log_;  // rank 0 of a real run
-  // Absent for one rank on a GPU. The last member: after a failure it gives up what other ranks
-  // will not complete, for which the others' memory would wait.
-  std::unique_ptr<AllReducer> reducer_;
+  // The last member: after a failure no other memory may wait for what it has queued.
+  std::unique_ptr<TrainingStep> step_;
 };
 
 }  // namespace bert

@@ -1,16 +1,29 @@
 // A bert_cuda_backend.so without a GPU: its "GPU" is the SIMT harness. Beside a copy of `train` it
 // lets the whole program run as on a GPU, kernels included (tests/train/gpu_training_test.cpp).
+#include <cmath>
 #include <cstdlib>
+#include <map>
+#include <optional>
+#include <utility>
+#include <vector>
 
 #include "kernels/cuda_module_entry.h"
 #include "runtime/bfloat16.h"
 #include "runtime/error.h"
+#include "tests/simt/naive_gemm.h"
 #include "tests/simt/simt_ops.h"
 
 namespace bert {
 namespace {
 
-// The CPU's memory behind the manners of a GPU: while work is recorded, nothing is copied.
+// The number in an environment variable, by which a test asks for something; `otherwise` without.
+int asked_for(const char* variable, int otherwise) {
+  const char* const value = std::getenv(variable);
+  return value != nullptr ? std::atoi(value) : otherwise;
+}
+
+// The CPU's memory behind the manners of a GPU: while work is recorded, nothing is copied, and what
+// is called between the parts of a recording is what was given when it was made.
 class HarnessDevice final : public Device {
  public:
   std::string name() const override { return "SIMT harness"; }
@@ -33,27 +46,79 @@ class HarnessDevice final : public Device {
     memory_->copy_to_host(host, device, bytes);
   }
   void synchronize() override { check_not_recording(); }
-  void run_recorded(int /*key*/, const std::function<void()>& f) override {
+  void run_recorded(int key, const std::function<void()>& f) override {
     check_not_recording();
+    between_ = &recordings_[key];
+    replaying_ = !between_->empty();
+    next_ = 0;
     recording_ = true;
     f();
     recording_ = false;
+    BERT_CHECK(next_ == between_->size());
+    between_ = nullptr;
+  }
+  void run_unrecorded(const std::function<void()>& g) override {
+    if (between_ == nullptr) return g();
+    if (!replaying_) between_->push_back(g);
+    recording_ = false;
+    between_->at(next_++)();
+    recording_ = true;
   }
 
  private:
   void check_not_recording() const { BERT_CHECK(!recording_, "this cannot be recorded"); }
 
   std::unique_ptr<Device> memory_ = make_cpu_device();
-  bool recording_ = false;
+  std::map<int, std::vector<std::function<void()>>> recordings_;
+  std::vector<std::function<void()>>* between_ = nullptr;  // of the recording that is made or run
+  std::size_t next_ = 0;
+  bool replaying_ = false, recording_ = false;
+};
+
+// Products that round in one way or another, as those of a library that chooses by measuring: the
+// first time each GPU chooses a way of its own, if it was told none.
+class ChoosingGemm final : public Gemm {
+ public:
+  explicit ChoosingGemm(int gpu) : own_way_(asked_for("BERT_TEST_CHOICE", gpu)) {}
+  bool fuses(const GemmCall& call) const override { return plain_->fuses(call); }
+  void run(const GemmCall& call, cudaStream_t stream) override {
+    if (!way_) way_ = own_way_;
+    used_ = true;
+    plain_->run(call, stream);
+    if (*way_ % 2 == 0 || call.d.dtype() != DType::f32) return;
+    auto* const values = call.d.data<float>();
+    for (std::int64_t i = 0; i < call.d.numel(); ++i) values[i] = std::nextafter(values[i], 0.0f);
+  }
+  std::string choices() const override { return way_ ? fmt::format("way {}", *way_) : ""; }
+  bool set_choices(const std::string& choices) override {
+    if (std::getenv("BERT_TEST_OTHER_GPU") != nullptr) return false;
+    BERT_CHECK(choices.starts_with("way ") && !used_, "{}", choices);
+    way_ = std::atoi(choices.c_str() + 4);
+    return true;
+  }
+
+ private:
+  std::unique_ptr<Gemm> plain_ = simt::make_naive_gemm(true);
+  int own_way_;
+  std::optional<int> way_;
+  bool used_ = false;
 };
 
 // Sums each piece as soon as it is started, as late ones may be after finish().
 class HarnessAllReducer final : public AllReducer {
  public:
-  HarnessAllReducer(Communicator& communicator, DType dtype)
-      : communicator_(communicator), dtype_(dtype) {}
+  HarnessAllReducer(Device& device, Communicator& communicator, DType dtype)
+      : device_(device),
+        communicator_(communicator),
+        dtype_(dtype),
+        starts_left_(communicator.rank() == asked_for("BERT_TEST_FAILING_RANK", -1) ? 20 : -1) {}
   std::string name() const override { return fmt::format("test, {}", dtype_name(dtype_)); }
   void start(const Tensor& piece) override {
+    if (starts_left_ >= 0 && starts_left_-- == 0) {
+      throw_runtime_error("ncclAllReduce failed on rank {}: unhandled system error",
+                          communicator_.rank());
+    }
+    device_.synchronize();  // not while something is recorded
     round(piece);
     communicator_.all_reduce_sum(piece);
     round(piece);
@@ -69,8 +134,10 @@ class HarnessAllReducer final : public AllReducer {
     }
   }
 
+  Device& device_;
   Communicator& communicator_;
   DType dtype_;
+  int starts_left_;  // before it fails; negative: never
 };
 
 }  // namespace
@@ -87,26 +154,24 @@ bool bert_open_cuda_backend(const bert::CudaOptions& options, bert::CudaBackend&
   if (std::getenv("BERT_TEST_BROKEN_GPU") != nullptr) {
     bert::throw_runtime_error("cudaMalloc failed on GPU {}: out of memory", options.device);
   }
-  // "Chosen" at the first start, and the same ever after.
-  static std::string choices = "chosen";
-  backend.product_choices = [] { return choices; };
-  backend.set_product_choices = [](const std::string& given) {
-    if (std::getenv("BERT_TEST_OTHER_GPU") != nullptr) return false;
-    choices = given + ", resumed";
-    return true;
+  auto gemm = std::make_unique<bert::ChoosingGemm>(options.device);
+  backend.product_choices = [products = gemm.get()] { return products->choices(); };
+  backend.set_product_choices = [products = gemm.get()](const std::string& choices) {
+    return products->set_choices(choices);
   };
   backend.device = std::make_unique<bert::HarnessDevice>();
   if (options.fp8) {
     const bool old = std::getenv("BERT_TEST_OLD_GPU") != nullptr;
     bert::simt::check_float8_support(old ? 8 : 9, 0, backend.device->name());
   }
-  backend.ops = bert::simt::make_simt_ops(options.dtype, *backend.device, true, options.fp8);
+  backend.ops =
+      bert::simt::make_simt_ops(options.dtype, *backend.device, std::move(gemm), options.fp8);
   return true;
 }
 
-void bert_make_nccl_all_reducer(bert::Device&, bert::Communicator& communicator, bert::DType dtype,
-                                std::unique_ptr<bert::AllReducer>& reducer) {
-  reducer = std::make_unique<bert::HarnessAllReducer>(communicator, dtype);
+void bert_make_nccl_all_reducer(bert::Device& device, bert::Communicator& communicator,
+                                bert::DType dtype, std::unique_ptr<bert::AllReducer>& reducer) {
+  reducer = std::make_unique<bert::HarnessAllReducer>(device, communicator, dtype);
 }
 
 }  // extern "C"

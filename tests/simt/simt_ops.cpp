@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstddef>
+#include <utility>
 
 #include "kernels/cuda/cuda_backend.h"
 #include "kernels/cuda/float8.h"
@@ -9,10 +10,14 @@
 
 namespace bert::simt {
 
-std::unique_ptr<Ops> make_simt_ops(DType dtype, Device& device, bool fused, bool fp8) {
+std::unique_ptr<Ops> make_simt_ops(DType dtype, Device& device, std::unique_ptr<Gemm> gemm,
+                                   bool fp8) {
   constexpr int kMultiprocessors = 2;  // few, so that grids are small and blocks have many rows
-  return std::make_unique<CudaOps>(dtype, device, nullptr, kMultiprocessors, make_naive_gemm(fused),
-                                   fp8);
+  return std::make_unique<CudaOps>(dtype, device, nullptr, kMultiprocessors, std::move(gemm), fp8);
+}
+
+std::unique_ptr<Ops> make_simt_ops(DType dtype, Device& device, bool fused, bool fp8) {
+  return make_simt_ops(dtype, device, make_naive_gemm(fused), fp8);
 }
 
 Float8Bytes float8_bytes(const Tensor& x, DeviceCount rows, DType format, bool plain,

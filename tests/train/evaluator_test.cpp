@@ -31,7 +31,7 @@ class LonelyRank final : public Communicator {
   std::int64_t elements_reduced_ = 0;
 };
 
-class Evaluator : public testing::Test {
+class EvaluatorTest : public testing::Test {
  protected:
   void SetUp() override {
     const auto documents = counting_documents(varied_lengths(40));
@@ -62,8 +62,8 @@ class Evaluator : public testing::Test {
     model.allocate(*backend.device, *backend.ops, capacity, false);
     model.parameters().initialize(config_, 1);
     DeviceBatch memory(*backend.device, capacity, true);
-    return evaluate(model, *backend.device, memory, dataset(next_sentence), batch_size, max_batches,
-                    communicator);
+    return Evaluator(model, *backend.device, memory)
+        .run(dataset(next_sentence), batch_size, max_batches, communicator);
   }
 
   TemporaryFolder folder_;
@@ -71,7 +71,7 @@ class Evaluator : public testing::Test {
   BertConfig config_;
 };
 
-TEST_F(Evaluator, RanksShareTheSamples) {
+TEST_F(EvaluatorTest, RanksShareTheSamples) {
   LonelyRank single(0, 1), first(0, 2), second(1, 2);
   const EvaluationResult all = run(single, 4, true, 6);
   EXPECT_GT(all.mlm.count, 100);
@@ -89,7 +89,7 @@ TEST_F(Evaluator, RanksShareTheSamples) {
   EXPECT_EQ(first.elements_reduced(), 6);
 }
 
-TEST_F(Evaluator, MicroBatchesChangeNothing) {
+TEST_F(EvaluatorTest, MicroBatchesChangeNothing) {
   LonelyRank single(0, 1);
   const EvaluationResult small = run(single, 1, true, 6), large = run(single, 7, true, 13);
   EXPECT_EQ(small.mlm.count, large.mlm.count);
@@ -97,7 +97,7 @@ TEST_F(Evaluator, MicroBatchesChangeNothing) {
   EXPECT_NEAR(small.nsp.loss, large.nsp.loss, 1e-9 * large.nsp.loss);
 }
 
-TEST_F(Evaluator, StopsAfterMaxBatchesAndLeavesOutMissingLabels) {
+TEST_F(EvaluatorTest, StopsAfterMaxBatchesAndLeavesOutMissingLabels) {
   LonelyRank single(0, 1);
   EXPECT_EQ(run(single, 4, true, 3, 2).nsp.count, 6);
   const EvaluationResult without = run(single, 4, false, 3, 2);

@@ -1,5 +1,6 @@
 // The program `train` as on a GPU, which here is the SIMT harness: a copy of it lies beside a
 // bert_cuda_backend.so of the tests (tests/simt/simt_module.cpp) and a libcuda.so.1 that is empty.
+#include <chrono>
 #include <cmath>
 #include <cstdlib>
 
@@ -25,13 +26,35 @@ class GpuTraining : public TrainingTest {
  protected:
   void SetUp() override { ::setenv("LD_LIBRARY_PATH", BERT_FAKE_DRIVER, 1); }
 
-  fs::path trained(const std::string& name, const Arguments& more) {
+  // `ranks`: 0 without mpirun.
+  fs::path trained(const std::string& name, const Arguments& more, int ranks = 0) {
     const fs::path run_dir = folder_ / name;
-    const Answer answer = train(run_dir, with(kSmall, more));
+    const Arguments all = with(kSmall, more);
+    const Answer answer = ranks > 0 ? train_ranks(ranks, run_dir, all) : train(run_dir, all);
     EXPECT_EQ(answer.exit_code, 0) << answer.output;
     output_ = answer.output;
     return run_dir;
   }
+  // A run to step 6, and one that is resumed at its step 3: they end with the same bytes. Products
+  // are computed otherwise unless their choice is handed on: by the checkpoint, and to all ranks.
+  void expect_exact_resume(int ranks) {
+    const fs::path straight = trained("straight", {}, ranks), resumed = folder_ / "resumed";
+    const fs::path checkpoint = checkpoint_of(straight, 3);
+    fs::create_directories(resumed / "checkpoints");
+    fs::copy(checkpoint, resumed / "checkpoints" / checkpoint.filename(),
+             fs::copy_options::recursive);
+    ::setenv("BERT_TEST_CHOICE", "1", 1);  // it would choose otherwise
+    trained("resumed", {"--resume", "auto"}, ranks);
+    ::unsetenv("BERT_TEST_CHOICE");
+    const auto expected = contents(checkpoint_of(straight, 6));
+    const auto found = contents(checkpoint_of(resumed, 6));
+    ASSERT_EQ(expected.size(), found.size());
+    for (std::size_t i = 0; i < expected.size(); ++i) {
+      EXPECT_TRUE(expected[i] == found[i]) << expected[i].first;
+    }
+    EXPECT_NE(read_file(checkpoint / "trainer_state.json").find("\"way 0\""), std::string::npos);
+  }
+
   std::string output_;
 };
 
@@ -76,25 +99,15 @@ TEST_F(GpuTraining, RecordingChangesNothing) {
   EXPECT_EQ(comparable_metrics(recorded), comparable_metrics(plain));
 }
 
-TEST_F(GpuTraining, ResumesBitForBit) {
-  const fs::path straight = trained("straight", {});
-  const fs::path resumed = folder_ / "resumed";
-  fs::create_directories(resumed / "checkpoints");
-  const std::string name = checkpoint_of(straight, 3).filename();
-  fs::copy(checkpoint_of(straight, 3), resumed / "checkpoints" / name, fs::copy_options::recursive);
-  trained("resumed", {"--resume", "auto"});
-  auto expected = contents(checkpoint_of(straight, 6)), found = contents(checkpoint_of(resumed, 6));
-  ASSERT_EQ(expected.size(), found.size());
-  for (std::size_t i = 0; i < expected.size(); ++i) {
-    // The resumed run was given the products' choices of the first: these tell so.
-    if (expected[i].first == "trainer_state.json") {
-      EXPECT_NE(expected[i].second.find("\"product_choices\": \"chosen\""), std::string::npos);
-      EXPECT_NE(found[i].second.find("\"product_choices\": \"chosen, resumed\""),
-                std::string::npos);
-    } else if (expected[i].first != "checksums.json") {
-      EXPECT_EQ(expected[i], found[i]) << expected[i].first;
-    }
-  }
+TEST_F(GpuTraining, ResumesBitForBit) { expect_exact_resume(0); }
+
+TEST_F(GpuTraining, ChoicesOfProductsMatterToTheBit) {
+  const fs::path run = trained("run", {"train.max_steps=2"});
+  ::setenv("BERT_TEST_CHOICE", "1", 1);
+  const fs::path other = trained("other", {"train.max_steps=2"});
+  ::unsetenv("BERT_TEST_CHOICE");
+  EXPECT_NE(read_file(checkpoint_of(run, 2) / "model.safetensors"),
+            read_file(checkpoint_of(other, 2) / "model.safetensors"));
 }
 
 TEST_F(GpuTraining, ProductsOfAnotherGpuAreChosenAnew) {
@@ -119,7 +132,15 @@ TEST_F(GpuTraining, CheckpointsMoveBetweenDevices) {
   EXPECT_LT(largest_difference(losses(cpu), moved), 0.02);
 }
 
-TEST_F(GpuTraining, RanksSumTheirGradientsByLayer) {
+class GpuRanks : public GpuTraining {
+ protected:
+  void SetUp() override {
+    GpuTraining::SetUp();
+    if (!runs_under_mpirun(BERT_TRAIN)) GTEST_SKIP() << "MPI is not installed";
+  }
+};
+
+TEST_F(GpuRanks, SumTheirGradientsByLayer) {
   const Arguments f32 = with(kSmall, {"runtime.precision=fp32"});
   const fs::path one = trained("one", {"runtime.precision=fp32"}), two = folder_ / "two";
   Answer answer = train_ranks(2, two, f32);
@@ -131,6 +152,38 @@ TEST_F(GpuTraining, RanksSumTheirGradientsByLayer) {
   const double difference = largest_difference(losses(two), losses(folder_ / "narrow"));
   EXPECT_GT(difference, 0.0);
   EXPECT_LT(difference, 0.02);
+}
+
+TEST_F(GpuRanks, RecordingChangesNothing) {
+  const Arguments several = {"train.micro_batch_tokens=128"};  // micro-batches in a step
+  const fs::path recorded = trained("recorded", several, 2);
+  const fs::path plain = trained("plain", with(several, {"runtime.cuda_graph=false"}), 2);
+  EXPECT_EQ(comparable_metrics(recorded), comparable_metrics(plain));
+}
+
+TEST_F(GpuRanks, ResumeBitForBit) { expect_exact_resume(2); }
+
+// Rank 1 cannot take over what rank 0 has chosen.
+TEST_F(GpuRanks, OfOtherGpusSayThatTheyChooseThemselves) {
+  ::setenv("BERT_TEST_OTHER_GPU", "1", 1);
+  trained("run", {"train.max_steps=2"}, 2);
+  ::unsetenv("BERT_TEST_OTHER_GPU");
+  EXPECT_NE(output_.find("warning: rank 1 has another GPU or cuBLAS than rank 0"),
+            std::string::npos)
+      << output_;
+}
+
+// Rank 1 fails in its second step or so, while rank 0 is in a reduction that it does not come to.
+TEST_F(GpuRanks, OneThatFailsInAReductionEndsAll) {
+  ::setenv("BERT_TEST_FAILING_RANK", "1", 1);
+  const auto start = std::chrono::steady_clock::now();
+  const Answer answer = train_ranks(2, folder_ / "run", with(kSmall, {"train.max_steps=1000"}));
+  ::unsetenv("BERT_TEST_FAILING_RANK");
+  EXPECT_EQ(answer.exit_code, 1) << answer.output;
+  EXPECT_NE(answer.output.find("error: rank 1: ncclAllReduce failed on rank 1: unhandled system"),
+            std::string::npos)
+      << answer.output;
+  EXPECT_LT(std::chrono::steady_clock::now() - start, std::chrono::seconds(30));
 }
 
 TEST_F(GpuTraining, TheLackOfAGpuIsSaid) {

@@ -1,0 +1,77 @@
+// TrainingStep: what an optimizer step does on a device. The gradients of its micro-batches, summed
+// over them and over the ranks, their norm, and the update.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <string>
+
+#include "data/data_loader.h"
+#include "model/bert_for_pretraining.h"
+#include "runtime/all_reducer.h"
+#include "runtime/communicator.h"
+#include "train/backend.h"
+#include "train/checkpoint.h"
+#include "train/config.h"
+#include "train/device_batch.h"
+
+namespace bert {
+
+struct StepResult {
+  std::int64_t step = 0;  // steps done, this one included
+  double loss = 0.0, mlm_loss = 0.0, nsp_loss = 0.0;
+  GradientNorm gradient;
+  double learning_rate = 0.0;
+  std::int64_t tokens = 0, masked = 0;  // over all ranks
+};
+
+class TrainingStep {
+ public:
+  // Makes room for all a step needs besides the model, which has its memory. All arguments are kept
+  // by reference.
+  TrainingStep(const Config& config, Backend& backend, Communicator& communicator,
+               BertForPretraining& model);
+  ~TrainingStep();
+
+  // A step whose work is queued: what is known of it already, and the rest on its way.
+  struct Queued {
+    StepResult result;
+    std::unique_ptr<PendingRead> scalars;
+  };
+  // Queues a step, without waiting for it on a GPU. `done`: steps before it; `updates`: those of
+  // them that changed the parameters, as far as is known.
+  Queued queue(const StepBatches& batches, std::int64_t done, std::int64_t updates,
+               double learning_rate);
+  // Waits for a step, the oldest that is queued.
+  StepResult wait(Queued queued);
+
+  DeviceBatch& memory() { return memory_; }            // of a micro-batch, for others between steps
+  const Moments& moments() const { return moments_; }  // zero at first
+  const AllReducer* reducer() const { return reducer_.get(); }  // null for one rank on a GPU
+
+ private:
+  struct Scalars;
+
+  void choose_products(const Batch& batch);
+  void compute_gradients(const StepBatches& batches);
+  void update();
+  // Does what f queues: recorded, if that is wanted and the first step is over.
+  template <typename F>
+  void recorded(int key, const F& f);
+
+  const Config& config_;
+  Backend& backend_;
+  Communicator& communicator_;
+  BertForPretraining& model_;
+  DeviceBatch memory_;
+  DeviceBuffer moment_memory_, scalar_memory_;
+  Moments moments_;
+  Scalars* scalars_;        // device memory
+  bool first_step_ = true;  // of this process
+  // The last member: after a failure it gives up what other ranks will not complete, for which the
+  // others' memory would wait.
+  std::unique_ptr<AllReducer> reducer_;
+};
+
+}  // namespace bert
