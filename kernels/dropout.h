@@ -44,9 +44,10 @@ inline double dropout_scale(float probability) {
   return 65536.0 / (65536.0 - dropout_threshold(probability));
 }
 
+template <class Product = PhiloxProduct>
 inline constexpr PhiloxCounter dropout_bits(const DropoutKey& key, std::uint32_t site,
                                             std::uint32_t sequence, std::uint32_t group) {
-  return philox4x32_7({group, sequence, key.step, site}, philox_key(key.seed));
+  return philox4x32_7<Product>({group, sequence, key.step, site}, philox_key(key.seed));
 }
 
 // The 16 bits of element `element` (0..7) of a group: low half of a word first.

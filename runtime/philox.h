@@ -11,11 +11,20 @@ namespace bert {
 using PhiloxCounter = std::array<std::uint32_t, 4>;
 using PhiloxKey = std::array<std::uint32_t, 2>;
 
-// 128 random bits for (counter, key), seven rounds: the fewest that pass BigCrush.
+// The whole product of two 32-bit numbers.
+struct PhiloxProduct {
+  constexpr std::uint64_t operator()(std::uint32_t a, std::uint32_t b) const {
+    return std::uint64_t{a} * b;
+  }
+};
+
+// 128 random bits for (counter, key), seven rounds: the fewest that pass BigCrush. `Product` is for
+// code that knows an instruction for it.
+template <class Product = PhiloxProduct>
 inline constexpr PhiloxCounter philox4x32_7(PhiloxCounter counter, PhiloxKey key) {
   for (int round = 0; round < 7; ++round) {
-    const std::uint64_t product0 = std::uint64_t{0xD2511F53u} * counter[0];
-    const std::uint64_t product1 = std::uint64_t{0xCD9E8D57u} * counter[2];
+    const std::uint64_t product0 = Product{}(counter[0], 0xD2511F53u);
+    const std::uint64_t product1 = Product{}(counter[2], 0xCD9E8D57u);
     counter = {static_cast<std::uint32_t>(product1 >> 32) ^ counter[1] ^ key[0],
                static_cast<std::uint32_t>(product1),
                static_cast<std::uint32_t>(product0 >> 32) ^ counter[3] ^ key[1],

@@ -1,7 +1,8 @@
 // CudaOps::attention_forward and _backward: which kernels serve which head size and dtype.
 //
-// bf16 with head size 32, 64 or 128 runs on tensor cores. Everything else, and all of f32 (whose
-// results are to be those of f32 arithmetic), runs the general kernels.
+// bf16 with head size 32, 64 or 128 runs on tensor cores: up to the limits in attention.cuh, and
+// where shared memory has room, with a whole sequence in a block; beyond, streamed. Everything
+// else, and all of f32 (whose results are to be those of f32 arithmetic), runs the general kernels.
 #include <cmath>
 
 #include "kernels/cuda/attention.cuh"
@@ -39,8 +40,12 @@ void CudaOps::attention_forward(const AttentionForward& op) {
   check(op, dtype());
   const AttentionShape shape = shape_of(op);
   if (dtype_ == DType::bf16 && has_mma_attention(shape.head_size)) {
-    attention_forward_mma(shape, op.qkv.data<__nv_bfloat16>(), op.y.data<__nv_bfloat16>(),
-                          op.lse.data<float>(), stream_);
+    const auto* const qkv = op.qkv.data<__nv_bfloat16>();
+    auto* const y = op.y.data<__nv_bfloat16>();
+    auto* const lse = op.lse.data<float>();
+    if (!attention_forward_mma_resident(shape, qkv, y, lse, stream_)) {
+      attention_forward_mma(shape, qkv, y, lse, stream_);
+    }
     return;
   }
   with_real([&](auto real) {
@@ -55,9 +60,14 @@ void CudaOps::attention_backward(const AttentionBackward& op) {
   const AttentionShape shape = shape_of(op);
   float* const delta = scratch_.reserve<float>(op.num_heads * op.y.rows());
   if (dtype_ == DType::bf16 && has_mma_attention(shape.head_size)) {
-    attention_backward_mma(shape, op.dy.data<__nv_bfloat16>(), op.y.data<__nv_bfloat16>(),
-                           op.qkv.data<__nv_bfloat16>(), op.lse.data<float>(), delta,
-                           op.dqkv.data<__nv_bfloat16>(), stream_);
+    const auto* const dy = op.dy.data<__nv_bfloat16>();
+    const auto* const y = op.y.data<__nv_bfloat16>();
+    const auto* const qkv = op.qkv.data<__nv_bfloat16>();
+    const auto* const lse = op.lse.data<float>();
+    auto* const dqkv = op.dqkv.data<__nv_bfloat16>();
+    if (!attention_backward_mma_resident(shape, dy, y, qkv, lse, dqkv, stream_)) {
+      attention_backward_mma(shape, dy, y, qkv, lse, delta, dqkv, stream_);
+    }
     return;
   }
   with_real([&](auto real) {

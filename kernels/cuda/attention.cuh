@@ -11,6 +11,7 @@
 #pragma once
 
 #include "kernels/cuda/cuda_backend.h"
+#include "kernels/cuda/intrinsics.cuh"
 #include "kernels/cuda/reduce.cuh"
 #include "kernels/cuda/vec.cuh"
 #include "kernels/dropout.h"
@@ -88,6 +89,13 @@ __device__ __forceinline__ AttentionTile find_tile(const AttentionShape& shape, 
   return result;
 }
 
+// The whole of a sequence that there is.
+__device__ __forceinline__ AttentionTile sequence_tile(const AttentionShape& shape, int sequence,
+                                                       int head) {
+  const std::int32_t first = shape.cu_seqlens[sequence];
+  return {first, shape.cu_seqlens[sequence + 1] - first, 0, sequence, head};
+}
+
 // The block's share of zeroing the rows of x [T, width] from the token count on.
 template <class T>
 __device__ __forceinline__ void zero_tail(const AttentionShape& shape, T* x, std::int64_t width) {
@@ -118,7 +126,7 @@ class AttentionBits {
   __device__ PhiloxCounter bits(int query_tile, int key_tile) const {
     const std::uint32_t tile =
         static_cast<std::uint32_t>(query_tile) * tiles_ + static_cast<std::uint32_t>(key_tile);
-    return dropout_bits(key_, site_, sequence_, first_ + tile * 32);
+    return dropout_bits<WideProduct>(key_, site_, sequence_, first_ + tile * 32);
   }
 
  private:
@@ -140,8 +148,20 @@ void attention_backward_general(const AttentionShape& shape, const T* dy, const 
 inline constexpr bool has_mma_attention(std::int64_t head_size) {
   return head_size == 32 || head_size == 64 || head_size == 128;
 }
+// The longest max_seqlen for which a block takes a whole sequence, its keys and values (in
+// backward: queries and output gradients too) resident in shared memory. 0: never.
+inline constexpr int kResidentForward = 512;
+inline constexpr int kResidentBackward = 256;
+// False, and nothing done, when the limit or the device's shared memory does not allow it.
+[[nodiscard]] bool attention_forward_mma_resident(const AttentionShape& shape,
+                                                  const __nv_bfloat16* qkv, __nv_bfloat16* y,
+                                                  float* lse, cudaStream_t stream);
 void attention_forward_mma(const AttentionShape& shape, const __nv_bfloat16* qkv, __nv_bfloat16* y,
                            float* lse, cudaStream_t stream);
+[[nodiscard]] bool attention_backward_mma_resident(const AttentionShape& shape,
+                                                   const __nv_bfloat16* dy, const __nv_bfloat16* y,
+                                                   const __nv_bfloat16* qkv, const float* lse,
+                                                   __nv_bfloat16* dqkv, cudaStream_t stream);
 void attention_backward_mma(const AttentionShape& shape, const __nv_bfloat16* dy,
                             const __nv_bfloat16* y, const __nv_bfloat16* qkv, const float* lse,
                             float* delta, __nv_bfloat16* dqkv, cudaStream_t stream);

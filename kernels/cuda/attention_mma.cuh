@@ -20,7 +20,7 @@ namespace bert::BERT_CUDA {
 inline constexpr int kMmaThreads = 128;
 inline constexpr int kMmaWarps = kMmaThreads / 32;
 
-// Where a tile's elements lie, and how warps read fragments of it.
+// Where a tile's elements lie.
 template <int kHeadSize>
 struct MmaTile {
   static_assert(kHeadSize == 32 || kHeadSize == 64 || kHeadSize == 128);
@@ -31,57 +31,71 @@ struct MmaTile {
     return row * kHeadSize + (chunk ^ permutation(row)) * 8;
   }
 
-  // Rows row.. of a head to the tile's first `rows` rows. Not yet waited for.
-  __device__ static void copy_rows(__nv_bfloat16* tile, int rows, const __nv_bfloat16* from,
-                                   std::int64_t stride, int row, int length) {
-#pragma unroll 2
-    for (int i = static_cast<int>(threadIdx.x); i < rows * kChunks; i += kMmaThreads) {
-      const int r = i / kChunks, chunk = i % kChunks;
+  // Rows row.. of a head to the tile's first `rows` rows, by kThreads threads of which this is
+  // number `thread`. Not yet waited for.
+  template <int kThreads>
+  __device__ __forceinline__ static void copy_rows(int thread, __nv_bfloat16* tile, int rows,
+                                                   const __nv_bfloat16* from, std::int64_t stride,
+                                                   int row, int length) {
+    constexpr int kRowsAtOnce = kThreads / kChunks;
+    const int first = thread / kChunks, chunk = thread % kChunks;
+    const __nv_bfloat16* source = from + (row + first) * stride + chunk * 8;
+#pragma unroll 4
+    for (int r = first; r < rows; r += kRowsAtOnce) {
       const bool valid = row + r < length;
-      const __nv_bfloat16* const source = from + (valid ? row + r : 0) * stride + chunk * 8;
-      cp_async_16(tile + offset(r, chunk), source, valid);
+      cp_async_16(tile + offset(r, chunk), valid ? source : from, valid);
+      source += kRowsAtOnce * stride;
     }
   }
 };
 
-// A lane's addresses in tiles, worked out once: what changes afterwards are multiples of 16 rows
-// and, exclusively or-ed, even chunks.
+// A lane's places in tiles, worked out once, in bytes: a fragment elsewhere in the tile differs by
+// multiples of 16 rows, which are added, and by even chunks, which are exclusively or-ed.
 template <int kHeadSize>
 class MmaLane {
   using Tile = MmaTile<kHeadSize>;
+  static constexpr int kBytes = sizeof(__nv_bfloat16);
 
  public:
   __device__ MmaLane() {
     const int lane = static_cast<int>(threadIdx.x) % 32;
-    row_ = lane % 16 * kHeadSize;
-    chunk_ = (lane / 16) ^ Tile::permutation(lane % 16);
-    const int paired_row = lane % 8 + lane / 16 * 8;
-    paired_row_ = paired_row * kHeadSize;
-    paired_chunk_ = (lane / 8 % 2) ^ Tile::permutation(paired_row);
+    straight_ = kBytes * Tile::offset(lane % 16, lane / 16);
+    paired_ = kBytes * Tile::offset(lane % 8 + lane / 16 * 8, lane / 8 % 2);
   }
 
   // A operand: rows row.. (16), columns column.. (16).
   __device__ void load_a(unsigned (&a)[4], const __nv_bfloat16* tile, int row, int column) const {
-    ldmatrix_x4(a, tile + row * kHeadSize + row_ + ((column / 8) ^ chunk_) * 8);
+    ldmatrix_x4(a, place(tile, straight_, row, column));
+  }
+  // A operand of a product of the tile's transpose: sums over rows row.. (16), gives rows column..
+  // (16).
+  __device__ void load_a_transposed(unsigned (&a)[4], const __nv_bfloat16* tile, int row,
+                                    int column) const {
+    ldmatrix_x4_trans(a, place(tile, paired_, row, column));
   }
   // B operands of a product with the transpose of the tile: sums over columns column.. (16), gives
   // columns row.. (16), in two halves of 8.
   __device__ void load_b(unsigned (&b)[2][2], const __nv_bfloat16* tile, int row,
                          int column) const {
     unsigned r[4];
-    ldmatrix_x4(r, tile + row * kHeadSize + paired_row_ + ((column / 8) ^ paired_chunk_) * 8);
+    ldmatrix_x4(r, place(tile, paired_, row, column));
     b[0][0] = r[0], b[0][1] = r[1], b[1][0] = r[2], b[1][1] = r[3];
   }
   // B operands of a product with the tile: sums over rows row.. (16), gives columns column.. (16).
   __device__ void load_b_straight(unsigned (&b)[2][2], const __nv_bfloat16* tile, int row,
                                   int column) const {
     unsigned r[4];
-    ldmatrix_x4_trans(r, tile + row * kHeadSize + row_ + ((column / 8) ^ chunk_) * 8);
+    ldmatrix_x4_trans(r, place(tile, straight_, row, column));
     b[0][0] = r[0], b[0][1] = r[1], b[1][0] = r[2], b[1][1] = r[3];
   }
 
  private:
-  int row_, chunk_, paired_row_, paired_chunk_;
+  __device__ static const char* place(const __nv_bfloat16* tile, int own, int row, int column) {
+    return reinterpret_cast<const char*>(tile) + (own ^ (kBytes * column)) +
+           kBytes * kHeadSize * row;
+  }
+
+  int straight_, paired_;
 };
 
 // The accumulators of a [16, 16] product: [half of the columns][as mma has them].
@@ -102,16 +116,29 @@ __device__ __forceinline__ void pack(unsigned (&a)[4], const Accumulators& tile)
   for (int i = 0; i < 4; ++i) a[i] = pack_bf16(tile[i / 2][i % 2 * 2], tile[i / 2][i % 2 * 2 + 1]);
 }
 
-// Zeroes the elements that are dropped. Compares 16 bits with the threshold at the upper end of a
-// word.
+// What is kept of a tile of P: its element e. Compares 16 bits with the threshold at the upper end
+// of a word.
+class Kept {
+ public:
+  __device__ Kept(const PhiloxCounter& bits, unsigned threshold)
+      : bits_(bits), high_(threshold << 16) {}
+  __device__ bool operator()(int e) const {
+    const unsigned word = bits_[static_cast<std::size_t>(e / 2)];
+    return (e % 2 == 0 ? word << 16 : word) >= high_;
+  }
+
+ private:
+  PhiloxCounter bits_;
+  unsigned high_;
+};
+
+// Zeroes the elements that are dropped.
 __device__ __forceinline__ void drop(Accumulators& tile, const PhiloxCounter& bits,
                                      unsigned threshold) {
-  const unsigned high = threshold << 16;
+  const Kept kept(bits, threshold);
 #pragma unroll
-  for (int w = 0; w < 4; ++w) {
-    const unsigned word = bits[static_cast<std::size_t>(w)];
-    if (word << 16 < high) element(tile, 2 * w) = 0.0f;
-    if (word < high) element(tile, 2 * w + 1) = 0.0f;
+  for (int e = 0; e < 8; ++e) {
+    if (!kept(e)) element(tile, e) = 0.0f;
   }
 }
 
@@ -143,33 +170,48 @@ class TransposedKeep {
   unsigned even_, odd_;
 };
 
-// scale * sums [16, kHeadSize] of a warp, by way of 16 rows of shared memory that only this warp
-// uses, to rows row.. of `to`; 16 bytes a lane at a time.
-template <int kHeadSize>
-__device__ __forceinline__ void store_rows(Accumulators (&sums)[kHeadSize / 16],
+// scale * sums [16, 16 kColumnTiles] of a warp, by way of the same place in 16 rows of shared
+// memory that only this warp uses, to rows row.. and columns column.. of `to`; 16 bytes a lane at a
+// time.
+template <int kHeadSize, int kColumnTiles>
+__device__ __forceinline__ void store_rows(Accumulators (&sums)[kColumnTiles],
                                            const float (&scale)[2], __nv_bfloat16* staging,
                                            __nv_bfloat16* to, std::int64_t stride, int row,
-                                           int length) {
+                                           int length, int column = 0) {
   using Tile = MmaTile<kHeadSize>;
+  constexpr int kChunks = 2 * kColumnTiles;
   const int lane = static_cast<int>(threadIdx.x) % 32, g = lane / 4, t = lane % 4;
+  const int first = column / 8;
   __syncwarp();  // the warp has read what was there
 #pragma unroll
-  for (int c = 0; c < Tile::kChunks; ++c) {
+  for (int c = 0; c < kChunks; ++c) {
 #pragma unroll
     for (int i = 0; i < 2; ++i) {
       float* const pair = sums[c / 2][c % 2] + 2 * i;
-      *reinterpret_cast<unsigned*>(staging + Tile::offset(g + 8 * i, c) + 2 * t) =
+      *reinterpret_cast<unsigned*>(staging + Tile::offset(g + 8 * i, first + c) + 2 * t) =
           pack_bf16(scale[i] * pair[0], scale[i] * pair[1]);
     }
   }
   __syncwarp();  // the warp has written
 #pragma unroll
-  for (int i = lane; i < 16 * Tile::kChunks; i += 32) {
-    const int r = i / Tile::kChunks, chunk = i % Tile::kChunks;
+  for (int i = lane; i < 16 * kChunks; i += 32) {
+    const int r = i / kChunks, chunk = first + i % kChunks;
     if (row + r < length) {
       detail::store_16_bytes<Reuse::likely>(
           reinterpret_cast<uint4*>(to + (row + r) * stride + chunk * 8),
           *reinterpret_cast<const uint4*>(staging + Tile::offset(r, chunk)));
+    }
+  }
+}
+
+template <int kRowTiles, int kColumnTiles>
+__device__ __forceinline__ void zero(Accumulators (&sums)[kRowTiles][kColumnTiles]) {
+#pragma unroll
+  for (int r = 0; r < kRowTiles; ++r) {
+#pragma unroll
+    for (int c = 0; c < kColumnTiles; ++c) {
+#pragma unroll
+      for (int e = 0; e < 8; ++e) element(sums[r][c], e) = 0.0f;
     }
   }
 }

@@ -23,7 +23,7 @@
 // queries. The fragments of a warp's own rows stay in registers (of keys at HS = 128: are read
 // again); the other side's come by cp.async into two buffers. Scores are computed 16 x 16 at a
 // time, so tiles past a sequence's end are not computed at all.
-#include "kernels/cuda/attention_mma.cuh"
+#include "kernels/cuda/attention_mma_backward.cuh"
 
 namespace bert::BERT_CUDA {
 namespace {
@@ -45,40 +45,6 @@ template <int kHeadSize>
 using QueryPlan = BackwardPlan<kHeadSize, kHeadSize == 128 ? 1 : 2>;
 template <int kHeadSize>
 using KeyPlan = BackwardPlan<kHeadSize, kHeadSize == 32 ? 2 : 1>;
-
-// Where the rows of one sequence and head lie.
-struct BackwardRows {
-  const __nv_bfloat16 *q, *k, *v;  // qkv_stride apart
-  const __nv_bfloat16 *dy, *y;     // y_stride apart
-  std::int64_t qkv_stride, y_stride;
-  std::int64_t statistics;  // of the first token in lse and delta
-
-  __device__ BackwardRows(const AttentionShape& shape, const AttentionTile& tile, int head_size,
-                          const __nv_bfloat16* qkv, const __nv_bfloat16* all_dy,
-                          const __nv_bfloat16* all_y) {
-    const std::int64_t channels = shape.channels(), column = std::int64_t{tile.head} * head_size;
-    qkv_stride = 3 * channels;
-    y_stride = channels;
-    q = qkv + tile.first * qkv_stride + column;
-    k = q + channels;
-    v = k + channels;
-    dy = all_dy + tile.first * y_stride + column;
-    y = all_y + tile.first * y_stride + column;
-    statistics = tile.head * shape.capacity + tile.first;
-  }
-};
-
-template <int kRowTiles, int kColumnTiles>
-__device__ __forceinline__ void zero(Accumulators (&sums)[kRowTiles][kColumnTiles]) {
-#pragma unroll
-  for (int r = 0; r < kRowTiles; ++r) {
-#pragma unroll
-    for (int c = 0; c < kColumnTiles; ++c) {
-#pragma unroll
-      for (int e = 0; e < 8; ++e) element(sums[r][c], e) = 0.0f;
-    }
-  }
-}
 
 // delta of rows row.. (as many as `result` has) of the sequence, by one warp; 0 past its end.
 // Each row's chunks of 16 bytes go to neighbouring lanes.
@@ -196,11 +162,15 @@ __global__ void __launch_bounds__(kMmaThreads)
   const BackwardRows rows(shape, tile, kHeadSize, qkv, dy, y);
   const auto copy_step = [&](int key) {
     const int buffer = key / kStep % 2 * Plan::kStepElements;
-    Tile::copy_rows(k_tiles + buffer, kStep, rows.k, rows.qkv_stride, key, tile.length);
-    Tile::copy_rows(v_tiles + buffer, kStep, rows.v, rows.qkv_stride, key, tile.length);
+    Tile::template copy_rows<kMmaThreads>(static_cast<int>(threadIdx.x), k_tiles + buffer, kStep,
+                                          rows.k, rows.qkv_stride, key, tile.length);
+    Tile::template copy_rows<kMmaThreads>(static_cast<int>(threadIdx.x), v_tiles + buffer, kStep,
+                                          rows.v, rows.qkv_stride, key, tile.length);
   };
-  Tile::copy_rows(q_tile, Plan::kRows, rows.q, rows.qkv_stride, tile.row, tile.length);
-  Tile::copy_rows(dy_tile, Plan::kRows, rows.dy, rows.y_stride, tile.row, tile.length);
+  Tile::template copy_rows<kMmaThreads>(static_cast<int>(threadIdx.x), q_tile, Plan::kRows, rows.q,
+                                        rows.qkv_stride, tile.row, tile.length);
+  Tile::template copy_rows<kMmaThreads>(static_cast<int>(threadIdx.x), dy_tile, Plan::kRows,
+                                        rows.dy, rows.y_stride, tile.row, tile.length);
   copy_step(0);
   if (kStep < tile.length) copy_step(kStep);
   cp_async_commit();
@@ -371,8 +341,10 @@ __global__ void __launch_bounds__(kMmaThreads, 2)
   const BackwardRows rows(shape, tile, kHeadSize, qkv, dy, dy);
   const auto copy_step = [&](int query) {
     const int buffer = query / kStep % 2 * Plan::kStepElements;
-    Tile::copy_rows(q_tiles + buffer, kStep, rows.q, rows.qkv_stride, query, tile.length);
-    Tile::copy_rows(dy_tiles + buffer, kStep, rows.dy, rows.y_stride, query, tile.length);
+    Tile::template copy_rows<kMmaThreads>(static_cast<int>(threadIdx.x), q_tiles + buffer, kStep,
+                                          rows.q, rows.qkv_stride, query, tile.length);
+    Tile::template copy_rows<kMmaThreads>(static_cast<int>(threadIdx.x), dy_tiles + buffer, kStep,
+                                          rows.dy, rows.y_stride, query, tile.length);
   };
   // A thread's share of a step's statistics.
   const auto statistic = [&](int query) {
@@ -381,8 +353,10 @@ __global__ void __launch_bounds__(kMmaThreads, 2)
     return threadIdx.x >= kStep ? delta[rows.statistics + place]
                                 : lse[rows.statistics + place] * kLog2E;
   };
-  Tile::copy_rows(k_tile, Plan::kRows, rows.k, rows.qkv_stride, tile.row, tile.length);
-  Tile::copy_rows(v_tile, Plan::kRows, rows.v, rows.qkv_stride, tile.row, tile.length);
+  Tile::template copy_rows<kMmaThreads>(static_cast<int>(threadIdx.x), k_tile, Plan::kRows, rows.k,
+                                        rows.qkv_stride, tile.row, tile.length);
+  Tile::template copy_rows<kMmaThreads>(static_cast<int>(threadIdx.x), v_tile, Plan::kRows, rows.v,
+                                        rows.qkv_stride, tile.row, tile.length);
   copy_step(0);
   if (kStep < tile.length) copy_step(kStep);
   cp_async_commit();

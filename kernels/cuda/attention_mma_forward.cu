@@ -1,25 +1,37 @@
 // Flash attention forward in bf16 on tensor cores (Dao 2023, "FlashAttention-2"), for packed
-// sequences; head sizes 32, 64, 128.
+// sequences; head sizes 32, 64, 128. Two kernels that differ in how keys and values come to shared
+// memory, and share everything else:
+//   resident, max_seqlen <= kResidentForward: a block is one head of one sequence and has all its
+//     keys and values there, copied once; after the first 64, 192 and all of them have come, warps
+//     go on alone;
+//   streamed: a block is 128 queries (64 at HS = 128); keys and values pass by in steps of 64, the
+//     next by cp.async while this one is multiplied, with a barrier in between.
 //
 // Work, for one head of a sequence of T tokens: 4 T^2 HS operations in two products; 8 T HS bytes
-// read and written (Q, K, V, y) if the second level cache holds K and V while the blocks of one
-// sequence run, plus 2 T HS bytes from that cache for every 32 queries' share of a block. At HS =
-// 64 that is T / 2 operations a byte: 64 at T = 128, so bandwidth limits at most half of it there,
-// and tensor cores, together with exp2 and the dropout bits (one Philox call for eight
-// probabilities, about 60 instructions, as many as the eight mma of its tile need cycles), do at T
-// = 512.
+// (Q, K, V, y), each moved once; where they are streamed, K and V come ceil(T / 128) times, mostly
+// from the second level cache. At HS = 64 that is T / 2 operations a byte: memory is the limit up
+// to T = 256 or so, and then instructions: a 16 x 16 tile of P takes 16 mma, 12 wide
+// multiplications and 14 logical operations for its dropout bits, 21 to apply them, 8 exponentials,
+// 8 additions: some 107 to 115 in all, which is a little more than the cycles that the tensor cores
+// need for the 16 mma.
 //
-// Layout: 4 warps, each 32 queries (16 at HS = 128), so a block has 128 (64). Keys and values come
-// in steps of 64 by cp.async into two buffers, the next while this one is multiplied. A warp has S
-// of its rows by 64 keys in registers, 64 f32 a lane, and y as many; Q's fragments, which would
-// take 32 more, are read again in each step. A fragment of K or V is read from shared memory once
-// for both tiles of 16 queries: with 16 queries a warp the 128 bytes that shared memory gives in a
-// clock, not the tensor cores, would be the limit.
+// Layout: a warp has 32 queries (16 at HS = 128), so that a fragment of K or V is read from shared
+// memory once for two mma: with 16 queries the 128 bytes that shared memory gives in a clock would
+// be the limit. Its fragments of Q and y, 32 and 64 registers, stay with it. Resident, T <= 128: 4
+// warps, 48 KB (HS = 64, T = 128: Q 16, K and V 32), 16 keys at a time, which keeps to 168
+// registers: three blocks a multiprocessor, so that one loads while others compute. Above: 8 warps
+// in one or two passes over the queries, 160 KB at T = 512, one block a multiprocessor; 32 keys at
+// a time for more independent instructions in each warp. Streamed: 4 warps, 32 keys at a time, two
+// blocks.
 //
-// Softmax: with c = log2(e) / sqrt(HS), m the largest score so far and l the sum of
-// p = 2^(c s - c m) so far, a step that raises m to m' scales l and y by 2^(c m - c m'). At the end
-// y / l is the result and lse = m / sqrt(HS) + ln l. The sum l is over P without dropout, in f32,
-// before P is rounded to bf16; dropout's 1 / (1 - p) joins the division by l.
+// Softmax: with c = log2(e) / sqrt(HS), a row sums p = 2^(c s - b) and p v relative to a base b.
+// Where the sum over a lane's keys of one step exceeds 2^16, b is raised to the largest c s, and
+// the sums so far are scaled by 2^(old b - b). That is at the first step, where b is minus
+// infinity, and then seldom: the usual step needs no maximum, no exchange between lanes and no
+// scaling. p and its sums are then at most 2^16 too large, of no consequence in f32 and bf16, whose
+// exponents are wide. At the end y / sum is the result and lse = b ln 2 + ln sum. The sum is over P
+// without dropout, in f32, before P is rounded to bf16; dropout's 1 / (1 - p) joins the division by
+// it.
 #include "kernels/cuda/attention_mma.cuh"
 
 namespace bert::BERT_CUDA {
@@ -29,22 +41,35 @@ template <int kHeadSize>
 struct ForwardPlan {
   static constexpr int kRowTiles = kHeadSize == 128 ? 1 : 2;  // of 16 queries, a warp
   static constexpr int kWarpQueries = 16 * kRowTiles;
-  static constexpr int kQueries = kMmaWarps * kWarpQueries;
-  static constexpr int kKeys = 64;
-  static constexpr int kKeyTiles = kKeys / 16;
   static constexpr int kColumnTiles = kHeadSize / 16;
-  static constexpr std::size_t kSharedBytes =
-      std::size_t{kQueries + 4 * kKeys} * kHeadSize * sizeof(__nv_bfloat16);
 };
 
 // What a warp has of its queries.
 template <int kHeadSize>
 struct ForwardState {
   using Plan = ForwardPlan<kHeadSize>;
+  unsigned q[Plan::kRowTiles][Plan::kColumnTiles][4];
   Accumulators y[Plan::kRowTiles][Plan::kColumnTiles];
-  float largest[Plan::kRowTiles][2];  // of rows g and g + 8
-  float sum[Plan::kRowTiles][2];      // this lane's columns only
+  float base[Plan::kRowTiles][2];  // of rows g and g + 8: what exponents are relative to
+  float sum[Plan::kRowTiles][2];   // of this lane's columns only
+
+  __device__ void begin(const MmaLane<kHeadSize>& lane, const __nv_bfloat16* q_rows) {
+    zero(y);
+#pragma unroll
+    for (int r = 0; r < Plan::kRowTiles; ++r) {
+#pragma unroll
+      for (int i = 0; i < 2; ++i) {
+        base[r][i] = -INFINITY;
+        sum[r][i] = 0.0f;
+      }
+#pragma unroll
+      for (int c = 0; c < Plan::kColumnTiles; ++c) lane.load_a(q[r][c], q_rows, 16 * r, 16 * c);
+    }
+  }
 };
+
+// The most that a lane's part of a row's sum over 16 keys may be before the row's base is raised.
+constexpr float kLargestSum = 65536.0f;
 
 // Over the four lanes that share a row.
 __device__ __forceinline__ float row_max(float x) {
@@ -56,42 +81,50 @@ __device__ __forceinline__ float row_sum(float x) {
   return x + __shfl_xor_sync(kFullMask, x, 2);
 }
 
-// Scores to probabilities relative to the new maximum; what was summed before is scaled to it.
-template <int kHeadSize>
-__device__ __forceinline__ void softmax_step(
-    ForwardState<kHeadSize>& state, int r,
-    Accumulators (&scores)[ForwardPlan<kHeadSize>::kKeyTiles], float log2_scale) {
-  using Plan = ForwardPlan<kHeadSize>;
+// p = 2^(log2_scale scores - base), and the sums of this lane's columns.
+template <int kKeyTiles>
+__device__ __forceinline__ void exponentials(Accumulators (&p)[kKeyTiles], float (&sums)[2],
+                                             const Accumulators (&scores)[kKeyTiles],
+                                             const float (&base)[2], float log2_scale) {
 #pragma unroll
   for (int i = 0; i < 2; ++i) {
-    float largest = state.largest[r][i];
 #pragma unroll
-    for (int k = 0; k < Plan::kKeyTiles; ++k) {
+    for (int k = 0; k < kKeyTiles; ++k) {
+#pragma unroll
+      for (int h = 0; h < 2; ++h) {
+#pragma unroll
+        for (int j = 2 * i; j < 2 * i + 2; ++j) {
+          p[k][h][j] = exp2_approx(fmaf(scores[k][h][j], log2_scale, -base[i]));
+        }
+        const float pair = p[k][h][2 * i] + p[k][h][2 * i + 1];
+        sums[i] = k + h == 0 ? pair : sums[i] + pair;
+      }
+    }
+  }
+}
+
+// Raises the bases of row tile r to the largest of `scores`, where that is more; what was summed
+// before is scaled to it. The first base of all, minus infinity, is raised so.
+template <int kHeadSize, int kKeyTiles>
+__device__ __forceinline__ void raise_base(ForwardState<kHeadSize>& state, int r,
+                                           const Accumulators (&scores)[kKeyTiles],
+                                           float log2_scale) {
+#pragma unroll
+  for (int i = 0; i < 2; ++i) {
+    float largest = -INFINITY;
+#pragma unroll
+    for (int k = 0; k < kKeyTiles; ++k) {
 #pragma unroll
       for (int h = 0; h < 2; ++h) {
         largest = fmaxf(largest, fmaxf(scores[k][h][2 * i], scores[k][h][2 * i + 1]));
       }
     }
-    largest = row_max(largest);
-    const float offset = largest * log2_scale;
-    const float correction = exp2_approx(state.largest[r][i] * log2_scale - offset);
-    state.largest[r][i] = largest;
-    float sum = 0.0f;
+    const float base = fmaxf(state.base[r][i], row_max(largest) * log2_scale);
+    const float correction = exp2_approx(state.base[r][i] - base);
+    state.base[r][i] = base;
+    state.sum[r][i] *= correction;
 #pragma unroll
-    for (int k = 0; k < Plan::kKeyTiles; ++k) {
-#pragma unroll
-      for (int h = 0; h < 2; ++h) {
-#pragma unroll
-        for (int j = 0; j < 2; ++j) {
-          float& s = scores[k][h][2 * i + j];
-          s = exp2_approx(fmaf(s, log2_scale, -offset));
-          sum += s;
-        }
-      }
-    }
-    state.sum[r][i] = fmaf(state.sum[r][i], correction, sum);
-#pragma unroll
-    for (int c = 0; c < Plan::kColumnTiles; ++c) {
+    for (int c = 0; c < ForwardPlan<kHeadSize>::kColumnTiles; ++c) {
 #pragma unroll
       for (int h = 0; h < 2; ++h) {
         state.y[r][c][h][2 * i] *= correction;
@@ -101,31 +134,30 @@ __device__ __forceinline__ void softmax_step(
   }
 }
 
-// One step of keys: k_tile and v_tile hold them, `keys` of them count.
-template <int kHeadSize, bool kDropout>
-__device__ __forceinline__ void forward_step(
-    ForwardState<kHeadSize>& state, const MmaLane<kHeadSize>& lane, const __nv_bfloat16* q_rows,
-    const __nv_bfloat16* k_tile, const __nv_bfloat16* v_tile, int keys, float log2_scale,
-    const AttentionBits& bits, unsigned threshold, int query_tile, int key_tile) {
+// 16 kKeyTiles keys: the first rows of k_rows and v_rows, of which `keys` count.
+template <int kKeyTiles, bool kDropout, int kHeadSize>
+__device__ __forceinline__ void forward_step(ForwardState<kHeadSize>& state,
+                                             const MmaLane<kHeadSize>& lane,
+                                             const __nv_bfloat16* k_rows,
+                                             const __nv_bfloat16* v_rows, int keys,
+                                             float log2_scale, const AttentionBits& bits,
+                                             unsigned threshold, int query_tile, int key_tile) {
   using Plan = ForwardPlan<kHeadSize>;
-  Accumulators scores[Plan::kRowTiles][Plan::kKeyTiles] = {};
+  Accumulators scores[Plan::kRowTiles][kKeyTiles] = {};
 #pragma unroll
   for (int c = 0; c < Plan::kColumnTiles; ++c) {
-    unsigned q[Plan::kRowTiles][4];
 #pragma unroll
-    for (int r = 0; r < Plan::kRowTiles; ++r) lane.load_a(q[r], q_rows, 16 * r, 16 * c);
-#pragma unroll
-    for (int k = 0; k < Plan::kKeyTiles; ++k) {
+    for (int k = 0; k < kKeyTiles; ++k) {
       unsigned b[2][2];
-      lane.load_b(b, k_tile, 16 * k, 16 * c);
+      lane.load_b(b, k_rows, 16 * k, 16 * c);
 #pragma unroll
-      for (int r = 0; r < Plan::kRowTiles; ++r) multiply(scores[r][k], q[r], b);
+      for (int r = 0; r < Plan::kRowTiles; ++r) multiply(scores[r][k], state.q[r][c], b);
     }
   }
-  if (keys < Plan::kKeys) {  // the last step
+  if (keys < 16 * kKeyTiles) {  // the sequence's last
     const int column = static_cast<int>(threadIdx.x) % 4 * 2;
 #pragma unroll
-    for (int k = 0; k < Plan::kKeyTiles; ++k) {
+    for (int k = 0; k < kKeyTiles; ++k) {
 #pragma unroll
       for (int e = 0; e < 8; ++e) {
         if (16 * k + column + e % 2 + e / 4 * 8 < keys) continue;
@@ -134,92 +166,53 @@ __device__ __forceinline__ void forward_step(
       }
     }
   }
+  Accumulators probabilities[Plan::kRowTiles][kKeyTiles];
+  float sums[Plan::kRowTiles][2];
+  bool small = true;
 #pragma unroll
-  for (int r = 0; r < Plan::kRowTiles; ++r) softmax_step(state, r, scores[r], log2_scale);
+  for (int r = 0; r < Plan::kRowTiles; ++r) {
+    exponentials(probabilities[r], sums[r], scores[r], state.base[r], log2_scale);
+    small = small && sums[r][0] <= kLargestSum && sums[r][1] <= kLargestSum;
+  }
+  if (!__all_sync(kFullMask, small)) {  // in the first step, and then seldom
 #pragma unroll
-  for (int k = 0; k < Plan::kKeyTiles; ++k) {
+    for (int r = 0; r < Plan::kRowTiles; ++r) {
+      raise_base(state, r, scores[r], log2_scale);
+      exponentials(probabilities[r], sums[r], scores[r], state.base[r], log2_scale);
+    }
+  }
+#pragma unroll
+  for (int r = 0; r < Plan::kRowTiles; ++r) {
+    state.sum[r][0] += sums[r][0];
+    state.sum[r][1] += sums[r][1];
+  }
+#pragma unroll
+  for (int k = 0; k < kKeyTiles; ++k) {
     unsigned p[Plan::kRowTiles][4];
 #pragma unroll
     for (int r = 0; r < Plan::kRowTiles; ++r) {
       if constexpr (kDropout) {
-        drop(scores[r][k], bits.bits(query_tile + r, key_tile + k), threshold);
+        drop(probabilities[r][k], bits.bits(query_tile + r, key_tile + k), threshold);
       }
-      pack(p[r], scores[r][k]);
+      pack(p[r], probabilities[r][k]);
     }
 #pragma unroll
     for (int c = 0; c < Plan::kColumnTiles; ++c) {
       unsigned b[2][2];
-      lane.load_b_straight(b, v_tile, 16 * k, 16 * c);
+      lane.load_b_straight(b, v_rows, 16 * k, 16 * c);
 #pragma unroll
       for (int r = 0; r < Plan::kRowTiles; ++r) multiply(state.y[r][c], p[r], b);
     }
   }
 }
 
-template <int kHeadSize, bool kDropout>
-__global__ void __launch_bounds__(kMmaThreads)
-    mma_forward_kernel(AttentionShape shape, int per_sequence, const __nv_bfloat16* qkv,
-                       __nv_bfloat16* y, float* lse) {
+// What a warp's queries come to: rows query.. of y and of lse, both of one head of one sequence.
+// `staging` is as many rows of shared memory that only this warp uses.
+template <int kHeadSize>
+__device__ __forceinline__ void finish(ForwardState<kHeadSize>& state, const AttentionShape& shape,
+                                       __nv_bfloat16* staging, __nv_bfloat16* y, float* lse,
+                                       int query, int length) {
   using Plan = ForwardPlan<kHeadSize>;
-  using Tile = MmaTile<kHeadSize>;
-  constexpr int kStepElements = Plan::kKeys * kHeadSize;
-  __nv_bfloat16* const q_tile = dynamic_shared<__nv_bfloat16>();
-  __nv_bfloat16* const k_tiles = q_tile + Plan::kQueries * kHeadSize;
-  __nv_bfloat16* const v_tiles = k_tiles + 2 * kStepElements;
-
-  const std::int64_t channels = shape.channels();
-  zero_tail(shape, y, channels);
-  const AttentionTile tile = find_tile(shape, Plan::kQueries, per_sequence);
-  if (tile.row >= tile.length) return;
-  const __nv_bfloat16* const q =
-      qkv + tile.first * 3 * channels + std::int64_t{tile.head} * kHeadSize;
-  const auto copy_step = [&](int key) {
-    const int buffer = key / Plan::kKeys % 2 * kStepElements;
-    Tile::copy_rows(k_tiles + buffer, Plan::kKeys, q + channels, 3 * channels, key, tile.length);
-    Tile::copy_rows(v_tiles + buffer, Plan::kKeys, q + 2 * channels, 3 * channels, key,
-                    tile.length);
-  };
-  Tile::copy_rows(q_tile, Plan::kQueries, q, 3 * channels, tile.row, tile.length);
-  copy_step(0);
-  if (Plan::kKeys < tile.length) copy_step(Plan::kKeys);
-  cp_async_commit();
-
-  const MmaLane<kHeadSize> lane;
-  const int warp = static_cast<int>(threadIdx.x) / 32;
-  const int query = tile.row + warp * Plan::kWarpQueries;
-  const bool has_queries = query < tile.length;
-  __nv_bfloat16* const q_rows = q_tile + warp * Plan::kWarpQueries * kHeadSize;
-  const float log2_scale = shape.score_scale * kLog2E;
-
-  const AttentionBits bits = AttentionBits(shape, tile);
-  ForwardState<kHeadSize> state;
-#pragma unroll
-  for (int r = 0; r < Plan::kRowTiles; ++r) {
-#pragma unroll
-    for (int i = 0; i < 2; ++i) {
-      state.largest[r][i] = -INFINITY;
-      state.sum[r][i] = 0.0f;
-    }
-#pragma unroll
-    for (int c = 0; c < Plan::kColumnTiles; ++c) {
-#pragma unroll
-      for (int e = 0; e < 8; ++e) element(state.y[r][c], e) = 0.0f;
-    }
-  }
-  for (int key = 0; key < tile.length; key += Plan::kKeys) {
-    cp_async_wait<0>();
-    __syncthreads();  // also: all have read the other buffer
-    if (key > 0 && key + Plan::kKeys < tile.length) copy_step(key + Plan::kKeys);
-    cp_async_commit();
-    if (has_queries) {
-      const int buffer = key / Plan::kKeys % 2 * kStepElements;
-      forward_step<kHeadSize, kDropout>(state, lane, q_rows, k_tiles + buffer, v_tiles + buffer,
-                                        tile.length - key, log2_scale, bits,
-                                        shape.dropout.threshold, query / 16, key / 16);
-    }
-  }
-  if (!has_queries) return;
-
   const int row = static_cast<int>(threadIdx.x) % 32 / 4;
 #pragma unroll
   for (int r = 0; r < Plan::kRowTiles; ++r) {
@@ -227,25 +220,208 @@ __global__ void __launch_bounds__(kMmaThreads)
 #pragma unroll
     for (int i = 0; i < 2; ++i) {
       const float sum = row_sum(state.sum[r][i]);
-      scale[i] = shape.dropout.scale / sum;
+      scale[i] = __fdividef(shape.dropout.scale, sum);
       const int query_row = query + 16 * r + row + 8 * i;
-      if (threadIdx.x % 4 == 0 && query_row < tile.length) {
-        lse[tile.head * shape.capacity + tile.first + query_row] =
-            state.largest[r][i] * shape.score_scale + logf(sum);
+      if (threadIdx.x % 4 == 0 && query_row < length) {
+        lse[query_row] = fmaf(state.base[r][i], kLn2, logf(sum));
       }
     }
-    store_rows<kHeadSize>(state.y[r], scale, q_rows + 16 * r * kHeadSize,
-                          y + tile.first * channels + std::int64_t{tile.head} * kHeadSize, channels,
-                          query + 16 * r, tile.length);
+    store_rows<kHeadSize>(state.y[r], scale, staging + 16 * r * kHeadSize, y, shape.channels(),
+                          query + 16 * r, length);
+  }
+}
+
+// --- Sequences whose keys and values fit in shared memory ----------------------------------------
+
+template <int kHeadSize, int kWarps>
+std::size_t resident_shared_bytes(int rows) {
+  return std::size_t{2} * static_cast<std::size_t>(rows) * kHeadSize * sizeof(__nv_bfloat16) +
+         std::size_t{kWarps} * ForwardPlan<kHeadSize>::kWarpQueries * kHeadSize *
+             sizeof(__nv_bfloat16);
+}
+
+// Keys and values come in three groups, so that work begins with the first 64: the group of `key`
+// ends here.
+__device__ __forceinline__ int group_end(int key, int length) {
+  return min(length, key < 64 ? 64 : key < 192 ? 192 : length);
+}
+
+// Shared memory holds `rows` keys and as many values.
+template <int kHeadSize, bool kDropout, int kWarps>
+__global__ void __launch_bounds__(32 * kWarps, kWarps == 8        ? 1
+                                               : kHeadSize == 128 ? 2
+                                                                  : 3)
+    mma_forward_resident_kernel(AttentionShape shape, int rows, const __nv_bfloat16* qkv,
+                                __nv_bfloat16* y, float* lse) {
+  using Plan = ForwardPlan<kHeadSize>;
+  using Tile = MmaTile<kHeadSize>;
+  constexpr int kThreads = 32 * kWarps, kKeyTiles = kWarps == 4 ? 1 : 2;
+  constexpr bool kOnePass = kWarps == 4 && kHeadSize < 128;
+  __nv_bfloat16* const q_tile = dynamic_shared<__nv_bfloat16>();
+  __nv_bfloat16* const k_tile = q_tile + kWarps * Plan::kWarpQueries * kHeadSize;
+  __nv_bfloat16* const v_tile = k_tile + rows * kHeadSize;
+
+  const std::int64_t channels = shape.channels();
+  zero_tail(shape, y, channels);
+  const int sequence = static_cast<int>(blockIdx.x), head = static_cast<int>(blockIdx.y);
+  if (sequence >= *shape.num_sequences) return;
+  const AttentionTile tile = sequence_tile(shape, sequence, head);
+  const int thread = static_cast<int>(threadIdx.x), warp = thread / 32;
+  const __nv_bfloat16* const q = qkv + tile.first * 3 * channels + std::int64_t{head} * kHeadSize;
+  __nv_bfloat16* const q_rows = q_tile + warp * Plan::kWarpQueries * kHeadSize;
+  const auto copy_queries = [&](int query) {
+    Tile::template copy_rows<32>(thread % 32, q_rows, Plan::kWarpQueries, q, 3 * channels, query,
+                                 tile.length);
+  };
+  copy_queries(warp * Plan::kWarpQueries);
+  for (int group = 0, key = 0; group < 3; ++group) {
+    const int end = (group_end(key, tile.length) + 31) / 32 * 32;  // <= rows
+    Tile::template copy_rows<kThreads>(thread, k_tile + key * kHeadSize, end - key, q + channels,
+                                       3 * channels, key, tile.length);
+    Tile::template copy_rows<kThreads>(thread, v_tile + key * kHeadSize, end - key,
+                                       q + 2 * channels, 3 * channels, key, tile.length);
+    cp_async_commit();
+    key = end;
+  }
+
+  const MmaLane<kHeadSize> lane;
+  const AttentionBits bits(shape, tile);
+  const float log2_scale = shape.score_scale * kLog2E;
+  ForwardState<kHeadSize> state;
+  constexpr int kQueries = kWarps * Plan::kWarpQueries;
+  for (int first = 0; kOnePass ? first == 0 : first < tile.length; first += kQueries) {
+    const int query = first + warp * Plan::kWarpQueries;
+    const bool has_queries = query < tile.length;
+    if (first > 0) {
+      __syncwarp();  // the warp has read what store_rows had staged
+      copy_queries(query);
+      cp_async_commit();
+      cp_async_wait<0>();
+      __syncwarp();
+    }
+    for (int key = 0; key < tile.length;) {
+      if (first == 0) {  // afterwards all is there
+        key == 0 ? cp_async_wait<2>() : key < 192 ? cp_async_wait<1>() : cp_async_wait<0>();
+        __syncthreads();
+      }
+      const int end = group_end(key, tile.length);
+      if (has_queries && key == 0) state.begin(lane, q_rows);
+      if (has_queries) {
+#pragma unroll 1
+        for (; key < end; key += 16 * kKeyTiles) {
+          forward_step<kKeyTiles, kDropout>(state, lane, k_tile + key * kHeadSize,
+                                            v_tile + key * kHeadSize, tile.length - key, log2_scale,
+                                            bits, shape.dropout.threshold, query / 16, key / 16);
+        }
+      }
+      key = end;
+    }
+    if (has_queries) {
+      finish<kHeadSize>(state, shape, q_rows,
+                        y + tile.first * channels + std::int64_t{head} * kHeadSize,
+                        lse + head * shape.capacity + tile.first, query, tile.length);
+    }
+  }
+}
+
+// --- Sequences of any length ---------------------------------------------------------------------
+
+template <int kHeadSize>
+struct StreamPlan : ForwardPlan<kHeadSize> {
+  static constexpr int kQueries = kMmaWarps * ForwardPlan<kHeadSize>::kWarpQueries;
+  static constexpr int kKeys = 64;  // at a time
+  static constexpr int kStepElements = kKeys * kHeadSize;
+  static constexpr std::size_t kSharedBytes =
+      std::size_t{kQueries + 4 * kKeys} * kHeadSize * sizeof(__nv_bfloat16);
+};
+
+template <int kHeadSize, bool kDropout>
+__global__ void __launch_bounds__(kMmaThreads, 2)
+    mma_forward_kernel(AttentionShape shape, int per_sequence, const __nv_bfloat16* qkv,
+                       __nv_bfloat16* y, float* lse) {
+  using Plan = StreamPlan<kHeadSize>;
+  using Tile = MmaTile<kHeadSize>;
+  constexpr int kKeyTiles = 2;
+  __nv_bfloat16* const q_tile = dynamic_shared<__nv_bfloat16>();
+  __nv_bfloat16* const k_tiles = q_tile + Plan::kQueries * kHeadSize;
+  __nv_bfloat16* const v_tiles = k_tiles + 2 * Plan::kStepElements;
+
+  const std::int64_t channels = shape.channels();
+  zero_tail(shape, y, channels);
+  const AttentionTile tile = find_tile(shape, Plan::kQueries, per_sequence);
+  if (tile.row >= tile.length) return;
+  const int thread = static_cast<int>(threadIdx.x), warp = thread / 32;
+  const __nv_bfloat16* const q =
+      qkv + tile.first * 3 * channels + std::int64_t{tile.head} * kHeadSize;
+  const auto copy_step = [&](int key) {
+    const int buffer = key / Plan::kKeys % 2 * Plan::kStepElements;
+    Tile::template copy_rows<kMmaThreads>(thread, k_tiles + buffer, Plan::kKeys, q + channels,
+                                          3 * channels, key, tile.length);
+    Tile::template copy_rows<kMmaThreads>(thread, v_tiles + buffer, Plan::kKeys, q + 2 * channels,
+                                          3 * channels, key, tile.length);
+  };
+  Tile::template copy_rows<kMmaThreads>(thread, q_tile, Plan::kQueries, q, 3 * channels, tile.row,
+                                        tile.length);
+  copy_step(0);
+  if (Plan::kKeys < tile.length) copy_step(Plan::kKeys);
+  cp_async_commit();
+
+  const MmaLane<kHeadSize> lane;
+  const AttentionBits bits(shape, tile);
+  const float log2_scale = shape.score_scale * kLog2E;
+  const int query = tile.row + warp * Plan::kWarpQueries;
+  const bool has_queries = query < tile.length;
+  __nv_bfloat16* const q_rows = q_tile + warp * Plan::kWarpQueries * kHeadSize;
+  ForwardState<kHeadSize> state;
+  for (int key = 0; key < tile.length; key += Plan::kKeys) {
+    cp_async_wait<0>();
+    __syncthreads();  // also: all have read the other buffer
+    if (key > 0 && key + Plan::kKeys < tile.length) copy_step(key + Plan::kKeys);
+    cp_async_commit();
+    if (!has_queries) continue;
+    if (key == 0) state.begin(lane, q_rows);
+    const int buffer = key / Plan::kKeys % 2 * Plan::kStepElements;
+    const int keys = min(Plan::kKeys, tile.length - key);
+#pragma unroll 1
+    for (int k = 0; k < keys; k += 16 * kKeyTiles) {
+      forward_step<kKeyTiles, kDropout>(state, lane, k_tiles + buffer + k * kHeadSize,
+                                        v_tiles + buffer + k * kHeadSize, keys - k, log2_scale,
+                                        bits, shape.dropout.threshold, query / 16, (key + k) / 16);
+    }
+  }
+  if (has_queries) {
+    finish<kHeadSize>(state, shape, q_rows,
+                      y + tile.first * channels + std::int64_t{tile.head} * kHeadSize,
+                      lse + tile.head * shape.capacity + tile.first, query, tile.length);
   }
 }
 
 }  // namespace
 
+bool attention_forward_mma_resident(const AttentionShape& shape, const __nv_bfloat16* qkv,
+                                    __nv_bfloat16* y, float* lse, cudaStream_t stream) {
+  if (shape.max_seqlen > kResidentForward) return false;
+  const int rows = (shape.max_seqlen + 31) / 32 * 32;
+  const dim3 grid(static_cast<unsigned>(shape.sequences), static_cast<unsigned>(shape.heads));
+  bool fits = false;
+  with_mma_shape(shape, [&]<int kHeadSize, bool kDropout>() {
+    const auto with_warps = [&]<int kWarps>() {
+      const std::size_t bytes = resident_shared_bytes<kHeadSize, kWarps>(rows);
+      if (bytes > shared_memory_limit()) return;
+      fits = true;
+      launch("attention_mma_forward_resident",
+             mma_forward_resident_kernel<kHeadSize, kDropout, kWarps>,
+             {grid, dim3(32 * kWarps), bytes}, stream, shape, rows, qkv, y, lse);
+    };
+    rows <= 128 ? with_warps.template operator()<4>() : with_warps.template operator()<8>();
+  });
+  return fits;
+}
+
 void attention_forward_mma(const AttentionShape& shape, const __nv_bfloat16* qkv, __nv_bfloat16* y,
                            float* lse, cudaStream_t stream) {
   with_mma_shape(shape, [&]<int kHeadSize, bool kDropout>() {
-    using Plan = ForwardPlan<kHeadSize>;
+    using Plan = StreamPlan<kHeadSize>;
     launch("attention_mma_forward", mma_forward_kernel<kHeadSize, kDropout>,
            {attention_grid(shape, Plan::kQueries), dim3(kMmaThreads), Plan::kSharedBytes}, stream,
            shape, tiles_per_sequence(shape, Plan::kQueries), qkv, y, lse);

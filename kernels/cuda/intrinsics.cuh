@@ -208,6 +208,20 @@ __device__ __forceinline__ float2 unpack_bf16(unsigned packed) {
   return make_float2(__uint_as_float(packed << 16), __uint_as_float(packed & 0xffff0000u));
 }
 
+// The whole product of two 32-bit numbers in one instruction; nvcc makes the same C++ a product of
+// 64-bit numbers when it has lost sight of where they come from.
+struct WideProduct {
+  __device__ std::uint64_t operator()(std::uint32_t a, std::uint32_t b) const {
+#ifdef BERT_SIMT
+    return std::uint64_t{a} * b;
+#else
+    std::uint64_t product;
+    asm("mul.wide.u32 %0, %1, %2;" : "=l"(product) : "r"(a), "r"(b));
+    return product;
+#endif
+  }
+};
+
 #undef BERT_SITE
 #undef BERT_PASS_SITE
 

@@ -55,6 +55,9 @@ inline bool check_launch(const char* name, const LaunchShape& shape) {
 
 #ifdef BERT_SIMT
 
+// Shared memory that a block may have on the current device, static and dynamic.
+inline std::size_t shared_memory_limit() { return kSharedLimit; }
+
 // Runs the kernel in the harness, to its end. What it throws: tests/simt/simt.h.
 template <class... Parameters, class... Arguments>
 void launch(const char* name, void (*kernel)(Parameters...), const LaunchShape& shape,
@@ -78,6 +81,18 @@ T* dynamic_shared() {
 }
 
 #else
+
+// Shared memory that a block may have on the current device, static and dynamic.
+inline std::size_t shared_memory_limit() {
+  static const std::size_t limit = [] {  // all devices of a process are alike
+    int device = 0, bytes = 0;
+    const bool known = cudaGetDevice(&device) == cudaSuccess &&
+                       cudaDeviceGetAttribute(&bytes, cudaDevAttrMaxSharedMemoryPerBlockOptin,
+                                              device) == cudaSuccess;
+    return known ? static_cast<std::size_t>(bytes) : kStaticSharedLimit;
+  }();
+  return limit;
+}
 
 // Queues the kernel on `stream`. An empty grid launches nothing. RuntimeError with the kernel's
 // name and shape when it cannot be launched; errors while it runs show at the next synchronisation.

@@ -3,6 +3,7 @@ set(BERT_CUDA_SOURCES
   attention.cu
   attention_general.cu
   attention_mma_backward.cu
+  attention_mma_backward_resident.cu
   attention_mma_forward.cu
   bfloat16_copy.cu
   bias_dropout_residual_layer_norm.cu

@@ -15,8 +15,18 @@ struct Shape {
   double dropout = 0.1;
   double scale = 1.0;    // of q, k and v
   bool opposed = false;  // q about 4 and k about -4: every score is far below zero
+  bool rising = false;   // q = 1 and k about 2 floor(j / 16) - 16: every 16 keys weigh far more
   bool differences = true;
 };
+
+// Of a token within its sequence.
+std::int64_t position(const Packing& packing, std::int64_t token) {
+  for (const std::int64_t length : packing.lengths) {
+    if (token < length) return token;
+    token -= length;
+  }
+  return 0;
+}
 
 OpCase make(const Shape& s) {
   OpCase c{.op = "attention", .name = s.name};
@@ -25,7 +35,8 @@ OpCase make(const Shape& s) {
   std::int64_t longest = 0;
   for (const std::int64_t length : s.packing.lengths) longest = std::max(longest, length);
   // A score's error is in proportion to the score, and exp turns it into one relative to P.
-  const double score = s.opposed ? 2.0 * static_cast<double>(s.head_size) : s.scale * s.scale;
+  const double score =
+      s.opposed || s.rising ? 2.0 * static_cast<double>(s.head_size) : s.scale * s.scale;
   const auto scores = static_cast<std::int64_t>(score * score);
   const std::int64_t terms = (s.head_size + longest) * std::max<std::int64_t>(1, scores);
   c.dropout = s.dropout;
@@ -37,6 +48,12 @@ OpCase make(const Shape& s) {
     if (i % (3 * n) >= 2 * n) continue;
     value = 4.0 + std::nearbyint(8.0 * value) / 32.0;  // a bf16
     if (i % (3 * n) >= n) value = -value;
+  }
+  for (std::int64_t i = 0; s.rising && i < t * 3 * n; ++i) {
+    double& value = qkv.values[static_cast<std::size_t>(i)];
+    if (i % (3 * n) >= 2 * n) continue;
+    const auto tile = static_cast<double>(position(s.packing, i / (3 * n)) / 16);
+    value = i % (3 * n) < n ? 1.0 : 2.0 * (tile - 8.0) + std::nearbyint(2.0 * value) / 4.0;
   }
   c.output("y", {t, n}, rows, terms);
   c.statistics("lse", {s.heads, t}, {1, rows.count}, terms);
@@ -131,6 +148,35 @@ std::vector<OpCase> attention_cases() {
                         .head_size = 64,
                         .opposed = true,
                         .differences = false}));
+  // Where the kernels that hold a whole sequence begin, change and end, with a shorter sequence in
+  // between and a tail; with and without dropout.
+  for (const std::int64_t head_size : {32, 64, 128}) {
+    const auto with = [&](const std::string& name, const Packing& packing, bool dropout) {
+      cases.push_back(make({.name = name + "_" + std::to_string(head_size),
+                            .packing = packing,
+                            .heads = 1,
+                            .head_size = head_size,
+                            .dropout = dropout ? 0.1 : 0.0,
+                            .differences = false}));
+    };
+    with("up_to_128", {.lengths = {127, 1, 128, 15, 17}, .capacity = 300}, true);
+    with("up_to_256", {.lengths = {31, 256, 129}, .capacity = 420}, head_size != 32);
+    with("up_to_512", {.lengths = {257, 16}, .capacity = 280}, head_size != 32);
+    with("beyond_512", {.lengths = {20, 513, 1}, .capacity = 540}, head_size != 128);
+  }
+  cases.push_back(make({.name = "of_512",
+                        .packing = {.lengths = {512}},
+                        .heads = 1,
+                        .head_size = 64,
+                        .differences = false}));
+  for (const std::int64_t head_size : {32, 64, 128}) {
+    cases.push_back(make({.name = "rising_" + std::to_string(head_size),
+                          .packing = {.lengths = {head_size == 128 ? 150 : 128, 40}},
+                          .heads = 1,
+                          .head_size = head_size,
+                          .rising = true,
+                          .differences = false}));
+  }
   for (const std::int64_t head_size : {32, 64, 128}) {
     cases.push_back(make({.name = "no_dropout_" + std::to_string(head_size),
                           .packing = {.lengths = {70, 18}, .capacity = 96},
