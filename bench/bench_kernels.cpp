@@ -179,7 +179,7 @@ Work embeddings_backward(Bench& b) {
 // The products of a layer and of the MLM head: [R, K] times the transpose of [N, K].
 struct Product {
   const char* name;
-  std::int64_t (*R)(const Bench&);
+  std::int64_t (*R)(const Bench&);  // all_tokens: one of the encoder, in FP8 where that is on
   std::int64_t (*K)(const Sizes&);
   std::int64_t (*N)(const Bench&);
   Activation output, input;  // after it, and what its input came out of
@@ -213,7 +213,8 @@ Work linear_forward(Bench& b, const Product& product) {
                          .activation = product.output,
                          .rows = b.memory.value(static_cast<std::int32_t>(R)),
                          .pre_activation = keep ? b.output({R, N}) : Tensor{},
-                         .y = b.output({R, N})};
+                         .y = b.output({R, N}),
+                         .allow_fp8 = product.R == all_tokens};
   return {[&b, op] { b.ops.linear_forward(op); }, 2.0 * double(R * K * N)};
 }
 
@@ -229,7 +230,8 @@ Work linear_backward(Bench& b, const Product& product) {
       .input_pre_activation = product.input != Activation::none ? b.input({R, K}) : Tensor{},
       .dx = b.output({R, K}),
       .dweight = b.statistics({N, K}),
-      .dbias = b.statistics({N})};
+      .dbias = b.statistics({N}),
+      .allow_fp8 = product.R == all_tokens};
   return {[&b, op] { b.ops.linear_backward(op); }, 4.0 * double(R * K * N)};
 }
 
@@ -386,8 +388,8 @@ int main_program(int argc, char** argv) {
   app.add_option("--device", choice.device, "cpu or cuda")
       ->check(CLI::IsMember({"cpu", "cuda"}))
       ->capture_default_str();
-  app.add_option("--precision", choice.precision, "auto, fp32, tf32 or bf16")
-      ->check(CLI::IsMember({"auto", "fp32", "tf32", "bf16"}))
+  app.add_option("--precision", choice.precision, "auto, fp32, tf32, bf16 or fp8")
+      ->check(CLI::IsMember({"auto", "fp32", "tf32", "bf16", "fp8"}))
       ->capture_default_str();
   app.add_option("--threads", choice.threads, "threads of the CPU to use (default: all)")
       ->check(CLI::Range(1, 1024));

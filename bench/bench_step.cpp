@@ -43,7 +43,9 @@ double median(std::vector<double> values) {
 // By datasheet, of an H100 or H200, without sparsity.
 double default_peak_tflops(const Backend& backend) {
   if (backend.is_cpu()) return 0.0;  // not known
-  return backend.precision == "bf16" ? 989.0 : backend.precision == "tf32" ? 494.7 : 67.0;
+  static const std::map<std::string, double> peaks = {
+      {"fp8", 1979.0}, {"bf16", 989.0}, {"tf32", 494.7}, {"fp32", 67.0}};
+  return peaks.at(backend.precision);
 }
 
 // What waiting for a call that does next to nothing takes.
@@ -191,8 +193,8 @@ int main_program(int argc, char** argv) {
   app.add_option("--device", arguments.backend.device, "cpu or cuda")
       ->check(CLI::IsMember({"cpu", "cuda"}))
       ->capture_default_str();
-  app.add_option("--precision", arguments.backend.precision, "auto, fp32, tf32 or bf16")
-      ->check(CLI::IsMember({"auto", "fp32", "tf32", "bf16"}))
+  app.add_option("--precision", arguments.backend.precision, "auto, fp32, tf32, bf16 or fp8")
+      ->check(CLI::IsMember({"auto", "fp32", "tf32", "bf16", "fp8"}))
       ->capture_default_str();
   app.add_option("--vocab-size", arguments.vocab_size,
                  "entries of the vocabulary (default: the configuration's, or 30522)")
@@ -205,7 +207,8 @@ int main_program(int argc, char** argv) {
                  "and 512 on a GPU)")
       ->check(CLI::Range(1, 1 << 20));
   app.add_option("--peak-tflops", arguments.peak_tflops,
-                 "what MFU is a part of (default on a GPU: 989 in bf16, 494.7 in tf32, 67 in fp32)")
+                 "what MFU is a part of (default on a GPU: 1979 in fp8, 989 in bf16, 494.7 in "
+                 "tf32, 67 in fp32)")
       ->check(CLI::PositiveNumber);
   app.add_option("--threads", arguments.backend.threads, "threads of a CPU to use")
       ->check(CLI::Range(1, 1024))

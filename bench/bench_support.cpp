@@ -23,9 +23,11 @@ Backend open_backend(const BackendChoice& choice) {
     return {make_cpu_device(), make_cpu_ops(choice.threads), precision};
   }
   std::string why_not;
-  auto cuda = open_cuda_backend(
-      {.dtype = precision == "bf16" ? DType::bf16 : DType::f32, .tf32 = precision == "tf32"},
-      why_not);
+  const bool fp8 = precision == "fp8";
+  auto cuda = open_cuda_backend({.dtype = fp8 || precision == "bf16" ? DType::bf16 : DType::f32,
+                                 .tf32 = precision == "tf32",
+                                 .fp8 = fp8},
+                                why_not);
   if (!cuda) throw_input_error("--device cuda: {}", why_not);
   return {std::move(cuda->device), std::move(cuda->ops), precision};
 }

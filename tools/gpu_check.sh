@@ -105,11 +105,14 @@ train_on() { # NAME ARGUMENT...
   step "train_$name" 60 "$bin/train" check/config.yaml run_dir="$work/$name" "$@"
 }
 differences=""
-for precision in fp32 tf32 bf16; do
+precisions=(fp32 tf32 bf16)
+capability="$(nvidia-smi --query-gpu=compute_cap --format=csv,noheader 2> /dev/null | head -1)"
+awk -v c="$capability" 'BEGIN {exit !(c + 0 >= 8.9)}' && precisions+=(fp8)
+for precision in "${precisions[@]}"; do
   train_on "cuda_$precision" runtime.device=cuda runtime.precision="$precision" || continue
   largest=$(join <(curve check/cpu_metrics.jsonl | sort) <(curve "$work/cuda_$precision/metrics.jsonl" | sort) |
     awk '{d = $2 - $3; if (d < 0) d = -d; if (d > m) m = d; n++} END {if (n >= 100) printf "%.5f", m; else print "none"}')
-  case "$precision" in fp32) bound=0.01 ;; tf32) bound=0.05 ;; *) bound=0.1 ;; esac
+  case "$precision" in fp32) bound=0.01 ;; tf32) bound=0.05 ;; bf16) bound=0.1 ;; *) bound=0.2 ;; esac
   differences+="${differences:+, }\"$precision\": \"$largest\""
   if awk -v d="$largest" -v b="$bound" 'BEGIN {exit !(d != "none" && d + 0 <= b)}'; then
     record "losses_$precision" passed 0 "at most $largest from the CPU's over 100 steps"

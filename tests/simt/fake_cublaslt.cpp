@@ -205,6 +205,7 @@ cublasStatus_t cublasLtMatmulAlgoGetHeuristic(cublasLtHandle_t, cublasLtMatmulDe
     *count = 0;
   }
   if (*count == 0) return CUBLAS_STATUS_NOT_SUPPORTED;
+  if (is_fp8(as<MatrixLayout>(a).type)) ++fake.float8_shapes;
   for (int i = 0; i < *count; ++i) {
     results[i] = {};
     results[i].algo.data[0] = static_cast<std::uint64_t>(i + 1);

@@ -12,6 +12,7 @@ namespace bert::test {
 // and 3 milliseconds of a clock that stands still otherwise.
 struct FakeCublasLt {
   int heuristics = 0;             // how often proposals were asked for
+  int float8_shapes = 0;          // of these, for products in FP8 that are supported
   std::vector<int> algorithms{};  // of each product, in order
   int proposals = 3;              // how many there are; 0: the product is not supported
   int failing = 0;                // an algorithm that fails when it runs

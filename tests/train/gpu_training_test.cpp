@@ -37,14 +37,14 @@ class GpuTraining : public TrainingTest {
   }
   // A run to step 6, and one that is resumed at its step 3: they end with the same bytes. Products
   // are computed otherwise unless their choice is handed on: by the checkpoint, and to all ranks.
-  void expect_exact_resume(int ranks) {
-    const fs::path straight = trained("straight", {}, ranks), resumed = folder_ / "resumed";
+  void expect_exact_resume(int ranks, const Arguments& more = {}) {
+    const fs::path straight = trained("straight", more, ranks), resumed = folder_ / "resumed";
     const fs::path checkpoint = checkpoint_of(straight, 3);
     fs::create_directories(resumed / "checkpoints");
     fs::copy(checkpoint, resumed / "checkpoints" / checkpoint.filename(),
              fs::copy_options::recursive);
     ::setenv("BERT_TEST_CHOICE", "1", 1);  // it would choose otherwise
-    trained("resumed", {"--resume", "auto"}, ranks);
+    trained("resumed", with(more, {"--resume", "auto"}), ranks);
     ::unsetenv("BERT_TEST_CHOICE");
     const auto expected = contents(checkpoint_of(straight, 6));
     const auto found = contents(checkpoint_of(resumed, 6));
@@ -91,6 +91,19 @@ TEST_F(GpuTraining, Bf16FollowsF32) {
   EXPECT_LT(difference, 0.02);  // of losses about 5
   RecordProperty("largest_difference", std::to_string(difference));
 }
+
+TEST_F(GpuTraining, Fp8FollowsBf16) {
+  const fs::path wide = trained("bf16", {});
+  const fs::path narrow = trained("fp8", {"runtime.precision=fp8"});
+  EXPECT_NE(output_.find("SIMT harness, simt bf16 with fp8 products"), std::string::npos)
+      << output_;
+  const double difference = largest_difference(losses(wide), losses(narrow));
+  EXPECT_GT(difference, 0.0);
+  EXPECT_LT(difference, 0.05);  // of losses about 5
+  RecordProperty("largest_difference", std::to_string(difference));
+}
+
+TEST_F(GpuTraining, Fp8ResumesBitForBit) { expect_exact_resume(0, {"runtime.precision=fp8"}); }
 
 TEST_F(GpuTraining, RecordingChangesNothing) {
   const Arguments several = {"train.micro_batch_tokens=128"};  // micro-batches in a step
@@ -201,6 +214,11 @@ TEST_F(GpuTraining, TheLackOfAGpuIsSaid) {
   EXPECT_EQ(narrow.output,
             "error: runtime.precision: bf16 needs a GPU, and the test wants none; use fp32 or "
             "auto\n");
+  const Answer eight = train(folder_ / "d", with(kSmall, {"runtime.precision=fp8"}));
+  EXPECT_EQ(eight.exit_code, 2);
+  EXPECT_EQ(eight.output,
+            "error: runtime.precision: fp8 needs a GPU, and the test wants none; use fp32 or "
+            "auto\n");
   ::unsetenv("BERT_TEST_NO_GPU");
 }
 
@@ -211,6 +229,17 @@ TEST_F(GpuTraining, AFailingGpuEndsTheRunWithItsMessage) {
   ::unsetenv("BERT_TEST_BROKEN_GPU");
   EXPECT_EQ(answer.exit_code, 1);
   EXPECT_EQ(answer.output, "error: cudaMalloc failed on GPU 0: out of memory\n");
+  EXPECT_FALSE(fs::exists(folder_ / "a"));
+}
+
+TEST_F(GpuTraining, Fp8IsRefusedByAGpuThatHasNone) {
+  ::setenv("BERT_TEST_OLD_GPU", "1", 1);
+  const Answer answer = train(folder_ / "a", with(kSmall, {"runtime.precision=fp8"}));
+  ::unsetenv("BERT_TEST_OLD_GPU");
+  EXPECT_EQ(answer.exit_code, 2);
+  EXPECT_EQ(answer.output,
+            "error: runtime.precision: fp8 needs a GPU of compute capability 8.9 or later (Ada, "
+            "Hopper and later), and SIMT harness has 8.0; use bf16\n");
   EXPECT_FALSE(fs::exists(folder_ / "a"));
 }
 
