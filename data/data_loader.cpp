@@ -15,7 +15,7 @@ namespace bert {
 namespace {
 
 // Options as they are used: limits of 0 replaced by "any number", end_step bounded by the data.
-LoaderOptions checked(const PretrainingDataset& dataset, LoaderOptions options) {
+LoaderOptions checked(const DatasetMixture& dataset, LoaderOptions options) {
   if (options.world_size < 1 || options.rank < 0 || options.rank >= options.world_size) {
     throw_input_error("rank {} of {} does not exist", options.rank, options.world_size);
   }
@@ -28,7 +28,7 @@ LoaderOptions checked(const PretrainingDataset& dataset, LoaderOptions options) 
     throw_input_error("the data loader needs at least one thread and one step ahead, not {} and {}",
                       options.threads, options.prefetch_steps);
   }
-  const std::int64_t longest = dataset.options().sequence_length;
+  const std::int64_t longest = dataset.any().options().sequence_length;
   const auto limit = [&](std::int64_t& value, std::int64_t needed, const char* what) {
     if (value == 0) value = std::numeric_limits<std::int32_t>::max();
     if (value < needed) {
@@ -40,7 +40,7 @@ LoaderOptions checked(const PretrainingDataset& dataset, LoaderOptions options) 
   };
   limit(options.limits.tokens, longest, "tokens");
   limit(options.limits.sequences, 1, "sequences");
-  limit(options.limits.masked, dataset.masker().num_predictions(longest), "masked tokens");
+  limit(options.limits.masked, dataset.any().masker().num_predictions(longest), "masked tokens");
   if (options.in_order) {
     const auto batch = static_cast<std::uint64_t>(options.batch_size);
     options.end_step = std::min(options.end_step, (dataset.num_samples() + batch - 1) / batch);
@@ -48,11 +48,10 @@ LoaderOptions checked(const PretrainingDataset& dataset, LoaderOptions options) 
   return options;
 }
 
-StepBatches make_checked_step(const PretrainingDataset& dataset, const LoaderOptions& options,
+StepBatches make_checked_step(const DatasetMixture& dataset, const LoaderOptions& options,
                               std::uint64_t step) {
   const auto batch_size = static_cast<std::uint64_t>(options.batch_size);
-  const std::uint64_t first =
-      options.sequences_before + (step - options.steps_before) * batch_size;
+  const std::uint64_t first = options.sequences_before + (step - options.steps_before) * batch_size;
   const std::uint64_t count =
       options.in_order ? std::min(batch_size, dataset.num_samples() - first) : batch_size;
   const auto rank = static_cast<std::uint64_t>(options.rank);
@@ -66,7 +65,7 @@ StepBatches make_checked_step(const PretrainingDataset& dataset, const LoaderOpt
   for (std::uint64_t i = count * rank / world; i < count * (rank + 1) / world; ++i) {
     const SamplePlan plan =
         dataset.plan(options.in_order ? dataset.in_order(first + i) : dataset.shuffled(first + i));
-    const std::int64_t masked = dataset.masker().num_predictions(plan.length);
+    const std::int64_t masked = dataset.any().masker().num_predictions(plan.length);
     const bool fits =
         !result.micro_batches.empty() &&
         result.micro_batches.back().num_tokens() + plan.length <= options.limits.tokens &&
@@ -89,7 +88,7 @@ StepBatches make_checked_step(const PretrainingDataset& dataset, const LoaderOpt
 
 }  // namespace
 
-StepBatches make_step(const PretrainingDataset& dataset, const LoaderOptions& options,
+StepBatches make_step(const DatasetMixture& dataset, const LoaderOptions& options,
                       std::uint64_t step) {
   const LoaderOptions used = checked(dataset, options);
   BERT_CHECK(step < used.end_step);
@@ -103,9 +102,9 @@ struct DataLoader::Queue {
     std::exception_ptr error;
   };
 
-  Queue(std::shared_ptr<const PretrainingDataset> data, const LoaderOptions& wanted)
+  Queue(DatasetMixture data, const LoaderOptions& wanted)
       : dataset(std::move(data)),
-        options(checked(*dataset, wanted)),
+        options(checked(dataset, wanted)),
         next_made(options.first_step),
         next_given(options.first_step) {
     try {
@@ -143,7 +142,7 @@ struct DataLoader::Queue {
       lock.unlock();
       Result result;
       try {
-        result.batches = make_checked_step(*dataset, options, step);
+        result.batches = make_checked_step(dataset, options, step);
       } catch (...) {
         result.error = std::current_exception();
       }
@@ -168,7 +167,7 @@ struct DataLoader::Queue {
     return batches;
   }
 
-  const std::shared_ptr<const PretrainingDataset> dataset;
+  const DatasetMixture dataset;
   const LoaderOptions options;
   std::mutex mutex;
   std::condition_variable changed;
@@ -178,8 +177,7 @@ struct DataLoader::Queue {
   std::vector<std::thread> threads;
 };
 
-DataLoader::DataLoader(std::shared_ptr<const PretrainingDataset> dataset,
-                       const LoaderOptions& options)
+DataLoader::DataLoader(DatasetMixture dataset, const LoaderOptions& options)
     : queue_(std::make_unique<Queue>(std::move(dataset), options)) {}
 
 DataLoader::~DataLoader() = default;

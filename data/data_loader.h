@@ -13,7 +13,7 @@
 #include <vector>
 
 #include "data/batch.h"
-#include "data/pretraining_dataset.h"
+#include "data/dataset_mixture.h"
 
 namespace bert {
 
@@ -36,7 +36,7 @@ struct LoaderOptions {
   // Step s is elements sequences_before + [s - steps_before, s - steps_before + 1) * batch_size:
   // what a run did with other batch sizes before.
   std::uint64_t sequences_before = 0, steps_before = 0;
-  std::uint64_t first_step = 0;  // >= steps_before
+  std::uint64_t first_step = 0;                                        // >= steps_before
   std::uint64_t end_step = std::numeric_limits<std::uint64_t>::max();  // first one not given
   int threads = 1;
   int prefetch_steps = 4;  // steps made or being made ahead of the one asked for
@@ -52,13 +52,13 @@ struct StepBatches {
 };
 
 // One step by itself, in the caller's thread: what the loader does ahead.
-StepBatches make_step(const PretrainingDataset& dataset, const LoaderOptions& options,
+StepBatches make_step(const DatasetMixture& dataset, const LoaderOptions& options,
                       std::uint64_t step);
 
 class DataLoader {
  public:
   // InputError: an option out of range.
-  DataLoader(std::shared_ptr<const PretrainingDataset> dataset, const LoaderOptions& options);
+  DataLoader(DatasetMixture dataset, const LoaderOptions& options);
   ~DataLoader();
   DataLoader(const DataLoader&) = delete;
   DataLoader& operator=(const DataLoader&) = delete;

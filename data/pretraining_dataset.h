@@ -39,6 +39,7 @@ struct DatasetOptions {
 struct SampleRef {
   std::uint64_t epoch = 0;   // whose masks and partners it has
   std::uint64_t sample = 0;  // its place in the corpus
+  std::uint32_t corpus = 0;  // which of a DatasetMixture's
   bool operator==(const SampleRef&) const = default;
 };
 

@@ -107,9 +107,8 @@ int run(const Arguments& arguments) {
           .run(validation, arguments.batch_size, arguments.max_batches, *communicator);
   std::optional<EvaluationResult> baseline;
   if (arguments.unigram) {
-    const bert::PretrainingDataset training(corpus, bert::Part::train, options);
     baseline =
-        bert::evaluate_unigram(training, *validation, arguments.batch_size, arguments.max_batches);
+        bert::evaluate_unigram(*corpus, validation, arguments.batch_size, arguments.max_batches);
   }
   if (model.mlm.count == 0) {
     bert::throw_input_error("{}: nothing is masked in these samples of its validation part",

@@ -14,7 +14,7 @@
 #include <string_view>
 #include <vector>
 
-#include "data/corpus_cuts.h"
+#include "data/corpus_set.h"
 #include "data/mlm_masking.h"
 #include "model/bert_config.h"
 #include "train/lr_schedule.h"
@@ -42,8 +42,9 @@ struct TokenizerConfig {
 };
 
 struct DataConfig {
-  std::string path = "data/corpus";
+  std::vector<CorpusChoice> path{{"data/corpus"}};
   Sampling sampling = Sampling::sentences;
+  double short_sequence_probability = 0.0;
   std::int64_t prefetch = 4;  // steps made ahead
   std::int64_t threads = 1;   // that make them
 };
@@ -52,6 +53,7 @@ struct ObjectiveConfig {
   Masking masking = Masking::whole_word;
   double mask_fraction = 0.15;
   OrAuto<std::int64_t> max_predictions;  // auto: no limit but mask_fraction
+  std::int64_t static_masks = 0;         // 0: new ones in every epoch
   bool next_sentence = false;
 };
 

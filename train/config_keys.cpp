@@ -191,19 +191,66 @@ ConfigKey vocab_size_key() {
           {}};
 }
 
-ConfigKey data_path_key() {
-  ConfigKey key = path(
-      "data.path", [](auto& c) -> auto& { return c.data.path; },
-      "a folder written by prepare_corpus", "The prepared corpus to train on.");
-  key.set = [plain = key.set](Config& c, const ConfigValue& value) {
-    if (value.node().IsSequence()) {
-      value.fail(
-          "mixing several corpora is not available in this build; give all texts to one "
-          "run of prepare_corpus");
+CorpusChoice parse_corpus(const ConfigValue& value) {
+  const std::string folder = "a folder written by prepare_corpus";
+  if (value.node().IsScalar()) return {value.text(folder)};
+  if (!value.node().IsMap()) value.refuse(folder + " or {path, weight}");
+  CorpusChoice corpus;
+  for (const auto& entry : value.node()) {
+    const std::string name = entry.first.IsScalar() ? entry.first.Scalar() : "?";
+    const ConfigValue item = value.child(name, entry.second);
+    if (name == "path") {
+      corpus.path = item.text(folder);
+    } else if (name == "weight") {
+      corpus.weight = item.number({0.0, 1e9, false, true});
+    } else {
+      throw_input_error("{}: unknown key {}: expected path or weight", item.where(), item.key());
     }
-    plain(c, value);
+  }
+  if (corpus.path.empty()) {
+    throw_input_error("{}: {} has no `path`: expected {}", value.where(), value.key(), folder);
+  }
+  return corpus;
+}
+
+ConfigKey data_path_key() {
+  const std::string expected =
+      "a folder written by prepare_corpus, or a list of folders or of {path, weight}";
+  const auto set = [=](Config& c, const ConfigValue& value) {
+    c.data.path.clear();
+    if (!value.node().IsSequence()) {
+      c.data.path.push_back({value.text(expected)});
+      return;
+    }
+    std::size_t weighted = 0;
+    for (const ConfigValue& element : value.elements()) {
+      c.data.path.push_back(parse_corpus(element));
+      weighted += c.data.path.back().weight ? 1 : 0;
+    }
+    if (c.data.path.empty()) value.refuse(expected);
+    if (weighted != 0 && weighted != c.data.path.size()) {
+      throw_input_error("{}: {}: some corpora have a weight: give one to all of them, or to none",
+                        value.where(), value.key());
+    }
   };
-  return key;
+  const auto get = [](const Config& c) {
+    if (c.data.path.size() == 1 && !c.data.path[0].weight) return to_yaml(c.data.path[0].path);
+    std::vector<std::string> list;
+    for (const CorpusChoice& corpus : c.data.path) {
+      const std::string name = to_yaml(corpus.path);
+      list.push_back(corpus.weight
+                         ? fmt::format("{{path: {}, weight: {}}}", name, to_yaml(*corpus.weight))
+                         : name);
+    }
+    return fmt::format("[{}]", fmt::join(list, ", "));
+  };
+  return {"data.path",
+          "The prepared corpus to train on. Several are mixed: in proportion to their weights, or "
+          "without weights to their sizes.",
+          expected,
+          set,
+          get,
+          {}};
 }
 
 ConfigKey reproducible_key() {
@@ -387,6 +434,11 @@ void add_data_keys(std::vector<ConfigKey>& keys) {
           "data.sampling", [](auto& c) -> auto& { return c.data.sampling; },
           {{Sampling::sentences, Sampling::chunks}, sampling_name},
           "What a sample is: whole sentences while they fit, or equal chunks of a document."),
+      number(
+          "data.short_sequence_probability",
+          [](auto& c) -> auto& { return c.data.short_sequence_probability; }, {0.0, 1.0},
+          "Share of the documents that are cut to samples of a random, shorter length (0.1 in the "
+          "original BERT). Give prepare_corpus the same, or the cuts are found at each start."),
       integer(
           "data.prefetch", [](auto& c) -> auto& { return c.data.prefetch; }, {1, 1024},
           "Optimizer steps whose batches are made ahead of time."),
@@ -403,6 +455,11 @@ void add_data_keys(std::vector<ConfigKey>& keys) {
       integer_or_auto(
           "objective.max_predictions", [](auto& c) -> auto& { return c.objective.max_predictions; },
           {1, kMostLength}, "The most tokens predicted per sequence; auto: as mask_fraction says."),
+      integer(
+          "objective.static_masks", [](auto& c) -> auto& { return c.objective.static_masks; },
+          {0, 1 << 20},
+          "How many masked forms a sample has, used by the epochs in turn (10 in the original "
+          "BERT); 0: a new one in every epoch."),
       boolean(
           "objective.next_sentence", [](auto& c) -> auto& { return c.objective.next_sentence; },
           "Whether to train next sentence prediction too, on pairs of segments."),

@@ -55,9 +55,8 @@ Evaluator::Evaluator(BertForPretraining& model, Device& device, DeviceBatch& mem
       sums_(device, sizeof(PretrainingLoss)),
       record_(record) {}
 
-EvaluationResult Evaluator::run(std::shared_ptr<const PretrainingDataset> dataset,
-                                std::int64_t batch_size, std::int64_t max_batches,
-                                Communicator& communicator) {
+EvaluationResult Evaluator::run(DatasetMixture dataset, std::int64_t batch_size,
+                                std::int64_t max_batches, Communicator& communicator) {
   const Capacity& capacity = model_.capacity();
   LoaderOptions options;
   options.batch_size = batch_size;
@@ -66,7 +65,7 @@ EvaluationResult Evaluator::run(std::shared_ptr<const PretrainingDataset> datase
   options.limits = {capacity.tokens, capacity.sequences, capacity.masked};
   options.in_order = true;
   options.end_step = end_step(max_batches);
-  const bool next_sentence = dataset->options().next_sentence;
+  const bool next_sentence = dataset.any().options().next_sentence;
   DataLoader loader(std::move(dataset), options);
 
   device_.fill_zero(sums_.data(), sums_.bytes());
@@ -98,14 +97,13 @@ EvaluationResult Evaluator::run(std::shared_ptr<const PretrainingDataset> datase
   return result;
 }
 
-EvaluationResult evaluate_unigram(const PretrainingDataset& training,
-                                  const PretrainingDataset& validation, std::int64_t batch_size,
-                                  std::int64_t max_batches) {
+EvaluationResult evaluate_unigram(const Corpus& corpus, const DatasetMixture& validation,
+                                  std::int64_t batch_size, std::int64_t max_batches) {
   BERT_CHECK(batch_size > 0);
-  const std::int32_t vocab_size = training.corpus().manifest().vocab_size;
-  const std::vector<std::int64_t> counts = count_tokens(training.shard(), vocab_size);
-  const double total =
-      static_cast<double>(training.shard().num_tokens()) + static_cast<double>(vocab_size);
+  const std::int32_t vocab_size = corpus.manifest().vocab_size;
+  const TokenShard& training = corpus.shard(Part::train);
+  const std::vector<std::int64_t> counts = count_tokens(training, vocab_size);
+  const double total = static_cast<double>(training.num_tokens()) + static_cast<double>(vocab_size);
   const auto commonest =
       static_cast<std::int32_t>(std::max_element(counts.begin(), counts.end()) - counts.begin());
 

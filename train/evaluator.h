@@ -36,8 +36,8 @@ class Evaluator {
   // Runs the first `max_batches` (0: all) batches of `batch_size` sequences of `dataset`, shared
   // among the ranks; sums, not means, are added up, so every masked token weighs the same. All
   // ranks return the same result.
-  EvaluationResult run(std::shared_ptr<const PretrainingDataset> dataset, std::int64_t batch_size,
-                       std::int64_t max_batches, Communicator& communicator);
+  EvaluationResult run(DatasetMixture dataset, std::int64_t batch_size, std::int64_t max_batches,
+                       Communicator& communicator);
 
  private:
   BertForPretraining& model_;
@@ -49,9 +49,9 @@ class Evaluator {
 };
 
 // The cross-entropy of a model that knows only how often each token occurs among the masked tokens'
-// source: the training part's token frequencies (add-one smoothed), on the very same masked tokens.
-EvaluationResult evaluate_unigram(const PretrainingDataset& training,
-                                  const PretrainingDataset& validation, std::int64_t batch_size,
-                                  std::int64_t max_batches);
+// source: the token frequencies of the corpus's training part (add-one smoothed), on the very same
+// masked tokens.
+EvaluationResult evaluate_unigram(const Corpus& corpus, const DatasetMixture& validation,
+                                  std::int64_t batch_size, std::int64_t max_batches);
 
 }  // namespace bert

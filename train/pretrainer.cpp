@@ -35,10 +35,10 @@ Pretrainer::Pretrainer(Config config, PretrainerOptions options, Communicator& c
       options_(std::move(options)),
       communicator_(communicator),
       backend_(make_backend(config_.runtime, communicator)),
-      corpus_(std::make_shared<const Corpus>(config_.data.path)),
+      corpora_(config_.data.path),
       tokenizer_(load_tokenizer(config_.tokenizer.path, {.cased = config_.tokenizer.cased})),
       schedule_(config_.lr_schedule()) {
-  corpus_->check_tokenizer(*tokenizer_);
+  corpora_.check_tokenizer(*tokenizer_);
   std::optional<BertConfig> initial;
   if (config_.model.init_from) initial = describe_model(*config_.model.init_from).config;
   const BertConfig bert = resolve_model(config_, tokenizer_->vocab_size(), initial);
@@ -71,7 +71,7 @@ Pretrainer::Pretrainer(Config config, PretrainerOptions options, Communicator& c
   state_.device = device.name();
   state_.world_size = communicator_.size();
   state_.threads = backend_.threads;
-  state_.corpus = corpus_->fingerprint();
+  state_.corpus = corpora_.fingerprint();
   open_run_directory();
 }
 
@@ -82,10 +82,12 @@ Pretrainer::~Pretrainer() = default;
 DatasetOptions Pretrainer::dataset_options(std::int64_t sequence_length, std::uint64_t seed) const {
   return {.sampling = config_.data.sampling,
           .sequence_length = sequence_length,
+          .short_sequence_probability = config_.data.short_sequence_probability,
           .next_sentence = config_.objective.next_sentence,
           .masking = {.masking = config_.objective.masking,
                       .fraction = config_.objective.mask_fraction,
                       .max_predictions = config_.objective.max_predictions.value_or(0)},
+          .static_masks = config_.objective.static_masks,
           .seed = seed};
 }
 
@@ -120,12 +122,10 @@ Capacity Pretrainer::phase_capacity(const Phase& phase) const {
 void Pretrainer::open_datasets() {
   for (const Phase& phase : config_.phases()) {
     const std::int64_t length = phase.sequence_length;
-    if (datasets_.count(length) != 0) continue;
-    const auto open = [&](Part part, std::uint64_t seed) {
-      return std::make_shared<const PretrainingDataset>(corpus_, part,
-                                                        dataset_options(length, seed));
-    };
-    datasets_[length] = {open(Part::train, config_.seed), open(Part::validation, kValidationSeed)};
+    datasets_.try_emplace(
+        length,
+        Datasets{corpora_.mixture(Part::train, dataset_options(length, config_.seed)),
+                 corpora_.mixture(Part::validation, dataset_options(length, kValidationSeed))});
   }
 }
 
@@ -266,7 +266,9 @@ void Pretrainer::start_phase(std::int64_t step) {
 std::string Pretrainer::banner() const {
   const ParameterStore& store = model_->parameters();
   const BertConfig& bert = model_->config();
-  const auto& counts = corpus_->manifest().parts;
+  const CorpusCounts counts[] = {corpora_.counts(Part::train), corpora_.counts(Part::validation)};
+  std::vector<std::string> folders;
+  for (const auto& corpus : corpora_.corpora()) folders.push_back(corpus->folder().string());
   const Phase first = config_.phase_at(0);
   std::string text;
   text +=
@@ -274,13 +276,13 @@ std::string Pretrainer::banner() const {
                   bert.num_hidden_layers, bert.hidden_size, bert.num_attention_heads,
                   bert.vocab_size, layer_norm_name(bert.layer_norm), store.num_parameters());
   text += fmt::format("corpus      {}: {} + {} documents, {} + {} tokens (training + validation)\n",
-                      corpus_->folder().string(), counts[0].documents, counts[1].documents,
+                      fmt::join(folders, " + "), counts[0].documents, counts[1].documents,
                       counts[0].tokens, counts[1].tokens);
   text += fmt::format(
       "batches     {} sequences of up to {} tokens a step, {} steps an epoch, "
       "micro-batches of up to {} tokens on each of {} rank(s)\n",
       first.batch_size, first.sequence_length,
-      datasets_.at(first.sequence_length).training->num_samples() /
+      datasets_.at(first.sequence_length).training.num_samples() /
           static_cast<std::uint64_t>(first.batch_size),
       capacity_.tokens, communicator_.size());
   text +=
@@ -421,7 +423,7 @@ bool Pretrainer::evaluate_and_report() {
 }
 
 void Pretrainer::report_samples() {
-  const PretrainingDataset& validation = *datasets_.at(phase_.sequence_length).validation;
+  const DatasetMixture& validation = datasets_.at(phase_.sequence_length).validation;
   const auto wanted = std::min<std::int64_t>({config_.evaluation.samples, capacity_.sequences,
                                               capacity_.tokens / phase_.sequence_length,
                                               static_cast<std::int64_t>(validation.num_samples())});

@@ -47,7 +47,7 @@ class Pretrainer {
  private:
   // The samples of one sequence length.
   struct Datasets {
-    std::shared_ptr<const PretrainingDataset> training, validation;
+    DatasetMixture training, validation;
   };
 
   // Opening.
@@ -72,7 +72,7 @@ class Pretrainer {
   PretrainerOptions options_;
   Communicator& communicator_;
   Backend backend_;
-  std::shared_ptr<const Corpus> corpus_;
+  CorpusSet corpora_;
   std::unique_ptr<Tokenizer> tokenizer_;
   std::unique_ptr<BertForPretraining> model_;
   LrSchedule schedule_;

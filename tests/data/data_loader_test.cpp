@@ -90,7 +90,7 @@ TEST_F(DataLoaderTest, ThreadsAndPrefetchChangeNothing) {
     ASSERT_EQ(a.has_value(), b.has_value());
     if (!a) break;
     ASSERT_TRUE(equal(*a, *b));
-    ASSERT_TRUE(equal(*a, make_step(*train_, options, a->step)));
+    ASSERT_TRUE(equal(*a, make_step(train_, options, a->step)));
     ++steps;
   }
   EXPECT_EQ(steps, 60);
@@ -98,7 +98,7 @@ TEST_F(DataLoaderTest, ThreadsAndPrefetchChangeNothing) {
 }
 
 TEST_F(DataLoaderTest, RanksAndMicroBatchesPartitionTheStepExactly) {
-  const StepBatches whole = make_step(*train_, batches_of(13), 4);
+  const StepBatches whole = make_step(train_, batches_of(13), 4);
   ASSERT_EQ(whole.micro_batches.size(), 1u);
   const Batch& expected = whole.micro_batches[0];
   for (const int world : {1, 2, 3, 13}) {
@@ -111,7 +111,7 @@ TEST_F(DataLoaderTest, RanksAndMicroBatchesPartitionTheStepExactly) {
         options.rank = rank;
         options.world_size = world;
         options.limits.tokens = tokens;
-        const StepBatches part = make_step(*train_, options, 4);
+        const StepBatches part = make_step(train_, options, 4);
         ASSERT_EQ(part.global_sequences, 13);
         ASSERT_GT(part.sequences, 0);
         masked += part.masked;
@@ -149,7 +149,7 @@ TEST_F(DataLoaderTest, MicroBatchesAreFilledInOrderUpToEachLimit) {
              (limits.sequences == 0 || sequences <= limits.sequences) &&
              (limits.masked == 0 || masked <= limits.masked);
     };
-    const StepBatches step = make_step(*train_, options, 0);
+    const StepBatches step = make_step(train_, options, 0);
     ASSERT_GT(step.micro_batches.size(), 1u);
     for (std::size_t i = 0; i < step.micro_batches.size(); ++i) {
       const Batch& batch = step.micro_batches[i];
@@ -205,7 +205,8 @@ TEST_F(DataLoaderTest, DamageFoundWhileLoadingReachesTheCaller) {
   const std::filesystem::path tokens = folder_ / "corpus" / "train" / "tokens.bin";
   flip_bit(tokens, 8 * 100);
   const auto corpus = std::make_shared<const Corpus>(folder_ / "corpus");
-  const auto data = std::make_shared<PretrainingDataset>(corpus, Part::train, DatasetOptions{});
+  const auto data =
+      std::make_shared<const PretrainingDataset>(corpus, Part::train, DatasetOptions{});
   DataLoader loader(data, batches_of(8));
   for (int attempt = 0; attempt < 2; ++attempt) {
     try {

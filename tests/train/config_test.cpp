@@ -99,7 +99,8 @@ TEST(Config, EveryValueArrives) {
   EXPECT_FALSE(c.model.init_from);
   EXPECT_EQ(c.tokenizer.path, "t");
   EXPECT_TRUE(c.tokenizer.cased);
-  EXPECT_EQ(c.data.path, "c");
+  ASSERT_EQ(c.data.path.size(), 1u);
+  EXPECT_EQ(c.data.path[0].path, "c");
   EXPECT_EQ(c.data.sampling, Sampling::chunks);
   EXPECT_EQ(c.data.prefetch, 2);
   EXPECT_EQ(c.data.threads, 3);
@@ -260,6 +261,32 @@ TEST(Config, WrongTypesAndRangesNameLineKeyValueAndExpectation) {
                "batch_size, sequence_length, micro_batch_tokens, recompute, phases, reproducible");
 }
 
+TEST(Config, CorporaAreOneOrAList) {
+  const auto path = [](const std::string& text) { return parse_config(text, "a.yaml").data.path; };
+  EXPECT_EQ(path("data: {path: a}").size(), 1u);
+  const auto plain = path("data: {path: [a, b]}");
+  ASSERT_EQ(plain.size(), 2u);
+  EXPECT_EQ(plain[1].path, "b");
+  EXPECT_FALSE(plain[1].weight);
+  const auto weighted =
+      path("data:\n  path:\n    - {path: a, weight: 3}\n    - {weight: 0.5, path: b}");
+  ASSERT_EQ(weighted.size(), 2u);
+  EXPECT_EQ(weighted[0].weight, 3.0);
+  EXPECT_EQ(weighted[1].weight, 0.5);
+  expect_error("data: {path: []}",
+               "a.yaml:1: data.path is a list: expected a folder written by prepare_corpus, or a "
+               "list of folders or of {path, weight}");
+  expect_error("data:\n  path:\n    - {path: a, weight: 0}",
+               "a.yaml:3: data.path[0].weight is 0: expected a number x with 0 < x <= 1000000000");
+  expect_error(
+      "data: {path: [{path: a, weight: 1}, b]}",
+      "a.yaml:1: data.path: some corpora have a weight: give one to all of them, or to none");
+  expect_error("data: {path: [{wheight: 1}]}",
+               "a.yaml:1: unknown key data.path[0].wheight: expected path or weight");
+  expect_error("data: {path: [{weight: 1}]}",
+               "a.yaml:1: data.path[0] has no `path`: expected a folder written by prepare_corpus");
+}
+
 TEST(Config, WhatThisBuildCannotDoIsRefused) {
   expect_error("runtime: {precision: fp4}",
                "a.yaml:1: runtime.precision is fp4: expected one of auto, fp64, fp32, tf32, bf16, "
@@ -267,9 +294,6 @@ TEST(Config, WhatThisBuildCannotDoIsRefused) {
   expect_error("train: {reproducible: true}",
                "a.yaml:1: train.reproducible is true: not available in this build; the same ranks "
                "and threads give the same bits without it");
-  expect_error("data:\n  path:\n    - {path: a, weight: 1}",
-               "a.yaml:3: data.path is a list: mixing several corpora is not available in this "
-               "build; give all texts to one run of prepare_corpus");
 }
 
 TEST(Config, WhatIsNoConfigurationIsRefused) {
