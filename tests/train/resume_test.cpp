@@ -61,6 +61,21 @@ TEST_F(ResumeTest, AcrossPhases) {
                    "train.phases=[{from: 0.55, sequence_length: 32, batch_size: 48}]"});
 }
 
+// Two corpora, each in epochs of its own, in the middle of which the run is killed.
+TEST_F(ResumeTest, MixedCorpora) {
+  const fs::path corpus = TrainingWorld::get().corpus(), other = folder_ / "other";
+  write_topic_corpus(other, 77);
+  const auto mix = [&](int weight) {
+    return fmt::format("data.path=[{{path: {}, weight: 3}}, {{path: {}, weight: {}}}]",
+                       corpus.string(), other.string(), weight);
+  };
+  expect_exact(0, {mix(1), "objective.static_masks=2", "data.short_sequence_probability=0.2"});
+  // Other weights are other samples.
+  const Answer answer = train(folder_ / "broken", {mix(2), "--resume", "auto"});
+  EXPECT_EQ(answer.exit_code, 2) << answer.output;
+  EXPECT_NE(answer.output.find("corpus"), std::string::npos) << answer.output;
+}
+
 // A rate that changes no bit of any loss: only the first evaluation is the best, and the others are
 // counted across the resume.
 TEST_F(ResumeTest, CountsEvaluationsSinceTheBest) {
