@@ -75,11 +75,11 @@ class NcclAllReducer final : public AllReducer {
     device_.watch([this] { check_asynchronous(); });
   }
 
-  // An orderly end waits for all ranks; after a failure there is nothing to wait for.
+  // An orderly end waits for all ranks; after a failure there is nobody to wait for.
   ~NcclAllReducer() override {
     device_.watch({});
     if (comm_ == nullptr) return;
-    if (std::uncaught_exceptions() > 0 || pending_ ||
+    if (std::uncaught_exceptions() > 0 || pending_ || failed_ ||
         cudaStreamSynchronize(stream_) != cudaSuccess) {
       (void)nccl_.comm_abort(comm_);
     } else {
@@ -129,6 +129,7 @@ class NcclAllReducer final : public AllReducer {
   void check_asynchronous() {
     ncclResult_t status = ncclSuccess;
     check(nccl_.comm_get_async_error(comm_, &status), "ncclCommGetAsyncError");
+    failed_ = failed_ || status != ncclSuccess;
     check(status, "an earlier collective of NCCL");
   }
 
@@ -150,7 +151,7 @@ class NcclAllReducer final : public AllReducer {
   CudaStream stream_{/*urgent=*/true};
   CudaEvent ready_, done_;
   DeviceBuffer narrow_;  // one piece; the stream uses it for one after another
-  bool pending_ = false;
+  bool pending_ = false, failed_ = false;
 };
 
 }  // namespace

@@ -135,5 +135,14 @@ TEST_F(RanksTest, OneFailingRankEndsAll) {
   expect_one_error(run(line), "/nowhere");
 }
 
+TEST_F(RanksTest, AKilledRankEndsAll) {
+  const auto [answer, seconds] =
+      train_and_kill_one(2, folder_ / "run", {"train.max_steps=1000000"});
+  EXPECT_NE(answer.exit_code, 0) << answer.output;
+  EXPECT_NE(answer.exit_code, 124) << "stopped by the time limit only";
+  EXPECT_NE(answer.output.find("signal 9"), std::string::npos) << answer.output;
+  EXPECT_LT(seconds, 30.0);
+}
+
 }  // namespace
 }  // namespace bert

@@ -148,6 +148,23 @@ void TrainingTest::train_and_kill(int ranks, std::int64_t step, const fs::path& 
   FAIL() << "the run always ended before it could be killed";
 }
 
+std::pair<Answer, double> TrainingTest::train_and_kill_one(int ranks, const fs::path& run_dir,
+                                                           const Arguments& more) const {
+  using Clock = std::chrono::steady_clock;
+  Answer answer;
+  std::thread runner([&] { answer = run(mpirun(ranks) + command(run_dir, more)); });
+  const auto deadline = Clock::now() + std::chrono::seconds(60);
+  while (last_step(run_dir) < 5 && Clock::now() < deadline) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(10));
+  }
+  const std::vector<pid_t> processes = processes_of(run_dir);
+  EXPECT_EQ(processes.size(), static_cast<std::size_t>(ranks));
+  if (!processes.empty()) ::kill(processes.back(), SIGKILL);
+  const auto killed = Clock::now();
+  runner.join();
+  return {answer, std::chrono::duration<double>(Clock::now() - killed).count()};
+}
+
 std::vector<json> read_metrics(const fs::path& run_dir) {
   std::vector<json> records;
   const std::string text = read_file(run_dir / "metrics.jsonl");

@@ -5,6 +5,7 @@
 #include <filesystem>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include <gtest/gtest.h>
@@ -57,6 +58,11 @@ class TrainingTest : public testing::Test {
   // before the last. `ranks`: 0 starts it without mpirun.
   void train_and_kill(int ranks, std::int64_t step, const std::filesystem::path& run_dir,
                       const Arguments& more) const;
+
+  // Starts a long run under mpirun, kills one of its ranks with SIGKILL, and gives what mpirun then
+  // answers and how many seconds after.
+  std::pair<Answer, double> train_and_kill_one(int ranks, const std::filesystem::path& run_dir,
+                                               const Arguments& more) const;
 
   TemporaryFolder folder_;
 };
