@@ -26,8 +26,7 @@ enum class Epilogue {
 //
 // In FP8, a is e4m3 or e5m2 and b is e4m3, and their numbers are what is stored times a_scale and
 // b_scale; d is bf16 or f32. As Hopper's FP8 tensor cores need both operands along k: `a` as it is,
-// b transposed; n and k multiples of 16, all memory 16-byte aligned. The epilogue is none, or bias
-// with d of bf16.
+// b transposed; n and k multiples of 16, all memory 16-byte aligned. An epilogue needs d of bf16.
 struct GemmCall {
   Tensor a{}, b{}, d{};
   bool transpose_a = false, transpose_b = false;

@@ -206,9 +206,6 @@ class CublasLtGemm final : public Gemm {
 
   bool fuses(const GemmCall& call) const override {
     if (call.epilogue == Epilogue::none) return true;
-    // For FP8, GELU comes with its input in bf16 for few combinations of types, and its derivative
-    // for none.
-    if (is_float8(call.a.dtype()) && call.epilogue != Epilogue::bias) return false;
     const bool uses_aux = call.epilogue != Epilogue::bias;
     // Leading dimension of the auxiliary matrix: a multiple of 8, says cublasLt.h.
     if (uses_aux && (call.d.dim(1) % 8 != 0 || alignment_of(call.aux) < 16)) return false;

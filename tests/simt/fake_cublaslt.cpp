@@ -84,7 +84,8 @@ double gelu_derivative(double x) {
 
 // What the documentation of cublasLtMatmul asks of FP8 products on Hopper: A transposed and B not,
 // not e5m2 by e5m2, D in bf16 or f32, dimensions and leading dimensions of 16 bytes, sums and scale
-// in f32; and the epilogues that these types have.
+// in f32. Of epilogues it has the bias only, so that kernels must do GELU: what the library has
+// depends on its version.
 bool supports_fp8(const Attributes& desc, const MatrixLayout& a, const MatrixLayout& b,
                   const MatrixLayout& d) {
   if (!is_fp8(a.type) && !is_fp8(b.type)) return true;
