@@ -435,9 +435,14 @@ void Pretrainer::report_samples() {
   std::string markdown = "| text | masked | predicted |\n|---|---|---|\n";
   for (std::int64_t b = 0; b < wanted; ++b) {
     const std::string predicted = show_predictions(*tokenizer_, batch, predictions, b);
+    const std::string original = show_original(*tokenizer_, batch, b);
+    const std::string masked = show_masked(*tokenizer_, batch, b);
     if (b == 0) log_->message("  e.g. " + predicted);
-    markdown += fmt::format("| {} | {} | {} |\n", show_original(*tokenizer_, batch, b),
-                            show_masked(*tokenizer_, batch, b), predicted);
+    markdown += fmt::format("| {} | {} | {} |\n", original, masked, predicted);
+    log_->prediction({{"step", state_.step},
+                      {"text", original},
+                      {"masked", masked},
+                      {"predicted", predicted}});
   }
   log_->text("validation/predictions", markdown, state_.step);
 }

@@ -12,6 +12,7 @@ RunLog::RunLog(const fs::path& run_dir, std::int64_t first_step, std::int64_t ma
                bool tensorboard)
     : log_file_(std::fopen((run_dir / "log.txt").c_str(), "a")),
       metrics_log_(run_dir / "metrics.jsonl", first_step),
+      predictions_log_(run_dir / "predictions.jsonl", first_step),
       tensorboard_(
           tensorboard ? std::make_unique<TensorboardWriter>(run_dir / "tensorboard", first_step + 1)
                       : nullptr),

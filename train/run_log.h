@@ -1,5 +1,5 @@
 // RunLog: all that a run tells, to the terminal and to its directory: progress, log.txt,
-// metrics.jsonl and TensorBoard. Only rank 0 has one.
+// metrics.jsonl, predictions.jsonl and TensorBoard. Only rank 0 has one.
 #pragma once
 
 #include <cstdint>
@@ -26,12 +26,14 @@ class RunLog {
   void message(const std::string& line);
   // `record` holds "step" and numbers: a line of metrics.jsonl and, under `group`/KEY, scalars.
   void metrics(const nlohmann::ordered_json& record, const std::string& group);
+  // `record` holds "step" and texts: a line of predictions.jsonl.
+  void prediction(const nlohmann::ordered_json& record) { predictions_log_.append(record); }
   void text(const std::string& tag, const std::string& markdown, std::int64_t step);
   Progress& progress() { return progress_; }
 
  private:
   std::FILE* log_file_;
-  MetricsLog metrics_log_;
+  MetricsLog metrics_log_, predictions_log_;
   std::unique_ptr<TensorboardWriter> tensorboard_;
   Progress progress_;
 };

@@ -1,0 +1,245 @@
+// report: one HTML page that shows how one or several runs went.
+#include <algorithm>
+#include <cmath>
+#include <ctime>
+#include <filesystem>
+#include <fstream>
+#include <map>
+#include <string>
+#include <vector>
+
+#include <nlohmann/json.hpp>
+#include <yaml-cpp/yaml.h>
+
+#include "runtime/command_line.h"
+#include "runtime/file.h"
+#include "runtime/program.h"
+#include "tools/report_page.h"
+
+namespace bert {
+namespace {
+
+namespace fs = std::filesystem;
+using Json = nlohmann::ordered_json;
+
+// A curve has at most so many points; a point then stands for a stretch of steps.
+constexpr std::size_t kMostPoints = 1200;
+
+struct Curve {
+  std::vector<std::int64_t> steps;
+  std::vector<double> values;  // NaN where a value was not finite
+};
+
+struct Run {
+  std::string name;
+  std::map<std::string, Curve> curves;
+  Json predictions = Json::array();
+  Json config = Json::object();
+  std::string environment;
+};
+
+std::vector<Json> read_lines(const fs::path& path) {
+  const std::string content = read_file(path);
+  std::vector<Json> lines;
+  std::size_t number = 0;
+  // A line without its end is still being written.
+  for (std::size_t begin = 0, end; (end = content.find('\n', begin)) != std::string::npos;
+       begin = end + 1) {
+    ++number;
+    const Json line = Json::parse(content.substr(begin, end - begin), nullptr, false);
+    if (!line.is_object() || !line.contains("step") || !line["step"].is_number_integer()) {
+      throw_input_error("{}:{}: expected a JSON object with a \"step\"", path.string(), number);
+    }
+    lines.push_back(line);
+  }
+  return lines;
+}
+
+// Keys as they are given on a command line: "train.batch_size".
+void flatten(const YAML::Node& node, const std::string& key, Json& config) {
+  if (node.IsMap()) {
+    for (const auto& entry : node) {
+      const std::string name = entry.first.as<std::string>();
+      flatten(entry.second, key.empty() ? name : key + "." + name, config);
+    }
+  } else if (node.IsScalar()) {
+    config[key] = node.Scalar();
+  } else {
+    YAML::Emitter text;
+    text << YAML::Flow << node;
+    config[key] = text.c_str();
+  }
+}
+
+Run read_run(const fs::path& folder) {
+  Run run;
+  run.name = fs::weakly_canonical(folder).filename().string();
+  if (!fs::exists(folder / "metrics.jsonl")) {
+    throw_input_error("{}: no run directory of train: it has no metrics.jsonl", folder.string());
+  }
+  for (const Json& line : read_lines(folder / "metrics.jsonl")) {
+    for (const auto& [key, value] : line.items()) {
+      if (key == "step" || !(value.is_number() || value.is_null())) continue;
+      Curve& curve = run.curves[key];
+      curve.steps.push_back(line["step"].get<std::int64_t>());
+      curve.values.push_back(value.is_null() ? std::nan("") : value.get<double>());
+    }
+  }
+  if (fs::exists(folder / "predictions.jsonl")) {
+    for (const Json& line : read_lines(folder / "predictions.jsonl")) {
+      if (run.predictions.empty() || run.predictions.back()["step"] != line["step"]) {
+        run.predictions.push_back({{"step", line["step"]}, {"samples", Json::array()}});
+      }
+      run.predictions.back()["samples"].push_back(line);
+    }
+  }
+  if (fs::exists(folder / "config.yaml")) {
+    try {
+      flatten(YAML::LoadFile((folder / "config.yaml").string()), "", run.config);
+    } catch (const YAML::Exception& error) {
+      throw_input_error("{}: {}", (folder / "config.yaml").string(), error.what());
+    }
+  }
+  if (fs::exists(folder / "log.txt")) {
+    // The banner: what comes before the first report of a step.
+    const std::string log = read_file(folder / "log.txt");
+    run.environment = log.substr(0, log.find("\nstep "));
+  }
+  return run;
+}
+
+// Mean, least and greatest of each stretch; the mean alone where every point is kept.
+Json thinned(const Curve& curve) {
+  const std::size_t n = curve.steps.size(), stretch = (n + kMostPoints - 1) / kMostPoints;
+  Json steps = Json::array(), means = Json::array(), lows = Json::array(), highs = Json::array();
+  for (std::size_t begin = 0; begin < n; begin += stretch) {
+    const std::size_t end = std::min(n, begin + stretch);
+    double sum = 0, low = HUGE_VAL, high = -HUGE_VAL;
+    int count = 0;
+    for (std::size_t i = begin; i < end; ++i) {
+      const double value = curve.values[i];
+      if (!std::isfinite(value)) continue;
+      sum += value;
+      low = std::min(low, value);
+      high = std::max(high, value);
+      ++count;
+    }
+    steps.push_back(curve.steps[end - 1]);
+    means.push_back(count > 0 ? Json(sum / count) : Json());
+    lows.push_back(count > 0 ? Json(low) : Json());
+    highs.push_back(count > 0 ? Json(high) : Json());
+  }
+  Json series = {{"step", steps}, {"mean", means}};
+  if (stretch > 1) {
+    series["low"] = lows;
+    series["high"] = highs;
+  }
+  return series;
+}
+
+Json summary(const Run& run) {
+  Json row = Json::object();
+  const auto curve = [&](const char* key) -> const Curve* {
+    const auto found = run.curves.find(key);
+    return found == run.curves.end() ? nullptr : &found->second;
+  };
+  // Single steps are noisy: the mean of the last twentieth.
+  const auto recent = [](const Curve& c) {
+    const std::size_t n = c.values.size(), first = n - std::max<std::size_t>(1, n / 20);
+    double sum = 0;
+    for (std::size_t i = first; i < n; ++i) sum += c.values[i];
+    return sum / static_cast<double>(n - first);
+  };
+  std::int64_t last = 0;
+  for (const auto& [key, c] : run.curves) last = std::max(last, c.steps.back());
+  row["steps"] = fmt::format("{}", last);
+  const Curve *loss = curve("loss"), *valid = curve("val_loss");
+  row["training loss, last 5 %"] = loss != nullptr ? fmt::format("{:.4f}", recent(*loss)) : "";
+  if (valid != nullptr) {
+    const auto best = static_cast<std::size_t>(
+        std::min_element(valid->values.begin(), valid->values.end()) - valid->values.begin());
+    row["best validation loss"] = fmt::format("{:.4f}", valid->values[best]);
+    row["at step"] = fmt::format("{}", valid->steps[best]);
+    const Curve *perplexity = curve("val_perplexity"), *accuracy = curve("val_accuracy");
+    row["perplexity"] =
+        perplexity != nullptr ? fmt::format("{:.2f}", perplexity->values[best]) : "";
+    row["accuracy"] =
+        accuracy != nullptr ? fmt::format("{:.1f} %", 100 * accuracy->values[best]) : "";
+  } else {
+    for (const char* key : {"best validation loss", "at step", "perplexity", "accuracy"}) {
+      row[key] = "";
+    }
+  }
+  const Curve* speed = curve("tokens_per_second");
+  if (speed != nullptr) {
+    std::vector<double> values = speed->values;
+    std::nth_element(values.begin(), values.begin() + static_cast<long>(values.size() / 2),
+                     values.end());
+    row["tokens/s, median"] = fmt::format("{:.0f}", values[values.size() / 2]);
+  } else {
+    row["tokens/s, median"] = "";
+  }
+  return row;
+}
+
+std::string page(const std::vector<Run>& runs) {
+  const std::time_t now = std::time(nullptr);
+  char made[64];
+  std::strftime(made, sizeof made, "Made on %Y-%m-%d at %H:%M.", std::localtime(&now));
+  Json data = {{"made", made}, {"runs", Json::array()}};
+  for (const Run& run : runs) {
+    Json series = Json::object();
+    for (const auto& [key, curve] : run.curves) series[key] = thinned(curve);
+    data["runs"].push_back({{"name", run.name},
+                            {"summary", summary(run)},
+                            {"series", series},
+                            {"predictions", run.predictions},
+                            {"config", run.config},
+                            {"environment", run.environment}});
+  }
+  std::string json = data.dump(-1, ' ', false, Json::error_handler_t::replace);
+  // Text of a corpus may hold "</script>".
+  for (std::size_t at = 0; (at = json.find("</", at)) != std::string::npos; at += 3) {
+    json.replace(at, 2, "<\\/");
+  }
+  constexpr std::string_view kPlace = "/*REPORT_DATA*/";
+  std::string text(kReportPage);
+  const std::size_t at = text.find(kPlace);
+  BERT_CHECK(at != std::string::npos);
+  return text.replace(at, kPlace.size(), json);
+}
+
+int run_report(int argc, char** argv) {
+  CLI::App app(
+      "Makes one HTML page of one or several runs side by side: curves, configuration,\n"
+      "environment, example predictions. The page needs no network.",
+      "report");
+  std::vector<std::string> folders;
+  std::string output;
+  app.add_option("run_dir", folders, "run directories of train")->required();
+  app.add_option("--output", output, "the page (default: report.html in the first directory)");
+  if (const auto done = parse_command_line(app, argc, argv)) return *done;
+  std::vector<Run> runs;
+  for (const std::string& folder : folders) {
+    runs.push_back(read_run(folder));
+    // Several runs of the same name are told apart by their paths.
+    for (std::size_t i = 0; i + 1 < runs.size(); ++i) {
+      if (runs[i].name == runs.back().name) runs.back().name = folder;
+    }
+    if (runs.back().curves.empty()) {
+      throw_input_error("{}: nothing has been logged yet", folder);
+    }
+  }
+  const fs::path path =
+      output.empty() ? fs::path(folders.front()) / "report.html" : fs::path(output);
+  write_file_atomic(path, page(runs));
+  fmt::print("wrote {}\n", path.string());
+  return 0;
+}
+
+}  // namespace
+}  // namespace bert
+
+int main(int argc, char** argv) {
+  return bert::run_program([&] { return bert::run_report(argc, argv); });
+}
