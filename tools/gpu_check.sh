@@ -182,10 +182,15 @@ check_evaluate() {
 }
 
 gpu="$(nvidia-smi --query-gpu=name,driver_version,memory.total,compute_cap --format=csv,noheader 2> "$logs/nvidia-smi.log" | head -1)"
+# Without nvidia-smi, which a container may lack, the program itself is asked.
+if [[ -z "$gpu" ]] && (cd "$bundle" && "$bin/train" check/config.yaml run_dir="$work/none" --dry-run \
+  runtime.device=cuda) > "$logs/gpu.log" 2>&1; then
+  gpu="$(sed -n 's/^computing *\([^;]*\);.*/\1/p' "$logs/gpu.log")"
+fi
 if [[ -n "$gpu" ]]; then
   check_gpu
 else
-  record gpu failed 0 "nvidia-smi finds no GPU"
+  record gpu failed 0 "nvidia-smi finds none; $(tail -1 "$logs/gpu.log" | tr -d '|"\\' | cut -c1-160)"
 fi
 
 # --- Reports ---
@@ -193,7 +198,7 @@ commit="$(cat "$bundle/COMMIT" 2> /dev/null || echo unknown)"
 date="$(date -u +%Y-%m-%dT%H:%M:%SZ)"
 {
   printf '# GPU check\n\n%s, commit %s, %s seconds in all.\n\n' "$date" "$commit" "$((SECONDS - started))"
-  printf 'GPU: %s (name, driver, memory, compute capability)\n\n' "${gpu:-none}"
+  printf 'GPU: %s\n\n' "${gpu:-none}"
   printf '| check | result | seconds | note |\n|---|---|---|---|\n'
   for i in "${!names[@]}"; do
     printf '| %s | %s | %s | %s |\n' "${names[i]}" "${states[i]}" "${times[i]}" "${notes[i]}"

@@ -15,6 +15,11 @@ using nlohmann::json;
 // Writes as many losses as the check wants, and an evaluation.
 constexpr const char* kTrain = R"sh(#!/bin/bash
 [[ "$1" == --version ]] && exit 0
+if [[ "$*" == *--dry-run* ]]; then
+  [[ -n "$NO_GPU" ]] && { echo 'error: there is "no" driver'; exit 2; }
+  echo 'computing   Stand-in, cuda bf16; ranks: local'
+  exit
+fi
 for argument in "$@"; do
   [[ "$argument" == run_dir=* ]] && run="${argument#run_dir=}"
   [[ "$argument" == *"=$BROKEN_PRECISION" ]] && shifted=1
@@ -41,7 +46,7 @@ if [[ "$HANGING" == "$(basename "$0")" ]]; then sleep 100; fi
 echo "[  PASSED  ] 1 test."
 )sh";
 constexpr const char* kNvidiaSmi = R"sh(#!/bin/bash
-[[ -n "$NO_GPU" ]] && exit 9
+[[ -n "$NO_GPU$NO_NVIDIA_SMI" ]] && exit 9
 if [[ "$1" == -L ]]; then echo "GPU 0"; exit; fi
 [[ "$1" == --query-gpu=compute_cap ]] && { echo 9.0; exit; }
 echo 'NVIDIA "Stand-in", 580.1, 143771 MiB, 9.0'
@@ -143,8 +148,14 @@ TEST_F(GpuCheck, SaysThatThereIsNoGpu) {
   EXPECT_EQ(answer.exit_code, 1) << answer.output;
   EXPECT_EQ(report_.at("passed"), false);
   ASSERT_EQ(report_.at("checks").size(), 1u);
-  EXPECT_EQ(result("gpu").at("note"), "nvidia-smi finds no GPU");
+  EXPECT_EQ(result("gpu").at("note"), "nvidia-smi finds none; error: there is no driver");
   EXPECT_NE(markdown_.find("GPU: none"), std::string::npos) << markdown_;
+}
+
+TEST_F(GpuCheck, AsksTheProgramWhereThereIsNoNvidiaSmi) {
+  EXPECT_EQ(check("NO_NVIDIA_SMI=1").exit_code, 0);
+  EXPECT_EQ(report_.at("gpu"), "Stand-in, cuda bf16");
+  EXPECT_EQ(result("train_fp8").at("result"), "skipped");  // nothing is known of it
 }
 
 TEST_F(GpuCheck, RefusesWhatIsNoBundle) {
