@@ -9,6 +9,9 @@ CHECKPOINT is the run's checkpoint of step 0. BATCHES.jsonl has a JSON object a 
 micro-batch in order: `step` (optimizer steps done before it) and the members of data/batch.h,
 `input_ids`, `position_ids`, `token_type_ids`, `cu_seqlens`, `masked_rows`, `masked_targets` and,
 with next-sentence prediction, `nsp_labels`. Optimizer and schedule are read from RUN/config.yaml.
+With --encoder-products, the operands of the encoder's products are rounded to bf16 or FP8 first, as
+kernels/cuda/float8.h says; everything else stays as it is. So what FP8 does to training can be
+seen without a GPU that has it.
 Needs torch, transformers and pyyaml; see tests/reference/README.md.
 """
 
@@ -56,6 +59,46 @@ def parameter_groups(model, weight_decay):
         {"params": decayed, "weight_decay": weight_decay},
         {"params": others, "weight_decay": 0.0},
     ]
+
+
+def to_float8(x, dtype):
+    """x rounded to 8 bits, times the power of two that kernels/cuda/float8.h takes."""
+    largest = x.abs().max().item()
+    if largest == 0.0:
+        return x
+    fraction, exponent = math.frexp(largest)  # 0.5 <= fraction < 1; the formats end at 1.75 * 2^e
+    end = 8 if dtype == torch.float8_e4m3fn else 15
+    scale = math.ldexp(1.0, min(end - (exponent - 1) - (fraction > 0.875), 126))
+    return (x * scale).to(dtype).to(x.dtype) / scale
+
+
+class RoundedProduct(torch.autograd.Function):
+    """x weight^T + bias of rounded operands, both ways."""
+
+    @staticmethod
+    def forward(ctx, x, weight, bias, operands):
+        if operands == "fp8":
+            ctx.narrow_gradient = lambda dy: to_float8(dy, torch.float8_e5m2)
+            x, weight = (to_float8(each, torch.float8_e4m3fn) for each in (x, weight))
+        else:
+            ctx.narrow_gradient = lambda dy: dy.bfloat16().to(dy.dtype)
+            x, weight = (each.bfloat16().to(each.dtype) for each in (x, weight))
+        ctx.save_for_backward(x, weight)
+        return torch.nn.functional.linear(x, weight, bias)
+
+    @staticmethod
+    def backward(ctx, dy):
+        x, weight = ctx.saved_tensors
+        narrow = ctx.narrow_gradient(dy)
+        rows = narrow.flatten(0, -2)
+        return narrow @ weight, rows.T @ x.flatten(0, -2), dy.flatten(0, -2).sum(0), None
+
+
+def round_encoder_products(model, operands):
+    for module in model.bert.encoder.modules():
+        if isinstance(module, torch.nn.Linear):
+            module.forward = lambda x, linear=module: RoundedProduct.apply(
+                x, linear.weight, linear.bias, operands)
 
 
 def padded(batch):
@@ -121,6 +164,8 @@ def train(arguments, config):
     model = model.to(torch.float64 if arguments.double else torch.float32).train()
     # Hugging Face gives the word embedding of [PAD] no gradient; masking's random tokens include it.
     model.bert.embeddings.word_embeddings.padding_idx = None
+    if arguments.encoder_products:
+        round_encoder_products(model, arguments.encoder_products)
     parameters = list(model.parameters())
     optimizer = torch.optim.AdamW(
         parameter_groups(model, optimizer_config["weight_decay"]),
@@ -208,6 +253,8 @@ def main():
     parser.add_argument("--every", type=int, default=100, help="steps a printed line stands for")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--double", action="store_true", help="train in float64")
+    parser.add_argument("--encoder-products", choices=["bf16", "fp8"],
+                        help="round the operands of the encoder's products")
     parser.add_argument("--seed", type=int, default=0, help="of PyTorch's own dropout")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
