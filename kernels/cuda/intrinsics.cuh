@@ -209,15 +209,16 @@ __device__ __forceinline__ float2 unpack_bf16(unsigned packed) {
 }
 
 // The whole product of two 32-bit numbers in one instruction; nvcc makes the same C++ a product of
-// 64-bit numbers when it has lost sight of where they come from.
+// 64-bit numbers when it has lost sight of where they come from. Host code never runs it, but the
+// Philox function that takes it is host code too, as far as nvcc can tell.
 struct WideProduct {
-  __device__ std::uint64_t operator()(std::uint32_t a, std::uint32_t b) const {
-#ifdef BERT_SIMT
-    return std::uint64_t{a} * b;
-#else
+  __host__ __device__ std::uint64_t operator()(std::uint32_t a, std::uint32_t b) const {
+#ifdef __CUDA_ARCH__
     std::uint64_t product;
     asm("mul.wide.u32 %0, %1, %2;" : "=l"(product) : "r"(a), "r"(b));
     return product;
+#else
+    return std::uint64_t{a} * b;
 #endif
   }
 };
