@@ -4,6 +4,7 @@
 // where shared memory has room, with a whole sequence in a block; beyond, streamed. Everything
 // else, and all of f32 (whose results are to be those of f32 arithmetic), runs the general kernels.
 #include <cmath>
+#include <limits>
 
 #include "kernels/cuda/attention.cuh"
 #include "kernels/op_checks.h"
@@ -23,6 +24,8 @@ AttentionShape shape_of(const Op& op) {
       .max_seqlen = static_cast<int>(op.tokens.max_seqlen),
       .heads = static_cast<int>(op.num_heads),
       .head_size = static_cast<int>(op.y.dim(1) / op.num_heads),
+      .y_stride = static_cast<int>(op.y.dim(1)),
+      .qkv_stride = static_cast<int>(3 * op.y.dim(1)),
   };
   shape.score_scale = static_cast<float>(1.0 / std::sqrt(static_cast<double>(shape.head_size)));
   if (op.dropout.probability > 0.0f) {
@@ -34,12 +37,18 @@ AttentionShape shape_of(const Op& op) {
   return shape;
 }
 
+// The tensor-core kernels count the elements of a sequence in 32 bits.
+bool tensor_cores_serve(DType dtype, const AttentionShape& shape) {
+  return dtype == DType::bf16 && has_mma_attention(shape.head_size) &&
+         shape.max_seqlen <= std::numeric_limits<std::int32_t>::max() / shape.qkv_stride;
+}
+
 }  // namespace
 
 void CudaOps::attention_forward(const AttentionForward& op) {
   check(op, dtype());
   const AttentionShape shape = shape_of(op);
-  if (dtype_ == DType::bf16 && has_mma_attention(shape.head_size)) {
+  if (tensor_cores_serve(dtype_, shape)) {
     const auto* const qkv = op.qkv.data<__nv_bfloat16>();
     auto* const y = op.y.data<__nv_bfloat16>();
     auto* const lse = op.lse.data<float>();
@@ -59,7 +68,7 @@ void CudaOps::attention_backward(const AttentionBackward& op) {
   check(op, dtype());
   const AttentionShape shape = shape_of(op);
   float* const delta = scratch_.reserve<float>(op.num_heads * op.y.rows());
-  if (dtype_ == DType::bf16 && has_mma_attention(shape.head_size)) {
+  if (tensor_cores_serve(dtype_, shape)) {
     const auto* const dy = op.dy.data<__nv_bfloat16>();
     const auto* const y = op.y.data<__nv_bfloat16>();
     const auto* const qkv = op.qkv.data<__nv_bfloat16>();

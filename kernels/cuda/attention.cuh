@@ -35,15 +35,16 @@ struct AttentionShape {
   int sequences = 0;          // B
   int max_seqlen = 0;
   int heads = 0, head_size = 0;
-  float score_scale = 0.0f;  // 1 / sqrt(HS)
+  int y_stride = 0, qkv_stride = 0;  // elements of a row: C, 3 C
+  float score_scale = 0.0f;          // 1 / sqrt(HS)
   AttentionDropout dropout{};
 
-  __device__ std::int64_t channels() const { return std::int64_t{heads} * head_size; }
+  __device__ std::int64_t channels() const { return y_stride; }
 };
 
 // One block's rows.
 struct AttentionTile {
-  std::int64_t first;  // token row of the sequence's first token
+  std::int32_t first;  // token row of the sequence's first token
   int length;          // of the sequence
   int row;             // the tile begins here, within the sequence; >= length: nothing to do
   int sequence;
@@ -83,9 +84,9 @@ __device__ __forceinline__ AttentionTile find_tile(const AttentionShape& shape, 
     if (begun == 0) return result;  // no sequence at all
     result.sequence = begun - 1;
     result.first = shape.cu_seqlens[result.sequence];
-    result.row = (tile - (static_cast<int>(result.first) / rows + result.sequence)) * rows;
+    result.row = (tile - (result.first / rows + result.sequence)) * rows;
   }
-  result.length = shape.cu_seqlens[result.sequence + 1] - static_cast<std::int32_t>(result.first);
+  result.length = shape.cu_seqlens[result.sequence + 1] - result.first;
   return result;
 }
 

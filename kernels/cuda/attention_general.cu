@@ -52,7 +52,7 @@ __device__ HeadRows<T> part_of(const AttentionShape& shape, const AttentionTile&
                                int part) {
   const std::int64_t channels = shape.channels();
   return {
-      qkv + tile.first * 3 * channels + part * channels + std::int64_t{tile.head} * shape.head_size,
+      qkv + 3 * channels * tile.first + part * channels + std::int64_t{tile.head} * shape.head_size,
       3 * channels};
 }
 template <class T>

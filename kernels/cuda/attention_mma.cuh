@@ -6,6 +6,8 @@
 // rows that a phase of ldmatrix reads at the same logical chunk then lie at eight different places
 // modulo 128 bytes: no bank conflicts, nor in cp.async's writes of whole rows.
 //
+// Within a sequence, elements of a head are counted in 32 bits.
+//
 // Fragments (lane = 4 g + t, see intrinsics.cuh). The accumulators of two neighbouring
 // m16n8 products, [16 rows, 16 columns], are after packing to bf16 just the A operand of the next
 // product that sums over those columns. So P never leaves the registers: in forward P V, in the
@@ -35,16 +37,16 @@ struct MmaTile {
   // number `thread`. Not yet waited for.
   template <int kThreads>
   __device__ __forceinline__ static void copy_rows(int thread, __nv_bfloat16* tile, int rows,
-                                                   const __nv_bfloat16* from, std::int64_t stride,
-                                                   int row, int length) {
+                                                   const __nv_bfloat16* from, int stride, int row,
+                                                   int length) {
     constexpr int kRowsAtOnce = kThreads / kChunks;
     const int first = thread / kChunks, chunk = thread % kChunks;
-    const __nv_bfloat16* source = from + (row + first) * stride + chunk * 8;
+    int place = (row + first) * stride + chunk * 8;
 #pragma unroll 4
     for (int r = first; r < rows; r += kRowsAtOnce) {
       const bool valid = row + r < length;
-      cp_async_16(tile + offset(r, chunk), valid ? source : from, valid);
-      source += kRowsAtOnce * stride;
+      cp_async_16(tile + offset(r, chunk), from + (valid ? place : 0), valid);
+      place += kRowsAtOnce * stride;
     }
   }
 };
@@ -142,64 +144,41 @@ __device__ __forceinline__ void drop(Accumulators& tile, const PhiloxCounter& bi
   }
 }
 
-// What is kept of a transposed tile, keys along the rows: its element e is (key g + 8 (e / 2 % 2),
-// query 2t + e % 2 + 8 (e / 4)). All lanes of the warp make one together. `bits` are those that
-// AttentionBits gives this lane; lanes 8t + g / 2 and 8t + 4 + g / 2 have the ones of this lane's
-// queries 2t and 2t + 1 (and + 8), at their elements 4 (e / 2 % 2) + 2 (e / 4) + g % 2.
-class TransposedKeep {
- public:
-  __device__ TransposedKeep(const PhiloxCounter& bits, unsigned threshold) {
-    const unsigned high = threshold << 16;
-    unsigned keep = 0;  // bit e: element e of the tile as it is
-#pragma unroll
-    for (int w = 0; w < 4; ++w) {
-      const unsigned word = bits[static_cast<std::size_t>(w)];
-      keep |= word << 16 >= high ? 1u << (2 * w) : 0u;
-      keep |= word >= high ? 2u << (2 * w) : 0u;
-    }
-    const int lane = static_cast<int>(threadIdx.x) % 32, g = lane / 4, t = lane % 4;
-    even_ = __shfl_sync(kFullMask, keep, 8 * t + g / 2) >> (g % 2);
-    odd_ = __shfl_sync(kFullMask, keep, 8 * t + 4 + g / 2) >> (g % 2);
-  }
-  __device__ bool operator()(int e) const {
-    const int place = e / 2 % 2 * 4 + e / 4 * 2;
-    return ((e % 2 == 0 ? even_ : odd_) & 1u << place) != 0;
-  }
-
- private:
-  unsigned even_, odd_;
-};
-
 // scale * sums [16, 16 kColumnTiles] of a warp, by way of the same place in 16 rows of shared
 // memory that only this warp uses, to rows row.. and columns column.. of `to`; 16 bytes a lane at a
 // time.
 template <int kHeadSize, int kColumnTiles>
 __device__ __forceinline__ void store_rows(Accumulators (&sums)[kColumnTiles],
                                            const float (&scale)[2], __nv_bfloat16* staging,
-                                           __nv_bfloat16* to, std::int64_t stride, int row,
-                                           int length, int column = 0) {
+                                           __nv_bfloat16* to, int stride, int row, int length,
+                                           int column = 0) {
   using Tile = MmaTile<kHeadSize>;
   constexpr int kChunks = 2 * kColumnTiles;
-  const int lane = static_cast<int>(threadIdx.x) % 32, g = lane / 4, t = lane % 4;
-  const int first = column / 8;
+  const int lane = thread_anew() % 32;
+  const int first = column / 8;  // a multiple of kChunks
+  const int written = Tile::offset(lane / 4, first) + lane % 4 * 2;
   __syncwarp();  // the warp has read what was there
 #pragma unroll
   for (int c = 0; c < kChunks; ++c) {
 #pragma unroll
     for (int i = 0; i < 2; ++i) {
       float* const pair = sums[c / 2][c % 2] + 2 * i;
-      *reinterpret_cast<unsigned*>(staging + Tile::offset(g + 8 * i, first + c) + 2 * t) =
+      *reinterpret_cast<unsigned*>(staging + (written ^ (8 * c)) + 8 * i * kHeadSize) =
           pack_bf16(scale[i] * pair[0], scale[i] * pair[1]);
     }
   }
   __syncwarp();  // the warp has written
+  constexpr int kRowsAtOnce = 32 / kChunks;
+  const int own_row = lane / kChunks, chunk = first + lane % kChunks;
+  const int read = Tile::offset(own_row, chunk);
+  const int place = (row + own_row) * stride + chunk * 8;
 #pragma unroll
-  for (int i = lane; i < 16 * kChunks; i += 32) {
-    const int r = i / kChunks, chunk = first + i % kChunks;
-    if (row + r < length) {
+  for (int r = 0; r < 16; r += kRowsAtOnce) {
+    if (row + own_row + r < length) {
       detail::store_16_bytes<Reuse::likely>(
-          reinterpret_cast<uint4*>(to + (row + r) * stride + chunk * 8),
-          *reinterpret_cast<const uint4*>(staging + Tile::offset(r, chunk)));
+          reinterpret_cast<uint4*>(to + (place + r * stride)),
+          *reinterpret_cast<const uint4*>(staging + (read ^ (8 * Tile::permutation(r))) +
+                                          r * kHeadSize));
     }
   }
 }

@@ -207,13 +207,14 @@ __device__ __forceinline__ void forward_step(ForwardState<kHeadSize>& state,
 }
 
 // What a warp's queries come to: rows query.. of y and of lse, both of one head of one sequence.
-// `staging` is as many rows of shared memory that only this warp uses.
+// `q_tile` has had the queries of all warps; this one's rows are room to arrange y in.
 template <int kHeadSize>
 __device__ __forceinline__ void finish(ForwardState<kHeadSize>& state, const AttentionShape& shape,
-                                       __nv_bfloat16* staging, __nv_bfloat16* y, float* lse,
+                                       __nv_bfloat16* q_tile, __nv_bfloat16* y, float* lse,
                                        int query, int length) {
   using Plan = ForwardPlan<kHeadSize>;
-  const int row = static_cast<int>(threadIdx.x) % 32 / 4;
+  const int thread = thread_anew(), lane = thread % 32, row = lane / 4;
+  __nv_bfloat16* const staging = q_tile + thread / 32 * Plan::kWarpQueries * kHeadSize;
 #pragma unroll
   for (int r = 0; r < Plan::kRowTiles; ++r) {
     float scale[2];
@@ -222,11 +223,11 @@ __device__ __forceinline__ void finish(ForwardState<kHeadSize>& state, const Att
       const float sum = row_sum(state.sum[r][i]);
       scale[i] = __fdividef(shape.dropout.scale, sum);
       const int query_row = query + 16 * r + row + 8 * i;
-      if (threadIdx.x % 4 == 0 && query_row < length) {
+      if (lane % 4 == 0 && query_row < length) {
         lse[query_row] = fmaf(state.base[r][i], kLn2, logf(sum));
       }
     }
-    store_rows<kHeadSize>(state.y[r], scale, staging + 16 * r * kHeadSize, y, shape.channels(),
+    store_rows<kHeadSize>(state.y[r], scale, staging + 16 * r * kHeadSize, y, shape.y_stride,
                           query + 16 * r, length);
   }
 }
@@ -267,19 +268,19 @@ __global__ void __launch_bounds__(32 * kWarps, kWarps == 8        ? 1
   if (sequence >= *shape.num_sequences) return;
   const AttentionTile tile = sequence_tile(shape, sequence, head);
   const int thread = static_cast<int>(threadIdx.x), warp = thread / 32;
-  const __nv_bfloat16* const q = qkv + tile.first * 3 * channels + std::int64_t{head} * kHeadSize;
+  const __nv_bfloat16* const q = qkv + 3 * channels * tile.first + std::int64_t{head} * kHeadSize;
   __nv_bfloat16* const q_rows = q_tile + warp * Plan::kWarpQueries * kHeadSize;
   const auto copy_queries = [&](int query) {
-    Tile::template copy_rows<32>(thread % 32, q_rows, Plan::kWarpQueries, q, 3 * channels, query,
-                                 tile.length);
+    Tile::template copy_rows<32>(thread % 32, q_rows, Plan::kWarpQueries, q, shape.qkv_stride,
+                                 query, tile.length);
   };
   copy_queries(warp * Plan::kWarpQueries);
   for (int group = 0, key = 0; group < 3; ++group) {
     const int end = (group_end(key, tile.length) + 31) / 32 * 32;  // <= rows
     Tile::template copy_rows<kThreads>(thread, k_tile + key * kHeadSize, end - key, q + channels,
-                                       3 * channels, key, tile.length);
+                                       shape.qkv_stride, key, tile.length);
     Tile::template copy_rows<kThreads>(thread, v_tile + key * kHeadSize, end - key,
-                                       q + 2 * channels, 3 * channels, key, tile.length);
+                                       q + 2 * channels, shape.qkv_stride, key, tile.length);
     cp_async_commit();
     key = end;
   }
@@ -317,7 +318,7 @@ __global__ void __launch_bounds__(32 * kWarps, kWarps == 8        ? 1
       key = end;
     }
     if (has_queries) {
-      finish<kHeadSize>(state, shape, q_rows,
+      finish<kHeadSize>(state, shape, q_tile,
                         y + tile.first * channels + std::int64_t{head} * kHeadSize,
                         lse + head * shape.capacity + tile.first, query, tile.length);
     }
@@ -352,16 +353,16 @@ __global__ void __launch_bounds__(kMmaThreads, 2)
   if (tile.row >= tile.length) return;
   const int thread = static_cast<int>(threadIdx.x), warp = thread / 32;
   const __nv_bfloat16* const q =
-      qkv + tile.first * 3 * channels + std::int64_t{tile.head} * kHeadSize;
+      qkv + 3 * channels * tile.first + std::int64_t{tile.head} * kHeadSize;
   const auto copy_step = [&](int key) {
     const int buffer = key / Plan::kKeys % 2 * Plan::kStepElements;
     Tile::template copy_rows<kMmaThreads>(thread, k_tiles + buffer, Plan::kKeys, q + channels,
-                                          3 * channels, key, tile.length);
+                                          shape.qkv_stride, key, tile.length);
     Tile::template copy_rows<kMmaThreads>(thread, v_tiles + buffer, Plan::kKeys, q + 2 * channels,
-                                          3 * channels, key, tile.length);
+                                          shape.qkv_stride, key, tile.length);
   };
-  Tile::template copy_rows<kMmaThreads>(thread, q_tile, Plan::kQueries, q, 3 * channels, tile.row,
-                                        tile.length);
+  Tile::template copy_rows<kMmaThreads>(thread, q_tile, Plan::kQueries, q, shape.qkv_stride,
+                                        tile.row, tile.length);
   copy_step(0);
   if (Plan::kKeys < tile.length) copy_step(Plan::kKeys);
   cp_async_commit();
@@ -390,7 +391,7 @@ __global__ void __launch_bounds__(kMmaThreads, 2)
     }
   }
   if (has_queries) {
-    finish<kHeadSize>(state, shape, q_rows,
+    finish<kHeadSize>(state, shape, q_tile,
                       y + tile.first * channels + std::int64_t{tile.head} * kHeadSize,
                       lse + tile.head * shape.capacity + tile.first, query, tile.length);
   }

@@ -223,6 +223,17 @@ struct WideProduct {
   }
 };
 
+// threadIdx.x, read anew: what is worked out from it keeps no registers from before.
+__device__ __forceinline__ int thread_anew() {
+#ifdef BERT_SIMT
+  return static_cast<int>(threadIdx.x);
+#else
+  int thread;
+  asm volatile("mov.u32 %0, %%tid.x;" : "=r"(thread));
+  return thread;
+#endif
+}
+
 #undef BERT_SITE
 #undef BERT_PASS_SITE
 
