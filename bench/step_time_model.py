@@ -118,7 +118,9 @@ class Step:
         for columns, inner in ((C, I), (I, C), (C, C), (3 * C, C)):
             self.weight_gradient("layer_backward", T, columns, inner)
         self.moved("layer_backward", "column sums", two * T * (I + 3 * C), kernels=4)
-        self.attention("layer_backward", "attention_backward", 10, 24, machine.attention_backward)
+        # One kernel up to 256 tokens; beyond, Q, K, V and dy are read twice.
+        self.attention("layer_backward", "attention_backward", 10, 16 if length <= 256 else 24,
+                       machine.attention_backward)
         # Embeddings, and what is done once for all parameters.
         self.moved("embeddings_backward", "embeddings_backward", 10 * T * C, kernels=7)
         P = m.parameters()
@@ -142,7 +144,7 @@ class Step:
 
     def attention(self, part, name, factor, elements, speed, times=1):
         flop = float(factor * self.tokens * self.length * self.model.C)
-        seconds = max(flop / speed, 2.0 * elements / 2 * self.tokens * self.model.C
+        seconds = max(flop / speed, elements * self.tokens * self.model.C
                       / self.machine.memory) + self.machine.launch
         self.parts[part].append((name, times * seconds, times * flop))
 
