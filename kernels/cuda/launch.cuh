@@ -33,6 +33,8 @@ struct LaunchShape {
 
 inline constexpr unsigned kMostThreads = 1024;
 inline constexpr std::size_t kStaticSharedLimit = std::size_t{48} << 10;
+// More than that, static arrays included, must be asked for; no kernel's are half of it.
+inline constexpr std::size_t kUnaskedDynamicShared = kStaticSharedLimit / 2;
 inline constexpr std::size_t kSharedLimit = std::size_t{227} << 10;  // static and dynamic, sm_90
 
 // RuntimeError where a launch is beyond what sm_90 takes. False for an empty grid.
@@ -102,7 +104,7 @@ void launch(const char* name, void (*kernel)(Parameters...), const LaunchShape& 
   if (!check_launch(name, shape)) return;
   const void* const function = reinterpret_cast<const void*>(kernel);
   cudaError_t error = cudaSuccess;
-  if (shape.shared_bytes > kStaticSharedLimit) {
+  if (shape.shared_bytes > kUnaskedDynamicShared) {
     error = cudaFuncSetAttribute(function, cudaFuncAttributeMaxDynamicSharedMemorySize,
                                  static_cast<int>(shape.shared_bytes));
   }
