@@ -1,4 +1,12 @@
-<!DOCTYPE html>
+// The page that report fills in place of /*REPORT_DATA*/: HTML, styles and script in one, which need
+// nothing from elsewhere.
+#pragma once
+
+#include <string_view>
+
+namespace bert {
+
+inline constexpr std::string_view kReportPage = R"page(<!DOCTYPE html>
 <html lang="en">
 <head>
 <meta charset="utf-8">
@@ -308,3 +316,6 @@ redraw();
 </script>
 </body>
 </html>
+)page";
+
+}  // namespace bert
