@@ -109,6 +109,11 @@ __global__ void convert(const float* x, float* out, int count) {
   out[4 * count + i] = pair.y;
 }
 
+__global__ void multiply_wide(const std::uint32_t* a, const std::uint32_t* b, std::uint64_t* out) {
+  const int i = thread_anew();
+  out[i] = WideProduct{}(a[i], b[i]);
+}
+
 __global__ void round_trip(const float* x, __nv_bfloat16* half, float* out, int count) {
   const int i = static_cast<int>(blockIdx.x * blockDim.x + threadIdx.x) * 8;
   if (i >= count) return;
@@ -156,6 +161,11 @@ void launch_cp_async(const float* in, float* out) {
 void launch_conversions(const float* x, float* out, int count) {
   const unsigned blocks = static_cast<unsigned>(count + 127) / 128;
   launch("convert", convert, {dim3(blocks), dim3(128)}, nullptr, x, out, count);
+}
+void launch_wide_products(const std::uint32_t* a, const std::uint32_t* b, std::uint64_t* out,
+                          int count) {
+  launch("multiply_wide", multiply_wide, {dim3(1), dim3(static_cast<unsigned>(count))}, nullptr, a,
+         b, out);
 }
 void launch_round_trip(const float* x, std::uint16_t* half, float* out, int count) {
   const unsigned blocks = static_cast<unsigned>(count + 1023) / 1024;

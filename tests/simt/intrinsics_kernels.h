@@ -21,6 +21,9 @@ namespace simt {
   void launch_cp_async(const float* in, float* out);                                              \
   /* exp2_approx, tanh_approx, to_tf32 and unpack(pack) of x [count]: out [5, count] */           \
   void launch_conversions(const float* x, float* out, int count);                                 \
+  /* the whole products a b; each thread finds its element by thread_anew; count <= 1024 */       \
+  void launch_wide_products(const std::uint32_t* a, const std::uint32_t* b, std::uint64_t* out,   \
+                            int count);                                                           \
   /* f32 -> bf16 -> f32 by vec.cuh; count a multiple of 8 */                                      \
   void launch_round_trip(const float* x, std::uint16_t* half, float* out, int count);
 BERT_INTRINSICS_LAUNCHERS

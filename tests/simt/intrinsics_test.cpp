@@ -214,6 +214,21 @@ TEST_F(IntrinsicsTest, Converts) {
   }
 }
 
+TEST_F(IntrinsicsTest, MultipliesToSixtyFourBits) {
+  std::vector<std::uint32_t> a = {0, 1, 0xFFFFFFFFu, 0xFFFFFFFFu, 0xD2511F53u}, b = a;
+  for (std::uint32_t i = 1; a.size() < 97; ++i) {
+    a.push_back(i * 0x9E3779B9u);
+    b.push_back(i * 0xBB67AE85u);
+  }
+  const Buffer<std::uint32_t> on_a(a), on_b(b);
+  const Buffer<std::uint64_t> out(a.size());
+  device::launch_wide_products(on_a, on_b, out, static_cast<int>(a.size()));
+  const std::vector<std::uint64_t> products = out.values();
+  for (std::size_t i = 0; i < a.size(); ++i) {
+    EXPECT_EQ(products[i], std::uint64_t{a[i]} * b[i]) << i;
+  }
+}
+
 TEST_F(IntrinsicsTest, ReadsAndWritesVectors) {
   std::vector<float> x;
   for (int i = 0; i < 1032; ++i) x.push_back(std::sin(static_cast<float>(i)) * 10.0f);
