@@ -1,5 +1,7 @@
 #include "data/corpus.h"
 
+#include <bit>
+
 #include <nlohmann/json.hpp>
 #include <xxhash.h>
 
@@ -57,6 +59,17 @@ CorpusManifest manifest_from_json(const json& body) {
     manifest.parts[static_cast<std::size_t>(part)] =
         counts_from_json(body.at("parts").at(std::string(part_name(part))));
   }
+  // Corpora of earlier versions do not say these.
+  if (const auto lengths = body.find("lengths"); lengths != body.end()) {
+    lengths->at("documents").get_to(manifest.document_lengths.counts);
+    lengths->at("sentences").get_to(manifest.sentence_lengths.counts);
+  }
+  if (const auto dropped = body.find("dropped"); dropped != body.end()) {
+    dropped->at("duplicate_documents").get_to(manifest.dropped.duplicate_documents);
+    dropped->at("duplicate_lines").get_to(manifest.dropped.duplicate_lines);
+    dropped->at("short_documents").get_to(manifest.dropped.short_documents);
+    dropped->at("short_lines").get_to(manifest.dropped.short_lines);
+  }
   for (const auto& [path, digest] : body.at("files").items()) {
     manifest.files[path] = std::stoull(digest.get<std::string>(), nullptr, 16);
   }
@@ -74,6 +87,12 @@ CorpusCounts& CorpusCounts::operator+=(const CorpusCounts& other) {
   tokens += other.tokens;
   unknown += other.unknown;
   return *this;
+}
+
+void LengthHistogram::add(std::uint64_t length) {
+  const auto bucket = static_cast<std::size_t>(std::bit_width(length) - 1);
+  if (counts.size() <= bucket) counts.resize(bucket + 1);
+  ++counts[bucket];
 }
 
 std::string CorpusManifest::to_json() const {
@@ -95,6 +114,14 @@ std::string CorpusManifest::to_json() const {
   for (const Part part : {Part::train, Part::validation}) {
     body["parts"][std::string(part_name(part))] =
         counts_to_json(parts[static_cast<std::size_t>(part)]);
+  }
+  if (!document_lengths.counts.empty()) {
+    body["lengths"] = {{"documents", document_lengths.counts},
+                       {"sentences", sentence_lengths.counts}};
+    body["dropped"] = {{"duplicate_documents", dropped.duplicate_documents},
+                       {"duplicate_lines", dropped.duplicate_lines},
+                       {"short_documents", dropped.short_documents},
+                       {"short_lines", dropped.short_lines}};
   }
   body["files"] = json::object();
   for (const auto& [path, digest] : files) body["files"][path] = hex64(digest);

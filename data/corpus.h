@@ -29,6 +29,17 @@ struct CorpusCounts {
   CorpusCounts& operator+=(const CorpusCounts& other);
 };
 
+// How many there are of each length in tokens: element k counts lengths in [2^k, 2^(k + 1)).
+struct LengthHistogram {
+  std::vector<std::uint64_t> counts;
+  void add(std::uint64_t length);  // length > 0
+};
+
+// What prepare_corpus was asked to leave out.
+struct CorpusDropped {
+  std::uint64_t duplicate_documents = 0, duplicate_lines = 0, short_documents = 0, short_lines = 0;
+};
+
 struct CorpusSource {
   std::string name;  // as given to prepare_corpus
   CorpusCounts counts;
@@ -44,7 +55,9 @@ struct CorpusManifest {
   double validation_fraction = 0;
   std::vector<std::int64_t> sequence_lengths;  // those with cut tables on disk
   std::vector<CorpusSource> sources;
-  std::array<CorpusCounts, 2> parts;           // by Part
+  std::array<CorpusCounts, 2> parts;  // by Part
+  LengthHistogram document_lengths, sentence_lengths;
+  CorpusDropped dropped;
   std::map<std::string, std::uint64_t> files;  // digest of each file, by path in the folder
 
   std::string to_json() const;

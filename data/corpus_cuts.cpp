@@ -94,7 +94,16 @@ std::string cuts_file_name(const CutRule& rule) {
 
 std::uint64_t write_cuts(const fs::path& folder, const TokenShard& shard, const CutRule& rule) {
   CorpusFileWriter writer(folder / cuts_file_name(rule), kKind, sizeof(Cut));
-  find_cuts(shard, rule, [&](const Cut& cut) { writer.append_value(cut); });
+  // The shard may be larger than memory is to look.
+  constexpr std::uint64_t kTokensBetweenReleases = std::uint64_t{1} << 28;
+  std::uint64_t released = 0;
+  find_cuts(shard, rule, [&](const Cut& cut) {
+    writer.append_value(cut);
+    if (cut.token - released >= kTokensBetweenReleases) {
+      shard.release();
+      released = cut.token;
+    }
+  });
   return writer.commit();
 }
 

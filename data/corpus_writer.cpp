@@ -21,39 +21,45 @@ std::uint64_t document_hash(std::uint64_t seed, std::uint64_t document) {
   return hash_bytes(&document, sizeof document, seed);
 }
 
-// An output that may be written: absent, an empty folder, or a corpus.
-void check_output(const fs::path& output) {
-  if (!fs::exists(output)) return;
-  if (!fs::is_directory(output)) {
-    throw_input_error("{}: exists and is not a folder", output.string());
+}  // namespace
+
+fs::path check_corpus_output(const fs::path& output) {
+  fs::path path = fs::absolute(output).lexically_normal();
+  if (!path.has_filename()) path = path.parent_path();
+  if (!fs::exists(path)) return path;
+  if (!fs::is_directory(path)) {
+    throw_input_error("{}: exists and is not a folder", path.string());
   }
-  if (!fs::is_empty(output) && !is_corpus(output)) {
+  if (!fs::is_empty(path) && !is_corpus(path)) {
     throw_input_error(
         "{}: is not empty and not a corpus; it is left as it is, choose another "
         "folder",
-        output.string());
+        path.string());
   }
+  return path;
 }
 
-}  // namespace
-
-CorpusWriter::CorpusWriter(fs::path output, const Tokenizer& tokenizer, CorpusWriterOptions options)
-    : output_(fs::absolute(std::move(output)).lexically_normal()),
-      tokenizer_(tokenizer),
-      options_(std::move(options)) {
+CorpusWriter::CorpusWriter(fs::path output, const Tokenizer& tokenizer, CorpusWriterOptions options,
+                           const fs::path& work)
+    : output_(check_corpus_output(output)), tokenizer_(tokenizer), options_(std::move(options)) {
   if (!(options_.validation_fraction >= 0 && options_.validation_fraction < 1)) {
     throw_input_error("the validation fraction is {}, expected a number in [0, 1)",
                       options_.validation_fraction);
+  }
+  if (!(options_.short_sequence_probability >= 0 && options_.short_sequence_probability <= 1)) {
+    throw_input_error("the probability of short sequences is {}, expected 0 to 1",
+                      options_.short_sequence_probability);
   }
   for (const std::int64_t length : options_.sequence_lengths) {
     if (length < 8 || length > 1 << 20) {
       throw_input_error("the sequence length is {}, expected 8 to {}", length, 1 << 20);
     }
   }
-  if (!output_.has_filename()) output_ = output_.parent_path();
-  check_output(output_);
   make_directories(output_.parent_path());
-  temporary_ = output_.string() + ".tmp." + std::to_string(::getpid());
+  const std::string process = std::to_string(::getpid());
+  temporary_ = work.empty() ? fs::path(output_.string() + ".tmp." + process) : work / "corpus";
+  replaced_ = work.empty() ? fs::path(output_.string() + ".old." + process) : work / "replaced";
+  fs::remove_all(replaced_);
   fs::remove_all(temporary_);
   for (const Part part : {Part::train, Part::validation}) {
     make_directories(temporary_ / part_name(part));
@@ -94,6 +100,12 @@ void CorpusWriter::add(const TokenizedDocument& document, std::uint64_t unknown)
   const std::uint64_t words_before = writer.shard->num_words();
   writer.shard->append(document);
   writer.unknown += unknown;
+  manifest_.document_lengths.add(document.ids.size());
+  std::uint32_t begin = 0;
+  for (const std::uint32_t end : document.sentence_ends) {
+    manifest_.sentence_lengths.add(end - begin);
+    begin = end;
+  }
   manifest_.sources.back().counts +=
       {1, document.sentence_ends.size(), writer.shard->num_words() - words_before,
        document.ids.size(), unknown};
@@ -155,8 +167,7 @@ void CorpusWriter::write_cut_tables(Part part) {
   const TokenShard shard(temporary_ / name, tokenizer_.vocab_size());
   const auto write = [&](Sampling sampling, std::int64_t content) {
     const CutRule rule{sampling, content, options_.short_sequence_probability};
-    manifest_.files[name + "/" + cuts_file_name(rule)] =
-        write_cuts(temporary_ / name, shard, rule);
+    manifest_.files[name + "/" + cuts_file_name(rule)] = write_cuts(temporary_ / name, shard, rule);
   };
   for (const std::int64_t length : options_.sequence_lengths) {
     write(Sampling::sentences, length - 2);  // [CLS] ... [SEP]
@@ -191,18 +202,17 @@ CorpusManifest CorpusWriter::commit() {
 }
 
 void CorpusWriter::put_in_place() {
-  check_output(output_);  // once more: preparing may have taken hours
+  check_corpus_output(output_);  // once more: preparing may have taken hours
   std::error_code error;
-  const fs::path old = output_.string() + ".old." + std::to_string(::getpid());
   const bool replaces = fs::exists(output_);
-  if (replaces) fs::rename(output_, old, error);
+  if (replaces) fs::rename(output_, replaced_, error);
   if (!error) fs::rename(temporary_, output_, error);
   if (error) {
     std::error_code ignored;
-    if (replaces && !fs::exists(output_)) fs::rename(old, output_, ignored);
+    if (replaces && !fs::exists(output_)) fs::rename(replaced_, output_, ignored);
     throw_runtime_error("cannot put the corpus at {}: {}", output_.string(), error.message());
   }
-  if (replaces) fs::remove_all(old);
+  if (replaces) fs::remove_all(replaced_);
   fsync_directory(output_.parent_path());
 }
 

@@ -26,12 +26,17 @@ struct CorpusWriterOptions {
   double short_sequence_probability = 0.0;                  // of those tables (CutRule), in [0, 1]
 };
 
+// `output` as an absolute path. InputError if something else than an empty folder or a corpus,
+// which would be replaced, has that name.
+std::filesystem::path check_corpus_output(const std::filesystem::path& output);
+
 class CorpusWriter {
  public:
   // InputError: `output` exists and is neither an empty folder nor a corpus (which is replaced), or
-  // an option is out of range. `tokenizer` must outlive the writer.
+  // an option is out of range. `tokenizer` must outlive the writer. `work`: a folder on the same
+  // file system for what is temporary; none: one of its own.
   CorpusWriter(std::filesystem::path output, const Tokenizer& tokenizer,
-               CorpusWriterOptions options);
+               CorpusWriterOptions options, const std::filesystem::path& work = {});
   ~CorpusWriter();
   CorpusWriter(const CorpusWriter&) = delete;
   CorpusWriter& operator=(const CorpusWriter&) = delete;
@@ -40,6 +45,10 @@ class CorpusWriter {
   void begin_source(const std::string& name);
   // `unknown`: how many of its ids are [UNK]. A document without tokens is left out.
   void add(const TokenizedDocument& document, std::uint64_t unknown);
+  // What was left out before it came here.
+  void set_dropped(const CorpusDropped& dropped) { manifest_.dropped = dropped; }
+  // What was added so far, by source.
+  const std::vector<CorpusSource>& sources() const { return manifest_.sources; }
   // Writes what is missing, the manifest last, and puts the folder in its place. InputError if
   // there are too few documents to split.
   CorpusManifest commit();
@@ -54,7 +63,7 @@ class CorpusWriter {
   void write_cut_tables(Part part);
   void put_in_place();
 
-  std::filesystem::path output_, temporary_;
+  std::filesystem::path output_, temporary_, replaced_;  // the last: an older corpus, put aside
   const Tokenizer& tokenizer_;
   CorpusWriterOptions options_;
   CorpusManifest manifest_;

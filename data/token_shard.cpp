@@ -31,35 +31,47 @@ TokenShardWriter::TokenShardWriter(const fs::path& folder, std::int32_t vocab_si
       documents_(folder / "documents.bin", "documents", 8) {}
 
 void TokenShardWriter::append(const TokenizedDocument& document) {
-  if (document.ids.empty()) return;
-  BERT_CHECK(document.word_starts.size() == document.ids.size() &&
-             document.sentence_ends.back() == document.ids.size());
-  for (const std::int32_t id : document.ids) {
+  append_sentences(document.ids, document.word_starts, document.sentence_ends);
+  end_document();
+}
+
+void TokenShardWriter::append_sentences(std::span<const std::int32_t> ids,
+                                        std::span<const std::uint8_t> word_starts,
+                                        std::span<const std::uint32_t> sentence_ends,
+                                        std::uint32_t offset) {
+  if (ids.empty()) return;
+  BERT_CHECK(word_starts.size() == ids.size() && sentence_ends.back() - offset == ids.size());
+  for (const std::int32_t id : ids) {
     BERT_CHECK(id >= 0 && id < vocab_size_, "token id {} of a vocabulary of {}", id, vocab_size_);
   }
   if (wide_) {
-    tokens_.append(document.ids.data(), document.ids.size() * sizeof(std::int32_t));
+    tokens_.append(ids.data(), ids.size() * sizeof(std::int32_t));
   } else {
-    narrow_ids_.assign(document.ids.begin(), document.ids.end());
+    narrow_ids_.assign(ids.begin(), ids.end());
     tokens_.append(narrow_ids_.data(), narrow_ids_.size() * sizeof(std::uint16_t));
   }
-  documents_.append_value(num_sentences_);
   std::uint64_t sentence_begin = num_tokens_;
-  for (const std::uint32_t end : document.sentence_ends) {
+  for (const std::uint32_t end : sentence_ends) {
     sentences_.append_value(sentence_begin);
-    sentence_begin = num_tokens_ + end;
+    sentence_begin = num_tokens_ + (end - offset);
   }
-  for (std::size_t i = 0; i < document.ids.size(); ++i) {
+  for (std::size_t i = 0; i < ids.size(); ++i) {
     const std::uint64_t token = num_tokens_ + i;
-    num_words_ += document.word_starts[i];
-    word_bits_ = static_cast<std::uint8_t>(word_bits_ | document.word_starts[i] << token % 8);
+    num_words_ += word_starts[i];
+    word_bits_ = static_cast<std::uint8_t>(word_bits_ | word_starts[i] << token % 8);
     if (token % 8 == 7) {
       words_.append_value(word_bits_);
       word_bits_ = 0;
     }
   }
-  num_tokens_ += document.ids.size();
-  num_sentences_ += document.sentence_ends.size();
+  num_tokens_ += ids.size();
+  num_sentences_ += sentence_ends.size();
+}
+
+void TokenShardWriter::end_document() {
+  if (num_sentences_ == document_begin_) return;
+  documents_.append_value(document_begin_);
+  document_begin_ = num_sentences_;
   ++num_documents_;
 }
 
@@ -119,18 +131,30 @@ void TokenShard::read_word_starts(std::uint64_t begin, std::span<std::uint8_t> o
 }
 
 TokenizedDocument TokenShard::document(std::uint64_t i) const {
+  TokenizedDocument document;
+  read_document(i, document);
+  return document;
+}
+
+void TokenShard::read_document(std::uint64_t i, TokenizedDocument& document) const {
   const std::uint64_t first = document_begin(i), last = document_begin(i + 1);
   const std::uint64_t begin = sentence_begin(first), end = sentence_begin(last);
-  TokenizedDocument document;
   document.ids.resize(end - begin);
   document.word_starts.resize(end - begin);
   read_ids(begin, document.ids);
   read_word_starts(begin, document.word_starts);
+  document.sentence_ends.clear();
   for (std::uint64_t sentence = first; sentence < last; ++sentence) {
     document.sentence_ends.push_back(
         static_cast<std::uint32_t>(sentence_begin(sentence + 1) - begin));
   }
-  return document;
+}
+
+void TokenShard::release() const {
+  (wide_ ? wide_tokens_.file() : narrow_tokens_.file()).release();
+  words_.file().release();
+  sentences_.file().release();
+  documents_.file().release();
 }
 
 FileDigests TokenShard::digests() const {

@@ -39,6 +39,12 @@ class TokenShardWriter {
   TokenShardWriter(const std::filesystem::path& folder, std::int32_t vocab_size);
 
   void append(const TokenizedDocument& document);  // nothing if it has no sentence
+  // The same in several: sentences of the document at hand, then its end (nothing if it has none).
+  // Sentence i ends before ids[sentence_ends[i] - offset].
+  void append_sentences(std::span<const std::int32_t> ids,
+                        std::span<const std::uint8_t> word_starts,
+                        std::span<const std::uint32_t> sentence_ends, std::uint32_t offset = 0);
+  void end_document();
   FileDigests commit();
 
   std::uint64_t num_tokens() const { return num_tokens_; }
@@ -51,6 +57,7 @@ class TokenShardWriter {
   bool wide_;
   CorpusFileWriter tokens_, words_, sentences_, documents_;
   std::uint64_t num_tokens_ = 0, num_words_ = 0, num_sentences_ = 0, num_documents_ = 0;
+  std::uint64_t document_begin_ = 0;  // the first sentence of the document at hand
   std::vector<std::uint16_t> narrow_ids_;
   std::uint8_t word_bits_ = 0;  // of the last, incomplete byte
 };
@@ -78,6 +85,10 @@ class TokenShard {
   void read_word_starts(std::uint64_t begin, std::span<std::uint8_t> out) const;
 
   TokenizedDocument document(std::uint64_t i) const;
+  void read_document(std::uint64_t i, TokenizedDocument& document) const;
+
+  // Lets go of the memory behind the pages touched so far; they can be touched again.
+  void release() const;
 
   FileDigests digests() const;
   // Reads and checks every byte, and that the files fit together.

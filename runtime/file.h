@@ -51,6 +51,9 @@ class MappedFile {
 
   const std::byte* data() const { return data_; }
   std::size_t size() const { return size_; }
+  // Lets go of the memory behind the pages touched so far; they can be touched again. Only for a
+  // process that reads through large files and would count as large itself.
+  void release() const;
 
  private:
   const std::byte* data_ = nullptr;

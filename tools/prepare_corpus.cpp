@@ -1,11 +1,14 @@
 // prepare_corpus: raw text to memory-mapped token shards with a validation split.
+#include <algorithm>
 #include <csignal>
+#include <cstdint>
 #include <cstdio>
 #include <string>
 #include <thread>
 #include <vector>
 
 #include <nlohmann/json.hpp>
+#include <sys/resource.h>
 
 #include "data/corpus_preparation.h"
 #include "data/tokenizer.h"
@@ -15,20 +18,32 @@
 namespace {
 
 using bert::CorpusCounts;
+using bert::PreparationProgress;
 using bert::PreparationReport;
 
-// Set by Ctrl-C: work then ends like any error, so that no unfinished folder is left behind.
+// Set by Ctrl-C: work then ends like any error, with what is finished kept.
 volatile std::sig_atomic_t interrupted = 0;
 
 void stop_when_interrupted() {
-  if (interrupted != 0) bert::throw_runtime_error("interrupted; nothing was written");
+  if (interrupted != 0) bert::throw_runtime_error("interrupted; no corpus was written");
 }
 
-// Above this share of unknown words something is wrong: another language, case or script.
+// Above this share of unknown words something may be wrong: another language, case or script.
 constexpr double kUnknownWarning = 0.01;
 
 double ratio(std::uint64_t a, std::uint64_t b) {
   return b == 0 ? 0.0 : static_cast<double>(a) / static_cast<double>(b);
+}
+
+struct Costs {
+  double seconds = 0;
+  std::uint64_t peak_bytes = 0;  // the most memory that was resident
+};
+
+std::uint64_t peak_memory() {
+  struct rusage usage {};
+  ::getrusage(RUSAGE_SELF, &usage);
+  return static_cast<std::uint64_t>(usage.ru_maxrss) * 1024;
 }
 
 nlohmann::json to_json(const CorpusCounts& counts) {
@@ -41,17 +56,51 @@ nlohmann::json to_json(const CorpusCounts& counts) {
           {"unknown_rate", ratio(counts.unknown, counts.words)}};
 }
 
-void print_json(const PreparationReport& report, const std::string& output) {
+// [[shortest, longest, how many], ...]
+nlohmann::json to_json(const bert::LengthHistogram& histogram) {
+  nlohmann::json rows = nlohmann::json::array();
+  for (std::size_t k = 0; k < histogram.counts.size(); ++k) {
+    rows.push_back({std::uint64_t{1} << k, (std::uint64_t{2} << k) - 1, histogram.counts[k]});
+  }
+  return rows;
+}
+
+void print_json(const PreparationReport& report, const Costs& costs, const std::string& output) {
   nlohmann::json answer = to_json(report.counts);
   answer["output"] = output;
   answer["train"] = to_json(report.manifest.parts[0]);
   answer["validation"] = to_json(report.manifest.parts[1]);
+  answer["sources"] = nlohmann::json::array();
+  for (const bert::CorpusSource& source : report.manifest.sources) {
+    nlohmann::json counts = to_json(source.counts);
+    counts["name"] = source.name;
+    answer["sources"].push_back(counts);
+  }
+  answer["tokenizer"] = report.manifest.tokenizer_fingerprint;
+  answer["document_lengths"] = to_json(report.manifest.document_lengths);
+  answer["sentence_lengths"] = to_json(report.manifest.sentence_lengths);
+  const bert::CorpusDropped& dropped = report.manifest.dropped;
+  answer["duplicate_documents"] = dropped.duplicate_documents;
+  answer["duplicate_lines"] = dropped.duplicate_lines;
+  answer["short_documents"] = dropped.short_documents;
+  answer["short_lines"] = dropped.short_lines;
   answer["invalid_utf8"] = report.text.invalid_utf8;
+  answer["malformed_records"] = report.text.malformed;
+  answer["cut_lines"] = report.text.cut_lines;
+  answer["cut_documents"] = report.text.cut_documents;
   answer["unknown_words"] = nlohmann::json::array();
   for (const auto& [word, count] : report.unknown_words) {
     answer["unknown_words"].push_back({{"word", word}, {"count", count}});
   }
-  std::puts(answer.dump().c_str());
+  answer["files"] = report.text.files;
+  answer["left_out_files"] = report.left_out_files;
+  answer["input_bytes"] = report.input_bytes;
+  answer["text_bytes"] = report.text.bytes;
+  answer["parts"] = report.parts;
+  answer["parts_resumed"] = report.parts_resumed;
+  answer["seconds"] = costs.seconds;
+  answer["peak_memory_bytes"] = costs.peak_bytes;
+  std::puts(answer.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace).c_str());
 }
 
 void print_counts(const char* name, const CorpusCounts& counts) {
@@ -59,20 +108,62 @@ void print_counts(const char* name, const CorpusCounts& counts) {
              counts.words, counts.tokens);
 }
 
-void print_report(const PreparationReport& report, const std::string& output) {
+void print_lengths(const char* name, const bert::LengthHistogram& histogram) {
+  std::uint64_t all = 0;
+  for (const std::uint64_t count : histogram.counts) all += count;
+  fmt::print("{}", name);
+  for (std::size_t k = 0; k < histogram.counts.size(); ++k) {
+    if (histogram.counts[k] == 0) continue;
+    fmt::print("  {}-{}: {:.1f} %", std::uint64_t{1} << k, (std::uint64_t{2} << k) - 1,
+               100 * ratio(histogram.counts[k], all));
+  }
+  fmt::print("\n");
+}
+
+void print_report(const PreparationReport& report, const Costs& costs, const std::string& output) {
   fmt::print("{:<12} {:>11} {:>11} {:>13} {:>13}\n", "", "documents", "sentences", "words",
              "tokens");
   print_counts("train", report.manifest.parts[0]);
   print_counts("validation", report.manifest.parts[1]);
   print_counts("all", report.counts);
-  fmt::print("{:.3f} tokens per word, {:.3f} % of the words are unknown\n",
+  fmt::print("{:.3f} tokens per word, {:.3f} % of the words are unknown",
              ratio(report.counts.tokens, report.counts.words),
              100 * ratio(report.counts.unknown, report.counts.words));
+  for (std::size_t i = 0; i < report.unknown_words.size(); ++i) {
+    fmt::print("{} {} ({})", i == 0 ? ":" : ",", report.unknown_words[i].first,
+               report.unknown_words[i].second);
+  }
+  fmt::print("\n");
+  print_lengths("tokens of a document:", report.manifest.document_lengths);
+  print_lengths("tokens of a sentence:", report.manifest.sentence_lengths);
+  const bert::CorpusDropped& dropped = report.manifest.dropped;
+  fmt::print(
+      "left out: {} duplicate documents, {} duplicate lines, {} short documents, {} short "
+      "lines\n",
+      dropped.duplicate_documents, dropped.duplicate_lines, dropped.short_documents,
+      dropped.short_lines);
+  const double megabytes = static_cast<double>(report.text.bytes) * 1e-6;
+  fmt::print("{} files, {:.1f} MB of text in {}, {:.1f} MB/s; at most {:.0f} MB of memory\n",
+             report.text.files, megabytes, bert::ByteProgress::duration(costs.seconds),
+             megabytes / costs.seconds, static_cast<double>(costs.peak_bytes) * 1e-6);
   fmt::print("wrote {}\n", output);
 }
 
 void print_warnings(const PreparationReport& report) {
   std::fflush(stdout);
+  if (report.left_out_files > 0) {
+    fmt::print(stderr,
+               "warning: {} files in folders are not named like text, or empty, and were left out, "
+               "first {}\n",
+               report.left_out_files, report.first_left_out_file);
+  }
+  for (const std::string& warning : report.warnings) {
+    fmt::print(stderr, "WARNING: {}\n", warning);
+  }
+  if (report.text.malformed > 0) {
+    fmt::print(stderr, "warning: {} malformed records were left out, first at {}\n",
+               report.text.malformed, report.text.first_malformed);
+  }
   if (report.text.invalid_utf8 > 0) {
     fmt::print(stderr, "warning: {} parts of invalid UTF-8 were replaced by U+FFFD, first at {}\n",
                report.text.invalid_utf8, report.text.first_invalid_utf8);
@@ -100,23 +191,81 @@ void print_warnings(const PreparationReport& report) {
   fmt::print(stderr, "\n");
 }
 
-int run(int argc, char** argv) {
-  CLI::App app(
-      "Turns raw text into a corpus that train reads: memory-mapped token shards with checksums,\n"
-      "split into training and validation by document. Text is UTF-8, plain or .gz, .bz2, .xz,\n"
-      ".zst; a line is a sentence or paragraph, a blank line ends a document.",
-      "prepare_corpus");
-  bert::PreparationOptions options;
-  options.threads = static_cast<int>(std::max(1u, std::thread::hardware_concurrency()));
-  std::string tokenizer_path, output, invalid_utf8 = "replace";
+// What the progress line says beside the bytes.
+std::string progress_note(const PreparationProgress& progress, double seconds) {
+  return fmt::format("{:.0f} documents/s, {:.1f} M tokens",
+                     static_cast<double>(progress.documents) / std::max(seconds, 1e-3),
+                     static_cast<double>(progress.tokens) * 1e-6);
+}
+
+class ProgressDisplay {
+ public:
+  void update(const PreparationProgress& progress) {
+    if (progress.phase == PreparationProgress::Phase::tokenizing) {
+      bytes_.update(progress.done, progress.total, progress_note(progress, bytes_.seconds()),
+                    progress.resumed);
+    } else {
+      static constexpr const char* kNames[] = {"tokenizing", "looking for duplicates",
+                                               "merging the parts", "finishing"};
+      bytes_.step(kNames[static_cast<int>(progress.phase)], progress.done, progress.total);
+    }
+  }
+  void finish() { bytes_.finish(); }
+  double seconds() const { return bytes_.seconds(); }
+
+ private:
+  bert::ByteProgress bytes_;
+};
+
+struct Arguments {
+  std::string tokenizer, output, invalid_utf8 = "replace", malformed = "refuse", format = "auto",
+                                 drop_duplicates = "none";
   bool cased = false, json = false;
-  app.add_option("--tokenizer", tokenizer_path,
+  bert::PreparationOptions preparation;
+};
+
+void add_options(CLI::App& app, Arguments& arguments) {
+  bert::PreparationOptions& options = arguments.preparation;
+  options.threads = static_cast<int>(std::max(1u, std::thread::hardware_concurrency()));
+  options.max_unknown_rate = 0.1;
+  app.add_option("--tokenizer", arguments.tokenizer,
                  "Tokenizer folder, vocab.txt or SentencePiece .model")
       ->required();
-  app.add_option("--input", options.files, "Text files; - is standard input")->required();
-  app.add_option("--output", output,
+  app.add_option("--input", options.files,
+                 "Files, folders (read whole, in the order of the names) and quoted patterns; - is "
+                 "standard input")
+      ->required();
+  app.add_option("--output", arguments.output,
                  "Folder to write; an older corpus there is replaced, anything else is refused")
       ->required();
+  app.add_option("--format", arguments.format,
+                 "text (a line is a sentence or paragraph, a blank line ends a document), jsonl (a "
+                 "line is a JSON object and a document), or auto: by each file's first bytes")
+      ->check(CLI::IsMember({"auto", "text", "jsonl"}))
+      ->capture_default_str();
+  app.add_option("--text-field", options.text.text_field,
+                 "The field of JSON lines that is the text")
+      ->capture_default_str();
+  app.add_option("--malformed", arguments.malformed,
+                 "What to do with a JSON line that is none or lacks that field: refuse or skip")
+      ->check(CLI::IsMember({"refuse", "skip"}))
+      ->capture_default_str();
+  app.add_option("--invalid-utf8", arguments.invalid_utf8, "replace (by U+FFFD) or refuse")
+      ->check(CLI::IsMember({"replace", "refuse"}))
+      ->capture_default_str();
+  app.add_option(
+         "--drop-duplicates", arguments.drop_duplicates,
+         "Keep only the first of documents, or of lines anywhere in the input, that are the "
+         "same byte for byte")
+      ->check(CLI::IsMember({"none", "documents", "lines"}))
+      ->capture_default_str();
+  app.add_option("--min-line-chars", options.text.min_line_chars, "Leave out shorter lines")
+      ->capture_default_str();
+  app.add_option("--min-document-words", options.min_document_words, "Leave out shorter documents")
+      ->capture_default_str();
+  app.add_option("--max-unknown-rate", options.max_unknown_rate,
+                 "Refuse a corpus with a larger share of [UNK] among its words")
+      ->capture_default_str();
   app.add_option("--validation-fraction", options.writer.validation_fraction,
                  "Share of the documents that goes to validation, in [0, 1)")
       ->capture_default_str();
@@ -125,33 +274,61 @@ int run(int argc, char** argv) {
                  "Sequence lengths to store cut tables for; others still work, but are computed "
                  "when training starts")
       ->capture_default_str();
-  app.add_option("--threads", options.threads, "Threads that tokenize; the result is the same")
+  app.add_option("--short-sequence-probability", options.writer.short_sequence_probability,
+                 "Share of the documents that those tables cut to shorter samples, as "
+                 "data.short_sequence_probability of train")
       ->capture_default_str();
-  app.add_flag("--cased", cased, "A bare vocab.txt is cased");
-  app.add_option("--invalid-utf8", invalid_utf8, "replace (by U+FFFD) or refuse")
-      ->check(CLI::IsMember({"replace", "refuse"}))
+  app.add_option("--threads", options.threads, "Threads at work; the result is the same")
       ->capture_default_str();
-  app.add_flag("--json", json, "Print the report as JSON");
+  app.add_flag("--cased", arguments.cased, "A bare vocab.txt is cased");
+  app.add_flag("--json", arguments.json, "Print the report as JSON");
+}
+
+bert::DropDuplicates parse_drop_duplicates(const std::string& name) {
+  if (name == "documents") return bert::DropDuplicates::documents;
+  return name == "lines" ? bert::DropDuplicates::lines : bert::DropDuplicates::none;
+}
+
+int run(int argc, char** argv) {
+  CLI::App app(
+      "Turns raw text into a corpus that train reads: memory-mapped token shards with checksums,\n"
+      "split into training and validation by document. Text is UTF-8, plain or .gz, .bz2, .xz,\n"
+      ".zst, as lines or as JSON lines. If it is stopped or killed, the same command again goes "
+      "on\n"
+      "from what is finished (kept in OUTPUT.partial); the result is the same to the byte.",
+      "prepare_corpus");
+  Arguments arguments;
+  add_options(app, arguments);
   if (const auto done = bert::parse_command_line(app, argc, argv)) return *done;
 
-  options.output = output;
-  options.refuse_invalid_utf8 = invalid_utf8 == "refuse";
+  bert::PreparationOptions& options = arguments.preparation;
+  options.output = arguments.output;
+  options.text.format = bert::parse_text_format(arguments.format);
+  options.text.skip_malformed = arguments.malformed == "skip";
+  options.text.refuse_invalid_utf8 = arguments.invalid_utf8 == "refuse";
+  options.drop_duplicates = parse_drop_duplicates(arguments.drop_duplicates);
   bert::TokenizerOptions tokenizer_options;
-  tokenizer_options.cased = cased;
-  const auto tokenizer = bert::load_tokenizer(tokenizer_path, tokenizer_options);
+  tokenizer_options.cased = arguments.cased;
+  const auto tokenizer = bert::load_tokenizer(arguments.tokenizer, tokenizer_options);
   for (const int signal : {SIGINT, SIGTERM}) std::signal(signal, [](int) { interrupted = 1; });
-  bert::ByteProgress progress;
-  options.progress = [&](std::uint64_t read, std::uint64_t total, std::uint64_t tokens) {
+  ProgressDisplay display;
+  options.progress = [&](const PreparationProgress& progress) {
     stop_when_interrupted();
-    progress.update(read, total,
-                    fmt::format("{:.1f} M tokens", static_cast<double>(tokens) * 1e-6));
+    display.update(progress);
   };
   const PreparationReport report = bert::prepare_corpus(*tokenizer, options);
-  progress.finish();
-  if (json) {
-    print_json(report, output);
+  display.finish();
+  const Costs costs{display.seconds(), peak_memory()};
+  if (report.parts_resumed > 0 || report.parts_outdated > 0) {
+    fmt::print(stderr,
+               "{} of {} parts were there from an earlier run; {} of other inputs, options or "
+               "another tokenizer were removed\n",
+               report.parts_resumed, report.parts, report.parts_outdated);
+  }
+  if (arguments.json) {
+    print_json(report, costs, arguments.output);
   } else {
-    print_report(report, output);
+    print_report(report, costs, arguments.output);
   }
   print_warnings(report);
   return 0;

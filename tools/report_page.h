@@ -1,5 +1,5 @@
-// The page that report fills in place of /*REPORT_DATA*/: HTML, styles and script in one, which need
-// nothing from elsewhere.
+// The page that report fills in place of /*REPORT_DATA*/: HTML, styles and script in one, which
+// need nothing from elsewhere.
 #pragma once
 
 #include <string_view>

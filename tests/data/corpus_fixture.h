@@ -5,16 +5,19 @@
 #include <cstdint>
 #include <filesystem>
 #include <fstream>
+#include <map>
 #include <memory>
 #include <string>
 #include <vector>
 
 #include <fmt/format.h>
+#include <gtest/gtest.h>
 #include <unistd.h>
 
 #include "data/corpus.h"
 #include "data/corpus_writer.h"
 #include "data/wordpiece_tokenizer.h"
+#include "runtime/error.h"
 #include "runtime/file.h"
 #include "runtime/philox.h"
 
@@ -114,6 +117,33 @@ inline void flip_bit(const std::filesystem::path& path, std::uint64_t bit) {
   std::string content = read_file(path);
   content[bit / 8] = static_cast<char>(content[bit / 8] ^ (1 << bit % 8));
   write_text(path, content);
+}
+
+// Contents of all files below a folder, by their paths in it.
+inline std::map<std::string, std::string> contents(const std::filesystem::path& folder) {
+  std::map<std::string, std::string> files;
+  for (const auto& entry : std::filesystem::recursive_directory_iterator(folder)) {
+    if (entry.is_regular_file()) {
+      files[std::filesystem::relative(entry.path(), folder).string()] = read_file(entry.path());
+    }
+  }
+  return files;
+}
+
+// What `action` says when it refuses; fails if it does not.
+template <typename Action>
+std::string refusal(Action action) {
+  try {
+    action();
+  } catch (const InputError& error) {
+    return error.what();
+  }
+  ADD_FAILURE() << "not refused";
+  return "";
+}
+
+inline bool contains(const std::string& text, const std::string& part) {
+  return text.find(part) != std::string::npos;
 }
 
 }  // namespace bert

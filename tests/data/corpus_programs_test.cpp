@@ -64,15 +64,53 @@ TEST_F(CorpusPrograms, PrepareAndInspect) {
 
 TEST_F(CorpusPrograms, ReadsStandardInput) {
   const Answer answer = run(fmt::format(
-      "printf 'fine 42\\n\\n42 42 fine\\n\\n\\377 x\\n' | {} --tokenizer {} --output {} --input -",
+      "printf 'fine 42\\n\\n42 42 fine\\n\\n\\377 x\\n' | {} --tokenizer {} --output {} "
+      "--max-unknown-rate 1 --input -",
       BERT_PREPARE_CORPUS, (folder_ / "vocab.txt").string(), (folder_ / "corpus").string()));
   EXPECT_EQ(answer.exit_code, 0) << answer.output;
   EXPECT_EQ(Corpus(folder_ / "corpus").manifest().sources[0].counts.documents, 3u);
 }
 
+// Folders, patterns and compressed JSON lines give the same tokens as the texts in them.
+TEST_F(CorpusPrograms, ReadsFoldersPatternsAndJsonLines) {
+  ASSERT_EQ(prepare(text()).exit_code, 0);
+  const std::string tokens = read_file(folder_ / "corpus" / "train" / "tokens.bin");
+  std::string lines;
+  for (int i = 0; i < 200; ++i) {
+    lines += R"({"id": 1, "body": "some words in a line\nand some more of them here"})"
+             "\n";
+  }
+  fs::create_directories(folder_ / "in" / "deep");
+  write_text(folder_ / "in" / "deep" / "a.jsonl", lines);
+  ASSERT_EQ(run("gzip " + (folder_ / "in" / "deep" / "a.jsonl").string()).exit_code, 0);
+  write_text(folder_ / "in" / "photo.png", "not text");
+  const std::string field = " --text-field body --input ";
+  for (const char* input : {"in", "in/deep/*.jsonl.gz", "'in/*/a.*'"}) {
+    const Answer answer = run("cd " + folder_.path().string() + " && " + BERT_PREPARE_CORPUS +
+                              " --tokenizer vocab.txt --output corpus" + field + input);
+    ASSERT_EQ(answer.exit_code, 0) << answer.output;
+    EXPECT_EQ(read_file(folder_ / "corpus" / "train" / "tokens.bin"), tokens) << input;
+  }
+  // A line without the field is named.
+  write_text(folder_ / "bad.jsonl", lines + "{\"text\": \"a\"}\n");
+  expect_refused(prepare(field + (folder_ / "bad.jsonl").string()), "bad.jsonl:201");
+  const Answer skipped = prepare("--malformed skip" + field + (folder_ / "bad.jsonl").string());
+  EXPECT_EQ(skipped.exit_code, 0) << skipped.output;
+  EXPECT_NE(skipped.output.find("1 malformed records"), std::string::npos) << skipped.output;
+}
+
+TEST_F(CorpusPrograms, ShortSequenceCuts) {
+  ASSERT_EQ(prepare(text() + " --sequence-length 32 --short-sequence-probability 0.1").exit_code,
+            0);
+  EXPECT_TRUE(fs::exists(folder_ / "corpus" / "train" / "cuts_sentences_30_short_0.1.bin"));
+  expect_refused(prepare(text() + " --short-sequence-probability 2"), "short sequences");
+}
+
 TEST_F(CorpusPrograms, WarnsOfUnknownWordsAndInvalidText) {
   write_text(folder_ / "odd.txt", "fine 42\n\n42 42 fine\n\n\xff x\n");
-  const Answer answer = prepare("--input " + (folder_ / "odd.txt").string());
+  const std::string odd = "--input " + (folder_ / "odd.txt").string();
+  expect_refused(prepare(odd), "50.0 % of the words are not in the vocabulary");
+  const Answer answer = prepare(odd + " --max-unknown-rate 0.6");
   EXPECT_EQ(answer.exit_code, 0) << answer.output;
   EXPECT_NE(answer.output.find("WARNING: 50.0 % of the words"), std::string::npos) << answer.output;
   EXPECT_NE(answer.output.find("commonest unknown words: 42 (3)"), std::string::npos)
