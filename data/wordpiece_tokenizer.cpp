@@ -1,5 +1,7 @@
 #include "data/wordpiece_tokenizer.h"
 
+#include <algorithm>
+#include <iterator>
 #include <unordered_map>
 #include <utility>
 
@@ -14,6 +16,13 @@ namespace bert {
 namespace {
 
 constexpr std::string_view kContinuation = "##";
+
+// What Hugging Face's decoder puts no space before.
+bool closes_up(std::string_view piece) {
+  constexpr std::string_view kClosing[] = {".", "?", "!", ",", "n't", "'m", "'s", "'ve", "'re"};
+  return std::any_of(std::begin(kClosing), std::end(kClosing),
+                     [&](std::string_view closing) { return piece.starts_with(closing); });
+}
 
 }  // namespace
 
@@ -125,9 +134,7 @@ std::string WordpieceTokenizer::decode(const std::vector<std::int32_t>& ids) con
     } else if (part.starts_with(kContinuation) && part.size() > kContinuation.size()) {
       text += part.substr(kContinuation.size());
     } else {
-      // As Hugging Face does: no space before these.
-      constexpr std::string_view kClosing = ".?!,";
-      if (part.size() != 1 || kClosing.find(part[0]) == kClosing.npos) text += ' ';
+      if (!closes_up(part)) text += ' ';
       text += part;
     }
   }

@@ -1,4 +1,4 @@
-// tokenize: standard input to pieces or ids, one JSON line per line.
+// tokenize: standard input to pieces or ids, one JSON line per line; or ids to text.
 #include <iostream>
 #include <string>
 #include <vector>
@@ -18,7 +18,8 @@ using Json = nlohmann::ordered_json;
 
 struct Arguments {
   std::string tokenizer, mode = "huggingface", invalid_utf8 = "replace";
-  bool ids = false, offsets = false, cased = false, special = false, plain_text = false;
+  bool ids = false, offsets = false, cased = false, special = false, plain_text = false,
+       decode = false;
 };
 
 Json describe(const bert::Tokenizer& tokenizer, const std::vector<Token>& tokens,
@@ -29,6 +30,25 @@ Json describe(const bert::Tokenizer& tokenizer, const std::vector<Token>& tokens
     answer.push_back(arguments.offsets ? Json{name, token.begin, token.end} : name);
   }
   return answer;
+}
+
+// A line of ids, as --ids prints them, back to text.
+std::string decode(const bert::Tokenizer& tokenizer, const std::string& line,
+                   std::uint64_t number) {
+  std::vector<std::int32_t> ids;
+  try {
+    ids = Json::parse(line).get<std::vector<std::int32_t>>();
+  } catch (const Json::exception&) {
+    bert::throw_input_error("standard input:{}: expected a JSON array of ids, like [2, 17, 3]",
+                            number);
+  }
+  for (const std::int32_t id : ids) {
+    if (id < 0 || id >= tokenizer.vocab_size()) {
+      bert::throw_input_error("standard input:{}: the id {} is not in the vocabulary of {}", number,
+                              id, tokenizer.vocab_size());
+    }
+  }
+  return tokenizer.decode(ids);
 }
 
 int run(const Arguments& arguments) {
@@ -43,6 +63,10 @@ int run(const Arguments& arguments) {
   while (std::getline(std::cin, line)) {
     ++number;
     if (line.ends_with('\r')) line.pop_back();
+    if (arguments.decode) {
+      std::cout << decode(*tokenizer, line, number) << '\n';
+      continue;
+    }
     if (!bert::is_valid_utf8(line)) {
       if (arguments.invalid_utf8 == "refuse") {
         bert::throw_input_error(
@@ -72,7 +96,7 @@ int run(const Arguments& arguments) {
 int parse_and_run(int argc, char** argv) {
   CLI::App app(
       "Reads text from standard input and prints one JSON array per line: its pieces, or "
-      "their ids.",
+      "their ids. With --decode it goes from ids to text.",
       "tokenize");
   Arguments arguments;
   app.add_option("--tokenizer", arguments.tokenizer,
@@ -84,6 +108,8 @@ int parse_and_run(int argc, char** argv) {
   app.add_flag("--special", arguments.special, "put [CLS] and [SEP] around each line");
   app.add_flag("--plain-text", arguments.plain_text,
                "take [MASK] and the like as text, not as special tokens");
+  app.add_flag("--decode", arguments.decode, "read JSON arrays of ids and print their text")
+      ->excludes("--ids", "--offsets", "--special");
   app.add_flag("--cased", arguments.cased, "a bare vocab.txt is cased");
   app.add_option("--mode", arguments.mode, "whose rules a bare vocab.txt follows")
       ->check(CLI::IsMember({"huggingface", "google"}))

@@ -130,6 +130,20 @@ TEST_F(TokenizerPrograms, TrainByLikelihood) {
   EXPECT_NE(read("frequency/vocab.txt"), read("likelihood/vocab.txt"));
 }
 
+TEST_F(TokenizerPrograms, Decode) {
+  write_corpus_text();
+  ASSERT_EQ(run(train_ + " --vocab-size 56 --input text.txt --output t").exit_code, 0);
+  const std::string text = "Aord1 bord22 [MASK] cord3\naord4\n\n";
+  const std::string ids = run(tokenize_ + " --ids --tokenizer t", text).output;
+  EXPECT_EQ(run(tokenize_ + " --decode --tokenizer t", ids).output,
+            "aord1 bord22 [MASK] cord3\naord4\n\n");
+  for (const char* bad : {"[1, 2, 56]", "[-1]", "1, 2", "[\"a\"]"}) {
+    const Outcome refused = run(tokenize_ + " --decode --tokenizer t", bad);
+    EXPECT_EQ(refused.exit_code, 2) << bad;
+    EXPECT_EQ(refused.errors.find("error: standard input:1: "), 0u) << refused.errors;
+  }
+}
+
 // Bytes that are no UTF-8 are taken as U+FFFD and counted, or refused.
 TEST_F(TokenizerPrograms, CountInvalidUtf8) {
   write_corpus_text();

@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
-"""Compares build/bin/tokenize with a reference, line by line: Hugging Face's tokenizers library, ids
-and byte offsets; or, with --google, ids by a naive transcription of google-research/bert's rules.
+"""Compares build/bin/tokenize with a reference, line by line: Hugging Face's tokenizers library, ids,
+byte offsets and decoding; or, with --google, ids by a naive transcription of google-research/bert's rules.
 
     python3 tests/reference/compare_tokenizers.py build/bin/tokenize TOKENIZER [--cased] [--google]
-        [--random N] [--seed S] [FILE.txt[.xz|.gz] ...]
+        [--ids-only] [--random N] [--seed S] [FILE.txt[.xz|.gz] ...]
 
-TOKENIZER is a vocab.txt or a folder with tokenizer.json. Lines are those of the files, and N random
+TOKENIZER is a vocab.txt or a folder with tokenizer.json, of SentencePiece too (with --ids-only: the
+library counts the space before a word to it). Lines are those of the files, and N random
 ones: mixtures of words, rare and unassigned characters, combining sequences, spaces, controls,
 ideographs, jamo, right-to-left text, emoji sequences, and bytes that are not UTF-8 (overlong forms,
 surrogates, cut sequences; the references are given what Python's decoder replaces them by).
@@ -80,6 +81,20 @@ class HuggingFace:
 
     def parse_special(self, special):
         self.bert.encode_special_tokens = not special
+
+    def compare_decoding(self, command, rng):
+        """Of random ids, special tokens among them; how many texts differ."""
+        size = self.bert.get_vocab_size()
+        lists = [[rng.randrange(size) if rng.random() < 0.7 else rng.randrange(min(size, 1200))
+                  for _ in range(rng.randint(1, 30))] for _ in range(10000)]
+        texts = subprocess.run(command + ["--decode"], check=True, stdout=subprocess.PIPE,
+                               input="\n".join(map(json.dumps, lists)).encode() + b"\n").stdout
+        theirs = self.bert.decode_batch(lists, skip_special_tokens=False)
+        different = [(a, b) for a, b in zip(texts.decode().split("\n"), theirs) if a != b]
+        for ours, want in different[:5]:
+            print("decoded differ:\n  ours  ", ours, "\n  theirs", want)
+        print(f"{len(lists)} lists of ids decoded: {len(different)} texts differ")
+        return len(different)
 
     def encode(self, lines):
         texts = [line.decode(errors="replace") for line in lines]
@@ -188,6 +203,7 @@ def main():
     parser.add_argument("files", nargs="*")
     parser.add_argument("--cased", action="store_true")
     parser.add_argument("--google", action="store_true")
+    parser.add_argument("--ids-only", action="store_true")
     parser.add_argument("--random", type=int, default=0)
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_intermixed_args()
@@ -213,6 +229,7 @@ def main():
             for line, ours, (ids, offsets) in zip(batch, answer[begin:], reference.encode(batch)):
                 ours = [tuple(token) for token in json.loads(ours)]
                 our_ids = [token[0] for token in ours]
+                offsets = None if arguments.ids_only else offsets
                 tokens += len(ids)
                 if our_ids == ids and (offsets is None or [t[1:] for t in ours] == offsets):
                     continue
@@ -223,6 +240,10 @@ def main():
                           "\n  ours  ", ours, "\n  theirs", list(zip(ids, offsets or ids)))
     print(f"{len(lines)} lines twice, {tokens} tokens: {id_failures} lines with different ids, "
           f"{failures - id_failures} with the same ids but different offsets")
+    if not arguments.google and not arguments.ids_only:
+        id_failures += reference.compare_decoding(
+            [arguments.program, "--tokenizer", arguments.tokenizer] + ["--cased"] * arguments.cased,
+            rng)
     return 1 if id_failures else 0  # HF's offsets go astray where it reorders combining marks
 
 
