@@ -254,7 +254,7 @@ class Run {
     while (!in_flight.empty()) write_oldest();
     writer.end_document();
     report();
-    ++summary.text.files;
+    summary.text.files += segment.begin == 0 ? 1 : 0;  // not each range of a large one
     const bool some_text =
         summary.text.lines + summary.text.malformed + summary.text.short_lines > lines_before;
     if (!stop_ && !some_text && segment.whole() && segment.file.named) {

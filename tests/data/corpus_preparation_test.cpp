@@ -162,6 +162,7 @@ TEST_F(PreparationTest, FailureKeepsWhatIsFinished) {
   // Another size and time: the parts of this file are made anew, those of the other are taken.
   write_text(folder_ / "b.txt", good);
   const PreparationReport report = prepare_corpus(tokenizer, options);
+  EXPECT_EQ(report.text.files, 2u);
   EXPECT_GT(report.parts_resumed, 0u);
   EXPECT_LT(report.parts_resumed, report.parts);
   EXPECT_EQ(contents(options.output), expected);
