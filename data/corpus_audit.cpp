@@ -72,6 +72,8 @@ DatasetAudit audit_dataset(const PretrainingDataset& dataset, std::uint64_t max_
     }
     audit.unknown += static_cast<std::uint64_t>(
         std::count(batch.input_ids.begin(), batch.input_ids.end(), special.unk));
+    audit.padding += static_cast<std::uint64_t>(
+        std::count(batch.input_ids.begin(), batch.input_ids.end(), special.pad));
     const TokenShard& shard = dataset.shard();
     count_words(shard, plan.a_begin, plan.a_end, 1, chosen, audit);
     const std::size_t b_row = 2 + (plan.a_end - plan.a_begin);

@@ -17,6 +17,7 @@ struct DatasetAudit {
   std::uint64_t samples = 0;
   std::uint64_t tokens = 0;          // special ones included
   std::uint64_t unknown = 0;         // [UNK] among them, before masking
+  std::uint64_t padding = 0;         // [PAD] among them, before masking: none
   std::uint64_t predicted = 0;       // chosen by the masking; of these became
   std::uint64_t masked = 0;          //   [MASK]
   std::uint64_t replaced = 0;        //   another id

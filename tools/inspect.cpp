@@ -1,4 +1,5 @@
 // inspect: what a corpus, a checkpoint, a tokenizer or a single file of them holds.
+#include <cmath>
 #include <cstdio>
 #include <filesystem>
 #include <memory>
@@ -81,7 +82,24 @@ Json describe_counts(const bert::CorpusCounts& counts) {
           {"unknown_rate", ratio(counts.unknown, counts.words)}};
 }
 
+// A share of `trials` beside its expectation: how many standard deviations of a binomial it is off.
+Json describe_share(std::uint64_t count, std::uint64_t trials, double expected) {
+  const auto n = static_cast<double>(trials);
+  const double deviation = std::sqrt(n * expected * (1 - expected));
+  const double off = static_cast<double>(count) - n * expected;
+  return {{"share", ratio(count, trials)},
+          {"expected", expected},
+          {"deviations", deviation > 0 ? off / deviation : 0.0}};
+}
+
+std::string show_share(const Json& share) {
+  return fmt::format("{:.2f} % (expected {:.2f}, off by {:+.1f} sigma)",
+                     100 * share["share"].get<double>(), 100 * share["expected"].get<double>(),
+                     share["deviations"].get<double>());
+}
+
 Json describe_audit(const bert::DatasetAudit& audit, const bert::PretrainingDataset& dataset) {
+  const double by_chance = 0.1 / dataset.corpus().manifest().vocab_size;
   const bert::DatasetOptions& options = dataset.options();
   Json answer;
   answer["sampling"] = bert::sampling_name(options.sampling);
@@ -89,21 +107,24 @@ Json describe_audit(const bert::DatasetAudit& audit, const bert::PretrainingData
   answer["samples_in_part"] = dataset.num_samples();
   answer["samples"] = audit.samples;
   answer["tokens"] = audit.tokens;
+  answer["padding"] = audit.padding;
   const bert::LengthStatistics& lengths = audit.lengths;
   answer["lengths"] = {{"mean", lengths.mean},           {"shortest", lengths.shortest},
                        {"tenth", lengths.tenth},         {"median", lengths.median},
                        {"ninetieth", lengths.ninetieth}, {"longest", lengths.longest}};
-  answer["masking"] = {{"kind", bert::masking_name(options.masking.masking)},
-                       {"fraction_asked", options.masking.fraction},
-                       {"fraction", ratio(audit.predicted, audit.tokens)},
-                       {"predicted", audit.predicted},
-                       {"masked", ratio(audit.masked, audit.predicted)},
-                       {"replaced", ratio(audit.replaced, audit.predicted)},
-                       {"kept", ratio(audit.kept, audit.predicted)},
-                       {"whole_words", ratio(audit.whole_words, audit.words)},
-                       {"samples_without_target", audit.without_target}};
+  answer["masking"] = {
+      {"kind", bert::masking_name(options.masking.masking)},
+      {"fraction_asked", options.masking.fraction},
+      {"fraction", ratio(audit.predicted, audit.tokens)},
+      {"predicted", audit.predicted},
+      // A random id may be [MASK], or the one that was there.
+      {"masked", describe_share(audit.masked, audit.predicted, 0.8 + by_chance)},
+      {"replaced", describe_share(audit.replaced, audit.predicted, 0.1 - 2 * by_chance)},
+      {"kept", describe_share(audit.kept, audit.predicted, 0.1 + by_chance)},
+      {"whole_words", ratio(audit.whole_words, audit.words)},
+      {"samples_without_target", audit.without_target}};
   if (options.next_sentence) {
-    answer["random_next"] = ratio(audit.random_next, audit.samples);
+    answer["random_next"] = describe_share(audit.random_next, audit.samples, 0.5);
   }
   return answer;
 }
@@ -120,23 +141,24 @@ void print_audit(const Json& audit) {
   fmt::print("samples      {} of {} counted ({}, at most {} tokens)\n",
              audit["samples"].get<std::uint64_t>(), audit["samples_in_part"].get<std::uint64_t>(),
              audit["sampling"].get<std::string>(), audit["sequence_length"].get<int>());
-  fmt::print("lengths      mean {:.1f}; shortest {}, 10 % {}, median {}, 90 % {}, longest {}\n",
-             lengths["mean"].get<double>(), lengths["shortest"].get<int>(),
-             lengths["tenth"].get<int>(), lengths["median"].get<int>(),
-             lengths["ninetieth"].get<int>(), lengths["longest"].get<int>());
+  fmt::print(
+      "lengths      mean {:.1f}; shortest {}, 10 % {}, median {}, 90 % {}, longest {}; "
+      "{} tokens of padding\n",
+      lengths["mean"].get<double>(), lengths["shortest"].get<int>(), lengths["tenth"].get<int>(),
+      lengths["median"].get<int>(), lengths["ninetieth"].get<int>(), lengths["longest"].get<int>(),
+      audit["padding"].get<std::uint64_t>());
   const Json& masking = audit["masking"];
   fmt::print("masking      {}: {:.2f} % of the tokens (asked: {:.2f} %), {} samples without any\n",
              masking["kind"].get<std::string>(), 100 * masking["fraction"].get<double>(),
              100 * masking["fraction_asked"].get<double>(),
              masking["samples_without_target"].get<std::uint64_t>());
-  fmt::print(
-      "             {:.2f} % [MASK] (80), {:.2f} % another (10), {:.2f} % kept (10); "
-      "{:.2f} % of the words whole\n",
-      100 * masking["masked"].get<double>(), 100 * masking["replaced"].get<double>(),
-      100 * masking["kept"].get<double>(), 100 * masking["whole_words"].get<double>());
+  fmt::print("             [MASK]   {}\n             another  {}\n             kept     {}\n",
+             show_share(masking["masked"]), show_share(masking["replaced"]),
+             show_share(masking["kept"]));
+  fmt::print("             {:.2f} % of the words whole\n",
+             100 * masking["whole_words"].get<double>());
   if (audit.contains("random_next")) {
-    fmt::print("next         {:.2f} % of the second sentences are random (50)\n",
-               100 * audit["random_next"].get<double>());
+    fmt::print("next         random   {}\n", show_share(audit["random_next"]));
   }
 }
 
