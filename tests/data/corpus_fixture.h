@@ -1,13 +1,14 @@
 // Small corpora for the tests of data.
 #pragma once
 
+#include <algorithm>
 #include <atomic>
 #include <cstdint>
 #include <filesystem>
 #include <fstream>
-#include <map>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include <fmt/format.h>
@@ -119,14 +120,16 @@ inline void flip_bit(const std::filesystem::path& path, std::uint64_t bit) {
   write_text(path, content);
 }
 
-// Contents of all files below a folder, by their paths in it.
-inline std::map<std::string, std::string> contents(const std::filesystem::path& folder) {
-  std::map<std::string, std::string> files;
+// Names, in their order, and contents of all files and folders below a folder.
+inline std::vector<std::pair<std::string, std::string>> contents(
+    const std::filesystem::path& folder) {
+  std::vector<std::pair<std::string, std::string>> files;
+  if (!std::filesystem::exists(folder)) return files;
   for (const auto& entry : std::filesystem::recursive_directory_iterator(folder)) {
-    if (entry.is_regular_file()) {
-      files[std::filesystem::relative(entry.path(), folder).string()] = read_file(entry.path());
-    }
+    files.emplace_back(entry.path().lexically_relative(folder).string(),
+                       entry.is_regular_file() ? read_file(entry.path()) : "");
   }
+  std::sort(files.begin(), files.end());
   return files;
 }
 

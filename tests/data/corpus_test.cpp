@@ -135,10 +135,11 @@ TEST_F(CorpusTest, BitFlipsInEveryFileAreCaught) {
   counting_corpus();
   const fs::path corpus = folder_ / "corpus";
   const auto files = contents(corpus);
-  ASSERT_EQ(files.count("train/tokens.bin"), 1u);
-  ASSERT_GE(files.size(), 1 + 2 * (4 + 6) + 4u);
+  ASSERT_TRUE(fs::exists(corpus / "train" / "tokens.bin"));
+  ASSERT_GE(files.size(), 1 + 2 * (4 + 6) + 4 + 3u);  // with three folders
   PhiloxStream random(1, 1, 1);
   for (const auto& [file, content] : files) {
+    if (fs::is_directory(corpus / file)) continue;
     for (int trial = 0; trial < 12; ++trial) {
       const std::uint64_t bit = random.next_below(static_cast<std::uint32_t>(8 * content.size()));
       flip_bit(corpus / file, bit);

@@ -193,15 +193,4 @@ fs::path checkpoint_of(const fs::path& run_dir, std::int64_t step) {
   return run_dir / "checkpoints" / checkpoint_name(step);
 }
 
-std::vector<std::pair<std::string, std::string>> contents(const fs::path& folder) {
-  std::vector<std::pair<std::string, std::string>> files;
-  if (!fs::exists(folder)) return files;
-  for (const auto& entry : fs::recursive_directory_iterator(folder)) {
-    files.emplace_back(entry.path().lexically_relative(folder).string(),
-                       entry.is_regular_file() ? read_file(entry.path()) : "");
-  }
-  std::sort(files.begin(), files.end());
-  return files;
-}
-
 }  // namespace bert

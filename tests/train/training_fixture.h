@@ -73,7 +73,5 @@ std::vector<nlohmann::json> comparable_metrics(const std::filesystem::path& run_
 // "loss" of each step logged.
 std::vector<double> losses(const std::filesystem::path& run_dir);
 std::filesystem::path checkpoint_of(const std::filesystem::path& run_dir, std::int64_t step);
-// Names and contents of all files below a folder.
-std::vector<std::pair<std::string, std::string>> contents(const std::filesystem::path& folder);
 
 }  // namespace bert
