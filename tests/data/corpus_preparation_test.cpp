@@ -1,6 +1,7 @@
 #include "data/corpus_preparation.h"
 
 #include <algorithm>
+#include <chrono>
 #include <csignal>
 
 #include <gtest/gtest.h>
@@ -176,7 +177,10 @@ TEST_F(PreparationTest, KilledAtAnyMoment) {
   options.threads = 2;
   options.drop_duplicates = DropDuplicates::lines;
   const auto tokenizer = letter_tokenizer();
+  const auto begin = std::chrono::steady_clock::now();
   prepare_corpus(tokenizer, options);
+  const auto whole = std::chrono::duration_cast<std::chrono::microseconds>(
+      std::chrono::steady_clock::now() - begin);
   const auto expected = contents(options.output);
   fs::remove_all(options.output);
 
@@ -191,8 +195,9 @@ TEST_F(PreparationTest, KilledAtAnyMoment) {
       prepare_corpus(tokenizer, options);
       ::_exit(0);
     }
-    // Longer and longer, so that it comes to an end on the slowest machine.
-    ::usleep(random.next_below(20'000 * static_cast<std::uint32_t>(killed + 1)));
+    // A small share of the time that it takes, and longer and longer, so that it comes to an end.
+    const auto most = whole.count() * (8 + killed) / 50;
+    ::usleep(random.next_below(static_cast<std::uint32_t>(most)));
     ::kill(child, SIGKILL);
     ASSERT_EQ(::waitpid(child, nullptr, 0), child);
     ++killed;

@@ -158,6 +158,7 @@ TEST_F(CorpusTest, TruncatedAndMissingFilesAreCaught) {
   counting_corpus();
   const fs::path corpus = folder_ / "corpus";
   for (const auto& [file, content] : contents(corpus)) {
+    if (fs::is_directory(corpus / file)) continue;
     write_text(corpus / file, content.substr(0, content.size() / 2));
     refusal([&] { Corpus(corpus).verify(); });
     fs::remove(corpus / file);
