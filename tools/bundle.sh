@@ -34,6 +34,7 @@ elif grep -q '^BERT_NATIVE:BOOL=ON' "$build/CMakeCache.txt"; then
     "run on another" >&2
 fi
 
+build="$(cd "$build" && pwd)"
 mkdir -p "$target/bin" "$target/lib" "$target/tools"
 target="$(cd "$target" && pwd)"
 take() { # FILE FOLDER: a copy without symbols
