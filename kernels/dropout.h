@@ -34,9 +34,10 @@ inline constexpr std::uint32_t dropout_site(DropoutSite site, std::uint32_t laye
   return layer * 4 + static_cast<std::uint32_t>(site);
 }
 
-// Elements with fewer 16-bit random values than this are dropped: the probability in 1/65536.
+// Elements with fewer 16-bit random values than this are dropped: the probability in 1/32768, so an
+// even number. (The lowest bit then decides nothing, and a GPU can compare two values at once.)
 inline std::uint32_t dropout_threshold(float probability) {
-  return static_cast<std::uint32_t>(std::lround(static_cast<double>(probability) * 65536.0));
+  return static_cast<std::uint32_t>(std::lround(static_cast<double>(probability) * 32768.0)) * 2;
 }
 
 // 1 / (1 - p) for the p that is really applied (threshold / 65536), so that the mean is kept.

@@ -167,4 +167,35 @@ void attention_backward_mma(const AttentionShape& shape, const __nv_bfloat16* dy
                             const __nv_bfloat16* y, const __nv_bfloat16* qkv, const float* lse,
                             float* delta, __nv_bfloat16* dqkv, cudaStream_t stream);
 
+// The same by warpgroups, on Hopper, for a head size of 64 (attention_warpgroup_*.cu). False, and
+// nothing done, elsewhere or beyond the limit.
+#ifdef BERT_SIMT  // has no warpgroups
+template <class... Arguments>
+[[nodiscard]] bool attention_forward_warpgroup(const Arguments&...) {
+  return false;
+}
+template <class... Arguments>
+[[nodiscard]] bool attention_backward_warpgroup_resident(const Arguments&...) {
+  return false;
+}
+template <class... Arguments>
+[[nodiscard]] bool attention_backward_warpgroup(const Arguments&...) {
+  return false;
+}
+#else
+[[nodiscard]] bool attention_forward_warpgroup(const AttentionShape& shape,
+                                               const __nv_bfloat16* qkv, __nv_bfloat16* y,
+                                               float* lse, cudaStream_t stream);
+[[nodiscard]] bool attention_backward_warpgroup_resident(const AttentionShape& shape,
+                                                         const __nv_bfloat16* dy,
+                                                         const __nv_bfloat16* y,
+                                                         const __nv_bfloat16* qkv, const float* lse,
+                                                         __nv_bfloat16* dqkv, cudaStream_t stream);
+[[nodiscard]] bool attention_backward_warpgroup(const AttentionShape& shape,
+                                                const __nv_bfloat16* dy, const __nv_bfloat16* y,
+                                                const __nv_bfloat16* qkv, const float* lse,
+                                                float* delta, __nv_bfloat16* dqkv,
+                                                cudaStream_t stream);
+#endif
+
 }  // namespace bert::BERT_CUDA

@@ -40,13 +40,16 @@ struct MmaTile {
                                                    const __nv_bfloat16* from, int stride, int row,
                                                    int length) {
     constexpr int kRowsAtOnce = kThreads / kChunks;
+    constexpr bool kPermutedAlike = kRowsAtOnce % 8 == 0;  // all rows of a thread
     const int first = thread / kChunks, chunk = thread % kChunks;
-    int place = (row + first) * stride + chunk * 8;
+    const int place = offset(first, chunk);
+    from += (row + first) * stride + chunk * 8;
+    const int valid = length - row;  // rows
 #pragma unroll 4
-    for (int r = first; r < rows; r += kRowsAtOnce) {
-      const bool valid = row + r < length;
-      cp_async_16(tile + offset(r, chunk), from + (valid ? place : 0), valid);
-      place += kRowsAtOnce * stride;
+    for (int r = 0; first + r < rows; r += kRowsAtOnce) {
+      cp_async_16(tile + (kPermutedAlike ? place + r * kHeadSize : offset(first + r, chunk)), from,
+                  first + r < valid);
+      from += kRowsAtOnce * stride;
     }
   }
 };
@@ -112,6 +115,9 @@ __device__ __forceinline__ void multiply(Accumulators& sums, const unsigned (&a)
 
 // Element e of a lane's eight: see AttentionBits.
 __device__ __forceinline__ float& element(Accumulators& tile, int e) { return tile[e / 4][e % 4]; }
+__device__ __forceinline__ float element(const Accumulators& tile, int e) {
+  return tile[e / 4][e % 4];
+}
 
 __device__ __forceinline__ void pack(unsigned (&a)[4], const Accumulators& tile) {
 #pragma unroll
@@ -134,14 +140,12 @@ class Kept {
   unsigned high_;
 };
 
-// Zeroes the elements that are dropped.
-__device__ __forceinline__ void drop(Accumulators& tile, const PhiloxCounter& bits,
+// Zeroes the elements of a packed tile that are dropped.
+__device__ __forceinline__ void drop(unsigned (&a)[4], const PhiloxCounter& bits,
                                      unsigned threshold) {
-  const Kept kept(bits, threshold);
+  // a[i] has the elements 2 i and 2 i + 1, as a word of bits has.
 #pragma unroll
-  for (int e = 0; e < 8; ++e) {
-    if (!kept(e)) element(tile, e) = 0.0f;
-  }
+  for (int i = 0; i < 4; ++i) a[i] &= kept_halves(bits[static_cast<std::size_t>(i)], threshold);
 }
 
 // scale * sums [16, 16 kColumnTiles] of a warp, by way of the same place in 16 rows of shared

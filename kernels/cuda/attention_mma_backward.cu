@@ -20,11 +20,10 @@
 //
 // Layout: 4 warps, two blocks a multiprocessor; what passes by comes by cp.async into two buffers.
 // For dQ a warp has 32 queries (16 at HS = 128), whose fragments of Q and dy stay in registers, and
-// walks over keys, 16 at a time, in steps of 64. For dK and dV a block has 64 keys and walks over
-// steps of 64 queries (32 at HS = 128). In the first half of a step a warp computes P and dS of
-// half of the queries and half of the keys, whose fragments of K and V stay in registers (at HS =
-// 128 are read again), and leaves both in shared memory; after a barrier each warp sums dV or dK of
-// half of the keys over all queries of the step. Tiles past a sequence's end are not computed.
+// walks over keys, 16 at a time, in steps of 64. For dK and dV a warp has 16 keys, whose fragments
+// of K and V stay in registers with both sums, and walks over queries in the same way; there keys
+// lie along the rows, so that P^T and dS^T are operands as they are, and a lane's dropout bits are
+// those of two other lanes. Tiles past a sequence's end are not computed.
 #include "kernels/cuda/attention_mma_backward.cuh"
 
 namespace bert::BERT_CUDA {
@@ -88,7 +87,9 @@ __global__ void __launch_bounds__(kMmaThreads, 2)
   }
   cp_async_wait<1>();
   __syncthreads();
-  if (has_queries) y_rows.multiply(delta_rows + warp_row, dy_tile, warp_row);
+  if (has_queries) {
+    y_rows.multiply(delta_rows + warp_row, dy_tile, warp_row, 1.0f / shape.dropout.scale);
+  }
   __syncwarp();
 
   const MmaLane<kHeadSize> lane;
@@ -124,7 +125,7 @@ __global__ void __launch_bounds__(kMmaThreads, 2)
   if (!has_queries) return;
 #pragma unroll
   for (int r = 0; r < Plan::kRowTiles; ++r) {
-    const float scale[2] = {shape.score_scale, shape.score_scale};
+    const float factor = shape.score_scale * shape.dropout.scale, scale[2] = {factor, factor};
     store_rows<kHeadSize>(dq[r], scale, q_tile + (warp_row + 16 * r) * kHeadSize,
                           dqkv + (rows.q - qkv), shape.qkv_stride, query + 16 * r, tile.length);
   }
@@ -134,36 +135,13 @@ __global__ void __launch_bounds__(kMmaThreads, 2)
 
 template <int kHeadSize>
 struct KeyPlan {
-  static constexpr int kKeys = kExchangeKeys;  // of a block
-  static constexpr int kWarpKeys = kKeys / 2;  // in both halves of a step
-  static constexpr int kKeyTiles = kWarpKeys / 16;
-  static constexpr int kRowTiles = kHeadSize == 128 ? 1 : 2;  // of 16 queries, a warp
-  static constexpr int kQueries = 2 * 16 * kRowTiles;         // of a step
+  static constexpr int kWarpKeys = 16;
+  static constexpr int kKeys = kMmaWarps * kWarpKeys;
   static constexpr int kColumnTiles = kHeadSize / 16;
+  static constexpr int kQueries = 64;  // at a time
   static constexpr int kStepElements = kQueries * kHeadSize;
   static constexpr std::size_t kSharedBytes =
-      std::size_t{2 * kKeys * kHeadSize + 4 * kStepElements + 2 * kQueries * kExchangeKeys} *
-      sizeof(__nv_bfloat16);
-  // Registers suffice for the sums and these up to HS = 64; beyond, they are read in each step.
-  static constexpr bool kKeepsOperands = kHeadSize <= 64;
-};
-
-// B operands of a warp's keys.
-template <int kHeadSize>
-struct KeyOperands {
-  using Plan = KeyPlan<kHeadSize>;
-  static constexpr int kKept = Plan::kKeepsOperands ? Plan::kColumnTiles : 1;
-  unsigned k[Plan::kKeyTiles][kKept][2][2];
-  unsigned v[Plan::kKeyTiles][kKept][2][2];
-
-  __device__ void load(const MmaLane<kHeadSize>& lane, const __nv_bfloat16* k_rows,
-                       const __nv_bfloat16* v_rows, int c) {
-#pragma unroll
-    for (int i = 0; i < Plan::kKeyTiles; ++i) {
-      lane.load_b(k[i][c % kKept], k_rows, 16 * i, 16 * c);
-      lane.load_b(v[i][c % kKept], v_rows, 16 * i, 16 * c);
-    }
-  }
+      std::size_t{2 * kKeys + 4 * kQueries} * kHeadSize * sizeof(__nv_bfloat16);
 };
 
 template <int kHeadSize, bool kDropout>
@@ -174,14 +152,12 @@ __global__ void __launch_bounds__(kMmaThreads, 2)
   using Plan = KeyPlan<kHeadSize>;
   using Tile = MmaTile<kHeadSize>;
   constexpr int kQueries = Plan::kQueries;
-  static_assert(kMmaThreads >= 2 * kQueries && kMmaWarps == 4);
+  static_assert(kMmaThreads == 2 * kQueries);
   BERT_SHARED(float, statistics, 4 * kQueries);  // [2 buffers][lse log2(e), delta][kQueries]
   __nv_bfloat16* const k_tile = dynamic_shared<__nv_bfloat16>();
   __nv_bfloat16* const v_tile = k_tile + Plan::kKeys * kHeadSize;
   __nv_bfloat16* const q_tiles = v_tile + Plan::kKeys * kHeadSize;
   __nv_bfloat16* const dy_tiles = q_tiles + 2 * Plan::kStepElements;
-  __nv_bfloat16* const p_tile = dy_tiles + 2 * Plan::kStepElements;
-  __nv_bfloat16* const ds_tile = p_tile + kQueries * kExchangeKeys;
 
   const AttentionTile tile = find_tile(shape, Plan::kKeys, per_sequence);
   if (tile.row >= tile.length) return;
@@ -210,84 +186,66 @@ __global__ void __launch_bounds__(kMmaThreads, 2)
   float next = statistic(0);
 
   const MmaLane<kHeadSize> lane;
-  const MmaLane<kExchangeKeys> exchange_lane;
-  const ExchangeLane exchange;
   const AttentionBits bits(shape, tile);
-  // First half of a step: P and dS of half of its queries and half of the keys. Second half: dv or
-  // dk of half of the keys.
-  const int own_query = warp / 2 * 16 * Plan::kRowTiles, own_key = warp % 2 * Plan::kWarpKeys;
-  const bool has_keys = tile.row + own_key < tile.length, of_dv = warp < 2;
-  KeyOperands<kHeadSize> operands;
-  Accumulators sums[Plan::kKeyTiles][Plan::kColumnTiles];
-  zero(sums);
+  const int own_key = warp * Plan::kWarpKeys;
+  const bool has_keys = tile.row + own_key < tile.length;
+  unsigned k[Plan::kColumnTiles][4], v[Plan::kColumnTiles][4];
+  Accumulators dk[1][Plan::kColumnTiles], dv[1][Plan::kColumnTiles];
+  zero(dk);
+  zero(dv);
   for (int query = 0; query < tile.length; query += kQueries) {
     const int buffer = query / kQueries % 2;
-    if (thread < 2 * kQueries) statistics[buffer * 2 * kQueries + thread] = next;
+    statistics[buffer * 2 * kQueries + thread] = next;
     cp_async_wait<0>();
-    __syncthreads();  // also: all have read the other buffer, P and dS
+    __syncthreads();  // also: all have read the other buffer
     if (query + kQueries < tile.length) copy_step(query + kQueries);
     cp_async_commit();
     next = statistic(query + kQueries);  // on its way while this step computes
-    const __nv_bfloat16* const q_tile = q_tiles + buffer * Plan::kStepElements;
-    const __nv_bfloat16* const dy_tile = dy_tiles + buffer * Plan::kStepElements;
-    const int queries = min(kQueries, tile.length - query);
-    if (Plan::kKeepsOperands && query == 0) {
+    if (!has_keys) continue;
+    if (query == 0) {
 #pragma unroll
       for (int c = 0; c < Plan::kColumnTiles; ++c) {
-        operands.load(lane, k_tile + own_key * kHeadSize, v_tile + own_key * kHeadSize, c);
+        lane.load_a(k[c], k_tile, own_key, 16 * c);
+        lane.load_a(v[c], v_tile, own_key, 16 * c);
       }
     }
-    if (has_keys) {
+    const int queries = min(kQueries, tile.length - query);
 #pragma unroll 1
-      for (int r = own_query; r < min(queries, own_query + 16 * Plan::kRowTiles); r += 16) {
-        Accumulators scores[Plan::kKeyTiles] = {}, dp[Plan::kKeyTiles] = {};
+    for (int i = 0; i < queries; i += 16) {
+      const __nv_bfloat16* const q_rows = q_tiles + buffer * Plan::kStepElements + i * kHeadSize;
+      const __nv_bfloat16* const dy_rows = dy_tiles + buffer * Plan::kStepElements + i * kHeadSize;
+      Accumulators scores = {}, dp = {};
 #pragma unroll
-        for (int c = 0; c < Plan::kColumnTiles; ++c) {
-          if constexpr (!Plan::kKeepsOperands) {
-            operands.load(lane, k_tile + own_key * kHeadSize, v_tile + own_key * kHeadSize, c);
-          }
-          unsigned a[4];
-          lane.load_a(a, q_tile + r * kHeadSize, 0, 16 * c);
-#pragma unroll
-          for (int i = 0; i < Plan::kKeyTiles; ++i) {
-            multiply(scores[i], a, operands.k[i][c % KeyOperands<kHeadSize>::kKept]);
-          }
-          lane.load_a(a, dy_tile + r * kHeadSize, 0, 16 * c);
-#pragma unroll
-          for (int i = 0; i < Plan::kKeyTiles; ++i) {
-            multiply(dp[i], a, operands.v[i][c % KeyOperands<kHeadSize>::kKept]);
-          }
-        }
-        const float* const own = statistics + buffer * 2 * kQueries + r + thread % 32 / 4;
-        const RowStatistics row_statistics{{own[0], own[8]}, {own[kQueries], own[kQueries + 8]}};
-#pragma unroll
-        for (int i = 0; i < Plan::kKeyTiles; ++i) {
-          const int key = tile.row + own_key + 16 * i;
-          unsigned p[4], ds[4];
-          score_tile<kDropout>(p, ds, scores[i], dp[i], tile.length - key, row_statistics, shape,
-                               bits, (query + r) / 16, key / 16);
-          exchange.store(p_tile + r * kExchangeKeys, 0, own_key + 16 * i, p);
-          exchange.store(ds_tile + r * kExchangeKeys, 0, own_key + 16 * i, ds);
-        }
+      for (int c = 0; c < Plan::kColumnTiles; ++c) {
+        unsigned b[2][2];
+        lane.load_b(b, q_rows, 0, 16 * c);
+        multiply(scores, k[c], b);
+        lane.load_b(b, dy_rows, 0, 16 * c);
+        multiply(dp, v[c], b);
       }
-    }
-    __syncthreads();  // P and dS of the step are there
-    if (has_keys) {
-      add_transposed(sums, exchange_lane, lane, of_dv ? p_tile : ds_tile, of_dv ? dy_tile : q_tile,
-                     queries, own_key, 0);
+      unsigned p[4], ds[4];
+      const ColumnStatistics columns(statistics + buffer * 2 * kQueries + i, kQueries);
+      transposed_score_tile<kDropout>(p, ds, scores, dp, columns, shape, bits, (query + i) / 16,
+                                      (tile.row + own_key) / 16);
+#pragma unroll
+      for (int c = 0; c < Plan::kColumnTiles; ++c) {
+        unsigned b[2][2];
+        lane.load_b_straight(b, dy_rows, 0, 16 * c);
+        multiply(dv[0][c], p, b);
+        lane.load_b_straight(b, q_rows, 0, 16 * c);
+        multiply(dk[0][c], ds, b);
+      }
     }
   }
   if (!has_keys) return;
-  // All warps have read k and v for the last time before the last barrier.
-  const float factor = of_dv ? shape.dropout.scale : shape.score_scale;
-  const float scale[2] = {factor, factor};
-#pragma unroll
-  for (int i = 0; i < Plan::kKeyTiles; ++i) {
-    const int key = own_key + 16 * i;
-    store_rows<kHeadSize>(sums[i], scale, (of_dv ? v_tile : k_tile) + key * kHeadSize,
-                          dqkv + ((of_dv ? rows.v : rows.k) - qkv), shape.qkv_stride,
-                          tile.row + key, tile.length);
-  }
+  // Only this warp has read these rows of k and v.
+  const float factor = shape.score_scale * shape.dropout.scale;
+  const float k_scale[2] = {factor, factor};
+  const float v_scale[2] = {shape.dropout.scale, shape.dropout.scale};
+  store_rows<kHeadSize>(dv[0], v_scale, v_tile + own_key * kHeadSize, dqkv + (rows.v - qkv),
+                        shape.qkv_stride, tile.row + own_key, tile.length);
+  store_rows<kHeadSize>(dk[0], k_scale, k_tile + own_key * kHeadSize, dqkv + (rows.k - qkv),
+                        shape.qkv_stride, tile.row + own_key, tile.length);
 }
 
 }  // namespace

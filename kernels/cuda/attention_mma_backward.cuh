@@ -46,7 +46,8 @@ class OutputRows {
   }
 
   // dy's rows begin at row `row` of the tile. All lanes of the warp call; result[0..kWarpRows).
-  __device__ void multiply(float* result, const __nv_bfloat16* dy_tile, int row) const {
+  __device__ void multiply(float* result, const __nv_bfloat16* dy_tile, int row,
+                           float factor) const {
     const int lane = static_cast<int>(threadIdx.x) % 32;
 #pragma unroll
     for (int i = 0; i < kWarpRows / kRowsAtOnce; ++i) {
@@ -64,7 +65,7 @@ class OutputRows {
       for (int offset = Tile::kChunks / 2; offset > 0; offset /= 2) {
         sum += __shfl_xor_sync(kFullMask, sum, offset);
       }
-      if (lane % Tile::kChunks == 0) result[r] = sum;
+      if (lane % Tile::kChunks == 0) result[r] = factor * sum;
     }
   }
 
@@ -106,7 +107,7 @@ __device__ __forceinline__ void score_tile(unsigned (&p)[4], unsigned (&ds)[4],
       float &s = element(scores, e), &d = element(dp, e);
       const float probable = probability(e);
       s = kept(e) ? probable : 0.0f;
-      d = probable * fmaf(kept(e) ? d : 0.0f, shape.dropout.scale, -rows.delta[e / 2 % 2]);
+      d = fmaf(s, d, -probable * rows.delta[e / 2 % 2]);
     }
   } else {
 #pragma unroll
@@ -114,6 +115,87 @@ __device__ __forceinline__ void score_tile(unsigned (&p)[4], unsigned (&ds)[4],
       float &s = element(scores, e), &d = element(dp, e);
       s = probability(e);
       d = s * (d - rows.delta[e / 2 % 2]);
+    }
+  }
+  pack(p, scores);
+  pack(ds, dp);
+}
+
+// The dropout bits of a tile as a lane needs them that has it transposed: keys along the rows.
+class TransposedKept {
+ public:
+  // `bits`: what this lane has of the tile as AttentionBits has it.
+  __device__ TransposedKept(const PhiloxCounter& bits, unsigned threshold) {
+    // Word i is of the queries g + 8 (i % 2) and the keys 2t + 8 (i / 2) and one more: bit i of
+    // each half.
+    unsigned kept = 0;
+#pragma unroll
+    for (int i = 0; i < 4; ++i) {
+      kept |= kept_halves(bits[static_cast<std::size_t>(i)], threshold) & (0x10001u << i);
+    }
+    // This lane has the queries 2t and 2t + 1, and the keys g and g + 8.
+    const int lane = static_cast<int>(threadIdx.x) % 32;
+    const int from = lane % 4 * 8 + lane / 8;
+#pragma unroll
+    for (int q = 0; q < 2; ++q) {
+      kept_[q] = __shfl_sync(kFullMask, kept, from + 4 * q) >> (lane / 4 % 2 * 16);
+    }
+  }
+  __device__ bool operator()(int e) const {  // element() of the transposed tile
+    return kept_[e % 2] >> (e / 2 % 2 * 2 + e / 4) & 1;
+  }
+
+ private:
+  unsigned kept_[2];
+};
+
+// Of the queries of a tile that a lane has along its columns: 2t, 2t + 1, 2t + 8 and 2t + 9.
+struct ColumnStatistics {
+  float2 log2_lse[2];
+  float2 delta[2];
+
+  // In shared memory, those of 16 queries each, `apart` floats apart.
+  __device__ ColumnStatistics(const float* of_queries, int apart) {
+    const float* const own = of_queries + threadIdx.x % 4 * 2;
+#pragma unroll
+    for (int h = 0; h < 2; ++h) {
+      log2_lse[h] = *reinterpret_cast<const float2*>(own + 8 * h);
+      delta[h] = *reinterpret_cast<const float2*>(own + apart + 8 * h);
+    }
+  }
+};
+
+// The same as score_tile for the transposed tile: scores = K Q^T and dp = V dy^T become P^T and
+// dS^T. Where there is no key, P and dS are of no use to anyone.
+template <bool kDropout>
+__device__ __forceinline__ void transposed_score_tile(unsigned (&p)[4], unsigned (&ds)[4],
+                                                      Accumulators& scores, Accumulators& dp,
+                                                      const ColumnStatistics& columns,
+                                                      const AttentionShape& shape,
+                                                      const AttentionBits& bits, int query_tile,
+                                                      int key_tile) {
+  const float log2_scale = shape.score_scale * kLog2E;
+  const auto of_column = [](const float2(&values)[2], int e) {
+    return e % 2 == 0 ? values[e / 4].x : values[e / 4].y;
+  };
+  const auto probability = [&](int e) {
+    return exp2_approx(fmaf(element(scores, e), log2_scale, -of_column(columns.log2_lse, e)));
+  };
+  if constexpr (kDropout) {
+    const TransposedKept kept(bits.bits(query_tile, key_tile), shape.dropout.threshold);
+#pragma unroll
+    for (int e = 0; e < 8; ++e) {
+      float &s = element(scores, e), &d = element(dp, e);
+      const float probable = probability(e);
+      s = kept(e) ? probable : 0.0f;
+      d = fmaf(s, d, -probable * of_column(columns.delta, e));
+    }
+  } else {
+#pragma unroll
+    for (int e = 0; e < 8; ++e) {
+      float &s = element(scores, e), &d = element(dp, e);
+      s = probability(e);
+      d = s * (d - of_column(columns.delta, e));
     }
   }
   pack(p, scores);

@@ -97,7 +97,7 @@ __global__ void __launch_bounds__(32 * kWarps, kWarps == 4 ? 2 : 1)
   log2_lse[thread] = thread < tile.length ? lse[own.statistics + thread] * kLog2E : 0.0f;
   cp_async_wait<1>();
   __syncthreads();
-  if (has_queries) y_rows.multiply(delta + query, dy_tile, query);
+  if (has_queries) y_rows.multiply(delta + query, dy_tile, query, 1.0f / shape.dropout.scale);
   __syncwarp();
 
   const MmaLane<kHeadSize> lane;
@@ -140,7 +140,7 @@ __global__ void __launch_bounds__(32 * kWarps, kWarps == 4 ? 2 : 1)
       add_transposed(sums, exchange_lane, lane, of_dv ? p_tile : ds_tile, of_dv ? dy_tile : q_tile,
                      tile.length, own_key, column);
       // All warps have read these rows of k and v: room to make whole chunks of 16 bytes.
-      const float factor = of_dv ? shape.dropout.scale : shape.score_scale;
+      const float factor = shape.dropout.scale * (of_dv ? 1.0f : shape.score_scale);
       const float scale[2] = {factor, factor};
 #pragma unroll
       for (int r = 0; r < 2; ++r) {
@@ -155,7 +155,7 @@ __global__ void __launch_bounds__(32 * kWarps, kWarps == 4 ? 2 : 1)
   if (!has_queries) return;
 #pragma unroll
   for (int r = 0; r < kRowTiles; ++r) {
-    const float scale[2] = {shape.score_scale, shape.score_scale};
+    const float factor = shape.score_scale * shape.dropout.scale, scale[2] = {factor, factor};
     store_rows<kHeadSize>(dq[r], scale, q_tile + (query + 16 * r) * kHeadSize, dqkv + (own.q - qkv),
                           shape.qkv_stride, query + 16 * r, tile.length);
   }

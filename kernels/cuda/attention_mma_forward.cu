@@ -24,15 +24,8 @@
 // a time for more independent instructions in each warp. Streamed: 4 warps, 32 keys at a time, two
 // blocks.
 //
-// Softmax: with c = log2(e) / sqrt(HS), a row sums p = 2^(c s - b) and p v relative to a base b.
-// Where the sum over a lane's keys of one step exceeds 2^16, b is raised to the largest c s, and
-// the sums so far are scaled by 2^(old b - b). That is at the first step, where b is minus
-// infinity, and then seldom: the usual step needs no maximum, no exchange between lanes and no
-// scaling. p and its sums are then at most 2^16 too large, of no consequence in f32 and bf16, whose
-// exponents are wide. At the end y / sum is the result and lse = b ln 2 + ln sum. The sum is over P
-// without dropout, in f32, before P is rounded to bf16; dropout's 1 / (1 - p) joins the division by
-// it.
-#include "kernels/cuda/attention_mma.cuh"
+// attention_softmax.cuh has the softmax.
+#include "kernels/cuda/attention_softmax.cuh"
 
 namespace bert::BERT_CUDA {
 namespace {
@@ -67,72 +60,6 @@ struct ForwardState {
     }
   }
 };
-
-// The most that a lane's part of a row's sum over 16 keys may be before the row's base is raised.
-constexpr float kLargestSum = 65536.0f;
-
-// Over the four lanes that share a row.
-__device__ __forceinline__ float row_max(float x) {
-  x = fmaxf(x, __shfl_xor_sync(kFullMask, x, 1));
-  return fmaxf(x, __shfl_xor_sync(kFullMask, x, 2));
-}
-__device__ __forceinline__ float row_sum(float x) {
-  x += __shfl_xor_sync(kFullMask, x, 1);
-  return x + __shfl_xor_sync(kFullMask, x, 2);
-}
-
-// p = 2^(log2_scale scores - base), and the sums of this lane's columns.
-template <int kKeyTiles>
-__device__ __forceinline__ void exponentials(Accumulators (&p)[kKeyTiles], float (&sums)[2],
-                                             const Accumulators (&scores)[kKeyTiles],
-                                             const float (&base)[2], float log2_scale) {
-#pragma unroll
-  for (int i = 0; i < 2; ++i) {
-#pragma unroll
-    for (int k = 0; k < kKeyTiles; ++k) {
-#pragma unroll
-      for (int h = 0; h < 2; ++h) {
-#pragma unroll
-        for (int j = 2 * i; j < 2 * i + 2; ++j) {
-          p[k][h][j] = exp2_approx(fmaf(scores[k][h][j], log2_scale, -base[i]));
-        }
-        const float pair = p[k][h][2 * i] + p[k][h][2 * i + 1];
-        sums[i] = k + h == 0 ? pair : sums[i] + pair;
-      }
-    }
-  }
-}
-
-// Raises the bases of row tile r to the largest of `scores`, where that is more; what was summed
-// before is scaled to it. The first base of all, minus infinity, is raised so.
-template <int kHeadSize, int kKeyTiles>
-__device__ __forceinline__ void raise_base(ForwardState<kHeadSize>& state, int r,
-                                           const Accumulators (&scores)[kKeyTiles],
-                                           float log2_scale) {
-#pragma unroll
-  for (int i = 0; i < 2; ++i) {
-    float largest = -INFINITY;
-#pragma unroll
-    for (int k = 0; k < kKeyTiles; ++k) {
-#pragma unroll
-      for (int h = 0; h < 2; ++h) {
-        largest = fmaxf(largest, fmaxf(scores[k][h][2 * i], scores[k][h][2 * i + 1]));
-      }
-    }
-    const float base = fmaxf(state.base[r][i], row_max(largest) * log2_scale);
-    const float correction = exp2_approx(state.base[r][i] - base);
-    state.base[r][i] = base;
-    state.sum[r][i] *= correction;
-#pragma unroll
-    for (int c = 0; c < ForwardPlan<kHeadSize>::kColumnTiles; ++c) {
-#pragma unroll
-      for (int h = 0; h < 2; ++h) {
-        state.y[r][c][h][2 * i] *= correction;
-        state.y[r][c][h][2 * i + 1] *= correction;
-      }
-    }
-  }
-}
 
 // 16 kKeyTiles keys: the first rows of k_rows and v_rows, of which `keys` count.
 template <int kKeyTiles, bool kDropout, int kHeadSize>
@@ -177,7 +104,7 @@ __device__ __forceinline__ void forward_step(ForwardState<kHeadSize>& state,
   if (!__all_sync(kFullMask, small)) {  // in the first step, and then seldom
 #pragma unroll
     for (int r = 0; r < Plan::kRowTiles; ++r) {
-      raise_base(state, r, scores[r], log2_scale);
+      raise_base(state.y[r], state.base[r], state.sum[r], scores[r], log2_scale);
       exponentials(probabilities[r], sums[r], scores[r], state.base[r], log2_scale);
     }
   }
@@ -191,10 +118,10 @@ __device__ __forceinline__ void forward_step(ForwardState<kHeadSize>& state,
     unsigned p[Plan::kRowTiles][4];
 #pragma unroll
     for (int r = 0; r < Plan::kRowTiles; ++r) {
-      if constexpr (kDropout) {
-        drop(probabilities[r][k], bits.bits(query_tile + r, key_tile + k), threshold);
-      }
       pack(p[r], probabilities[r][k]);
+      if constexpr (kDropout) {
+        drop(p[r], bits.bits(query_tile + r, key_tile + k), threshold);
+      }
     }
 #pragma unroll
     for (int c = 0; c < Plan::kColumnTiles; ++c) {
@@ -213,22 +140,11 @@ __device__ __forceinline__ void finish(ForwardState<kHeadSize>& state, const Att
                                        __nv_bfloat16* q_tile, __nv_bfloat16* y, float* lse,
                                        int query, int length) {
   using Plan = ForwardPlan<kHeadSize>;
-  const int thread = thread_anew(), lane = thread % 32, row = lane / 4;
-  __nv_bfloat16* const staging = q_tile + thread / 32 * Plan::kWarpQueries * kHeadSize;
+  __nv_bfloat16* const staging = q_tile + thread_anew() / 32 * Plan::kWarpQueries * kHeadSize;
 #pragma unroll
   for (int r = 0; r < Plan::kRowTiles; ++r) {
-    float scale[2];
-#pragma unroll
-    for (int i = 0; i < 2; ++i) {
-      const float sum = row_sum(state.sum[r][i]);
-      scale[i] = __fdividef(shape.dropout.scale, sum);
-      const int query_row = query + 16 * r + row + 8 * i;
-      if (lane % 4 == 0 && query_row < length) {
-        lse[query_row] = fmaf(state.base[r][i], kLn2, logf(sum));
-      }
-    }
-    store_rows<kHeadSize>(state.y[r], scale, staging + 16 * r * kHeadSize, y, shape.y_stride,
-                          query + 16 * r, length);
+    finish_rows<kHeadSize>(state.y[r], state.base[r], state.sum[r], shape,
+                           staging + 16 * r * kHeadSize, y, lse, query + 16 * r, length);
   }
 }
 

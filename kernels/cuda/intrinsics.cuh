@@ -125,8 +125,9 @@ __device__ __forceinline__ unsigned to_tf32(float x) {
 }
 
 // --- Copies from global to shared memory that run beside the kernel ------------------------------
-// 16 bytes, both addresses 16-byte aligned; zeros, and `global` not read, when !valid. What was
-// copied is there for this thread after cp_async_wait, for others after a barrier besides.
+// 16 bytes, both addresses 16-byte aligned; zeros when !valid, and then `global` is not read and
+// may be anywhere. What was copied is there for this thread after cp_async_wait, for others after a
+// barrier besides.
 __device__ __forceinline__ void cp_async_16(void* shared, const void* global, bool valid) {
 #ifdef BERT_SIMT
   // The copy is made when it is waited for; until then the place holds poison.
@@ -206,6 +207,25 @@ __device__ __forceinline__ unsigned pack_bf16(float low, float high) {
 // x: the low half, y: the high half.
 __device__ __forceinline__ float2 unpack_bf16(unsigned packed) {
   return make_float2(__uint_as_float(packed << 16), __uint_as_float(packed & 0xffff0000u));
+}
+
+// All ones in each half of the result whose half of `values` is at least `threshold`, which is even
+// and at most kLargestHalvesThreshold; zeros in the other. The halves are compared without their
+// lowest bit, as f16: without a sign, f16 up to infinity are in the order of their bits, and NaNs,
+// which are above, a comparison that is true of what has no order puts where they belong.
+inline constexpr unsigned kLargestHalvesThreshold = 0xf800;
+__device__ __forceinline__ unsigned kept_halves(unsigned values, unsigned threshold) {
+#ifdef BERT_SIMT
+  return ((values & 0xffffu) >= threshold ? 0xffffu : 0u) |
+         (values >> 16 >= threshold ? 0xffff0000u : 0u);
+#else
+  const unsigned half = threshold >> 1;
+  unsigned mask;
+  asm("{.reg .b32 x; abs.f16x2 x, %1; set.geu.u32.f16x2 %0, x, %2;}"
+      : "=r"(mask)
+      : "r"(values >> 1), "r"(half * 0x10001u));
+  return mask;
+#endif
 }
 
 // The whole product of two 32-bit numbers in one instruction; nvcc makes the same C++ a product of

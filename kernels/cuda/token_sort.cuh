@@ -3,8 +3,8 @@
 // Every (id, token) is one 64-bit key and no two are equal, so whatever order the comparisons run
 // in, one result is possible. Blocks sort chunks of 1024 keys in shared memory (bitonic, Batcher
 // 1968); then each key finds its rank by a binary search in every chunk. Work: 11 (T / 1024) steps
-// for each of T keys; for T = 32k 360 each, and small beside the rows until T is beyond a quarter of
-// a million.
+// for each of T keys; for T = 32k 360 each, and small beside the rows until T is beyond a quarter
+// of a million.
 #pragma once
 
 #include <algorithm>

@@ -141,6 +141,15 @@ std::vector<OpCase> attention_cases() {
                         .heads = 2,
                         .head_size = 64,
                         .differences = false}));
+  // Beyond what the tensor-core kernels compare dropout bits with, and just within.
+  for (const double dropout : {0.96, 0.97}) {
+    cases.push_back(make({.name = "mostly_dropped_" + std::to_string(std::lround(100.0 * dropout)),
+                          .packing = {.lengths = {40, 17}},
+                          .heads = 1,
+                          .head_size = 64,
+                          .dropout = dropout,
+                          .differences = false}));
+  }
   // Where there is no key, the exponential of a score of 0 less these log-sum-exps overflows.
   cases.push_back(make({.name = "low_scores",
                         .packing = {.lengths = {37, 20}},

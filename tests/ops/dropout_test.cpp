@@ -67,6 +67,7 @@ TEST(Dropout, ScaleKeepsTheMean) {
   for (const float p : {0.0f, 0.1f, 0.25f, 0.5f, 0.9f}) {
     const double kept = 1.0 - dropout_threshold(p) / 65536.0;
     EXPECT_NEAR(kept, 1.0 - double(p), 1.0 / 65536.0);
+    EXPECT_EQ(dropout_threshold(p) % 2, 0u);
     EXPECT_DOUBLE_EQ(kept * dropout_scale(p), 1.0);
   }
 }

@@ -44,7 +44,7 @@ def check_philox():
 
 def threshold(probability):
     # Rounded to nearest; the probability travels as a 32-bit float.
-    return int(np.floor(float(np.float32(probability)) * 65536.0 + 0.5))
+    return int(np.floor(float(np.float32(probability)) * 32768.0 + 0.5)) * 2
 
 
 def scale(probability):

@@ -114,6 +114,12 @@ __global__ void multiply_wide(const std::uint32_t* a, const std::uint32_t* b, st
   out[i] = WideProduct{}(a[i], b[i]);
 }
 
+__global__ void find_kept(const std::uint32_t* values, unsigned threshold, std::uint32_t* out,
+                          int count) {
+  const int i = static_cast<int>(blockIdx.x * blockDim.x + threadIdx.x);
+  if (i < count) out[i] = kept_halves(values[i], threshold);
+}
+
 __global__ void round_trip(const float* x, __nv_bfloat16* half, float* out, int count) {
   const int i = static_cast<int>(blockIdx.x * blockDim.x + threadIdx.x) * 8;
   if (i >= count) return;
@@ -166,6 +172,11 @@ void launch_wide_products(const std::uint32_t* a, const std::uint32_t* b, std::u
                           int count) {
   launch("multiply_wide", multiply_wide, {dim3(1), dim3(static_cast<unsigned>(count))}, nullptr, a,
          b, out);
+}
+void launch_kept_halves(const std::uint32_t* values, unsigned threshold, std::uint32_t* out,
+                        int count) {
+  launch("find_kept", find_kept, {dim3(static_cast<unsigned>(count + 127) / 128), dim3(128)},
+         nullptr, values, threshold, out, count);
 }
 void launch_round_trip(const float* x, std::uint16_t* half, float* out, int count) {
   const unsigned blocks = static_cast<unsigned>(count + 1023) / 1024;

@@ -24,6 +24,9 @@ namespace simt {
   /* the whole products a b; each thread finds its element by thread_anew; count <= 1024 */       \
   void launch_wide_products(const std::uint32_t* a, const std::uint32_t* b, std::uint64_t* out,   \
                             int count);                                                           \
+  /* kept_halves of each */                                                                       \
+  void launch_kept_halves(const std::uint32_t* values, unsigned threshold, std::uint32_t* out,    \
+                          int count);                                                             \
   /* f32 -> bf16 -> f32 by vec.cuh; count a multiple of 8 */                                      \
   void launch_round_trip(const float* x, std::uint16_t* half, float* out, int count);
 BERT_INTRINSICS_LAUNCHERS

@@ -229,6 +229,23 @@ TEST_F(IntrinsicsTest, MultipliesToSixtyFourBits) {
   }
 }
 
+// Every value of 16 bits in both halves, beside others; the thresholds of several probabilities.
+TEST_F(IntrinsicsTest, ComparesHalves) {
+  std::vector<std::uint32_t> values;
+  for (std::uint32_t v = 0; v < 65536; ++v)
+    values.push_back(v << 16 | ((v * 40503u + 7u) & 0xFFFF));
+  const Buffer<std::uint32_t> on_values(values), out(values.size());
+  for (const unsigned threshold : {2u, 656u, 6554u, 32766u, 32768u, 58982u, 63488u}) {
+    device::launch_kept_halves(on_values, threshold, out, static_cast<int>(values.size()));
+    const std::vector<std::uint32_t> kept = out.values();
+    for (std::size_t i = 0; i < values.size(); ++i) {
+      const std::uint32_t low = (values[i] & 0xFFFF) >= threshold ? 0xFFFF : 0;
+      const std::uint32_t high = values[i] >> 16 >= threshold ? 0xFFFF0000 : 0;
+      ASSERT_EQ(kept[i], high | low) << std::hex << values[i] << " and " << threshold;
+    }
+  }
+}
+
 TEST_F(IntrinsicsTest, ReadsAndWritesVectors) {
   std::vector<float> x;
   for (int i = 0; i < 1032; ++i) x.push_back(std::sin(static_cast<float>(i)) * 10.0f);
