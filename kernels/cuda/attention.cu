@@ -37,10 +37,12 @@ AttentionShape shape_of(const Op& op) {
   return shape;
 }
 
-// The tensor-core kernels count the elements of a sequence in 32 bits.
+// The tensor-core kernels count the elements of a sequence in 32 bits, and compare dropout bits two
+// at a time.
 bool tensor_cores_serve(DType dtype, const AttentionShape& shape) {
   return dtype == DType::bf16 && has_mma_attention(shape.head_size) &&
-         shape.max_seqlen <= std::numeric_limits<std::int32_t>::max() / shape.qkv_stride;
+         shape.max_seqlen <= std::numeric_limits<std::int32_t>::max() / shape.qkv_stride &&
+         shape.dropout.threshold <= kLargestHalvesThreshold;
 }
 
 }  // namespace
@@ -52,7 +54,8 @@ void CudaOps::attention_forward(const AttentionForward& op) {
     const auto* const qkv = op.qkv.data<__nv_bfloat16>();
     auto* const y = op.y.data<__nv_bfloat16>();
     auto* const lse = op.lse.data<float>();
-    if (!attention_forward_mma_resident(shape, qkv, y, lse, stream_)) {
+    if (!attention_forward_warpgroup(shape, qkv, y, lse, stream_) &&
+        !attention_forward_mma_resident(shape, qkv, y, lse, stream_)) {
       attention_forward_mma(shape, qkv, y, lse, stream_);
     }
     return;
@@ -74,7 +77,9 @@ void CudaOps::attention_backward(const AttentionBackward& op) {
     const auto* const qkv = op.qkv.data<__nv_bfloat16>();
     const auto* const lse = op.lse.data<float>();
     auto* const dqkv = op.dqkv.data<__nv_bfloat16>();
-    if (!attention_backward_mma_resident(shape, dy, y, qkv, lse, dqkv, stream_)) {
+    if (!attention_backward_warpgroup_resident(shape, dy, y, qkv, lse, dqkv, stream_) &&
+        !attention_backward_warpgroup(shape, dy, y, qkv, lse, delta, dqkv, stream_) &&
+        !attention_backward_mma_resident(shape, dy, y, qkv, lse, dqkv, stream_)) {
       attention_backward_mma(shape, dy, y, qkv, lse, delta, dqkv, stream_);
     }
     return;

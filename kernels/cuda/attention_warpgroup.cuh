@@ -1,0 +1,60 @@
+// What the warpgroup attention kernels share: where they run, and their tiles in shared memory.
+#pragma once
+
+#include "kernels/cuda/warpgroup.cuh"
+
+// In device code for sm_90a only: other kinds of code have these kernels empty, and are not asked
+// to run them.
+#ifdef __CUDA_ARCH_FEAT_SM90_ALL
+#define BERT_HAS_WARPGROUPS
+#endif
+
+namespace bert::BERT_CUDA {
+
+inline constexpr int kWarpgroupHead = 64;                               // the head size they serve
+inline constexpr int kWarpgroupColumnTiles = kWarpgroupHead / 16;       // of 16 columns
+inline constexpr int kWarpgroupRows = 64;                               // of a tile
+inline constexpr int kWarpgroupTile = kWarpgroupRows * kWarpgroupHead;  // elements
+
+// Whether they can take this shape on the current device.
+inline bool warpgroups_serve(const AttentionShape& shape) {
+  static const bool device_has_them = [] {  // all devices of a process are alike
+    int device = 0, major = 0, minor = 0;
+    const auto get = [&](int& value, cudaDeviceAttr attribute) {
+      return cudaDeviceGetAttribute(&value, attribute, device) == cudaSuccess;
+    };
+    return cudaGetDevice(&device) == cudaSuccess && get(major, cudaDevAttrComputeCapabilityMajor) &&
+           get(minor, cudaDevAttrComputeCapabilityMinor) && major == 9 && minor == 0;
+  }();
+  return device_has_them && shape.head_size == kWarpgroupHead;
+}
+
+// Tiles begin at multiples of 1024 bytes: that much more is asked for.
+inline constexpr std::size_t kTileAlignment = 1024;
+inline constexpr std::size_t warpgroup_shared_bytes(int tiles) {
+  return static_cast<std::size_t>(tiles) * kWarpgroupTile * sizeof(__nv_bfloat16) + kTileAlignment;
+}
+__device__ __forceinline__ __nv_bfloat16* warpgroup_tiles() {
+  auto* const memory = dynamic_shared<unsigned char>();
+  const auto address = static_cast<unsigned>(__cvta_generic_to_shared(memory));
+  return reinterpret_cast<__nv_bfloat16*>(memory + (-address & (kTileAlignment - 1)));
+}
+
+// By one thread, before a barrier of the block.
+__device__ __forceinline__ void begin(TileBarrier (&arrived)[2]) {
+  arrived[0].begin();
+  arrived[1].begin();
+  warpgroup_operands_written();
+}
+
+// Rows `row`.. of a tile become zeros, where rows of another sequence, or of none, have come. By a
+// warpgroup; then warpgroup_operands_written() and a barrier.
+__device__ __forceinline__ void zero_tile_rows(__nv_bfloat16* tile, int row) {
+  constexpr int kChunks = kWarpgroupHead / 8;
+  for (int i = row * kChunks + static_cast<int>(threadIdx.x) % kWarpgroup;
+       i < kWarpgroupRows * kChunks; i += kWarpgroup) {
+    reinterpret_cast<uint4*>(tile)[i] = make_uint4(0, 0, 0, 0);
+  }
+}
+
+}  // namespace bert::BERT_CUDA
