@@ -154,17 +154,15 @@ ModelRun::ModelRun(const BertConfig& config, BertForPretraining::Heads heads,
 
 ModelRun::ModelRun(const BertConfig& config, BertForPretraining::Heads heads, Backend backend,
                    const Capacity& capacity, bool recompute)
-    : device_(make_poisoned_device(std::move(backend.device))),
-      ops_(std::move(backend.ops)),
-      capacity_(capacity),
-      model_(config, heads) {
-  model_.allocate(*device_, *ops_, capacity, true, recompute);
+    : backend_(std::move(backend)), capacity_(capacity), model_(config, heads) {
+  backend_.device = make_poisoned_device(std::move(backend_.device));
+  model_.allocate(device(), *backend_.ops, capacity, true, recompute);
 }
 
 ModelResults ModelRun::step(const std::vector<HostBatch>& micro_batches,
                             std::optional<DropoutKey> key) {
   ParameterStore& store = model_.parameters();
-  ops_->zero(store.gradients());
+  backend_.ops->zero(store.gradients());
   std::int64_t masked = 0, sequences = 0;
   for (const HostBatch& batch : micro_batches) {
     masked += batch.num_masked();
@@ -173,12 +171,12 @@ ModelResults ModelRun::step(const std::vector<HostBatch>& micro_batches,
   PretrainingLoss fresh;
   fresh.mlm_scale = masked > 0 ? 1.0 / static_cast<double>(masked) : 0.0;
   fresh.nsp_scale = 1.0 / static_cast<double>(sequences);
-  const DeviceStruct<PretrainingLoss> sums(*device_, fresh);
-  const DeviceStruct<DropoutKey> device_key(*device_, key.value_or(DropoutKey{}));
+  const DeviceStruct<PretrainingLoss> sums(device(), fresh);
+  const DeviceStruct<DropoutKey> device_key(device(), key.value_or(DropoutKey{}));
 
   ModelResults results;
   for (const HostBatch& batch : micro_batches) {
-    const DeviceBatch device_batch(*device_, batch, capacity_);
+    const DeviceBatch device_batch(device(), batch, capacity_);
     const auto rows = [&](const Tensor& tensor, std::int64_t count) {
       return store.read(tensor.slice(0, count));
     };

@@ -75,7 +75,7 @@ class ModelRun {
            bool recompute = false);
 
   BertForPretraining& model() { return model_; }
-  Device& device() { return *device_; }
+  Device& device() { return *backend_.device; }
 
   // One optimizer step's forward, loss and backward over micro-batches, from zero gradients.
   // Activations are those of the last.
@@ -85,8 +85,7 @@ class ModelRun {
   ModelRun(const BertConfig& config, BertForPretraining::Heads heads, Backend backend,
            const Capacity& capacity, bool recompute);
 
-  std::unique_ptr<Device> device_;
-  std::unique_ptr<Ops> ops_;
+  Backend backend_;
   Capacity capacity_;
   BertForPretraining model_;
 };

@@ -25,13 +25,23 @@ const std::string& why_no_cuda() {
   return reason;
 }
 
+// How products are computed is chosen by measuring, and another choice gives other bits. So each
+// backend starts with the choices that the last one left, as a resumed run does.
 BackendEntry cuda_entry(const std::string& name, DType dtype, bool fp8 = false) {
   return {name,
-          [dtype, fp8] {
+          [dtype, fp8, choices = std::make_shared<std::string>()] {
             std::string why_not;
             auto opened = open_cuda_backend({.dtype = dtype, .fp8 = fp8}, why_not);
             if (!opened) throw_runtime_error("{}", why_not);
-            return Backend{std::move(opened->device), std::move(opened->ops)};
+            if (!choices->empty() && !opened->set_product_choices(*choices)) {
+              throw_runtime_error("{} does not take its own choice of products",
+                                  opened->ops->name());
+            }
+            Backend backend{std::move(opened->device), std::move(opened->ops)};
+            backend.keeper = std::shared_ptr<void>(
+                nullptr,
+                [choices, get = std::move(opened->product_choices)](void*) { *choices = get(); });
+            return backend;
           },
           {},
           fp8};

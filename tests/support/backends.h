@@ -17,6 +17,8 @@ namespace bert::test {
 struct Backend {
   std::unique_ptr<Device> device;
   std::unique_ptr<Ops> ops;
+  std::shared_ptr<void>
+      keeper{};  // goes first, and keeps something of the ops for the next of them
 };
 
 struct BackendEntry {
