@@ -34,7 +34,7 @@ constexpr DropoutKey kKey{42, 1000};
 struct Bounds {
   double loss, tensors;
 };
-constexpr double kBf16Tensors = 5.0 * 0x1p-8;
+constexpr double kBf16Tensors = 8.0 * 0x1p-8;
 Bounds bounds_of(const BackendEntry& backend) {
   // The products of the two layers see numbers of 4 and 3 significant bits; each is off by some 0.7
   // units of 2^-4 forward and 2^-3 backward (tolerance.cpp), and errors of several add up: seen are
@@ -42,7 +42,12 @@ Bounds bounds_of(const BackendEntry& backend) {
   if (backend.fp8) return {.loss = 2e-3, .tensors = 2.0 * 0x1p-3};
   // Every activation and its gradient is rounded to 8 bits, 2^-8 at most. What reaches a tensor has
   // been through about ten to twenty such roundings, independent ones, of which some 4 add up to
-  // the worst element: seen are 0.011 for tensors, and 1e-4 for the loss, a mean.
+  // the worst element. How they fall is a matter of luck: a sum in another order (another
+  // algorithm, GELU by an epilogue or a kernel) differs by 1e-6, and numbers near the middle round
+  // the other way. Over 80 draws, the harness' sums times 1 + 1e-6 N(0, 1), the worst of a post-LN
+  // model was 0.010 to 0.014, of a pre-LN model 0.013 to 0.027, nearly always for the last layer's
+  // query or key: their gradient is a difference of nearly equal numbers, P (dP - sum of P dP),
+  // which keeps the errors of dP. A GPU had 0.021 there. For the loss, a mean, 3e-4 was the most.
   if (backend.make().ops->dtype() == DType::bf16) return {.loss = 5e-4, .tensors = kBf16Tensors};
   return {.loss = 1e-5, .tensors = 1e-5};
 }
