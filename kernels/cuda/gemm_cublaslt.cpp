@@ -206,9 +206,12 @@ class CublasLtGemm final : public Gemm {
 
   bool fuses(const GemmCall& call) const override {
     if (call.epilogue == Epilogue::none) return true;
-    const bool uses_aux = call.epilogue != Epilogue::bias;
-    // Leading dimension of the auxiliary matrix: a multiple of 8, says cublasLt.h.
-    if (uses_aux && (call.d.dim(1) % 8 != 0 || alignment_of(call.aux) < 16)) return false;
+    if (call.epilogue == Epilogue::gelu_new_aux_bias || call.epilogue == Epilogue::dgelu_new) {
+      // Leading dimension of the auxiliary matrix: a multiple of 8, says cublasLt.h.
+      if (call.d.dim(1) % 8 != 0 || alignment_of(call.aux) < 16) return false;
+      // The library's GELU is approximate (gemm_cublaslt.h).
+      if (call.a.dtype() == DType::f32 && !tf32_) return false;
+    }
     return !plan_for(call).candidates.empty();
   }
 

@@ -13,6 +13,10 @@ namespace bert::cuda {
 // library's candidates are timed on that stream and the fastest is kept (not while the stream is
 // being captured: then the library's first proposal is). RuntimeError when cuBLASLt cannot be
 // opened.
+//
+// The library approximates GELU in its epilogues, forward and backward, to about 2e-5 (seen on
+// Hopper): less than the rounding of TF32 and bf16 operands, and much more than that of f32, where
+// these epilogues are not used.
 std::unique_ptr<Gemm> make_cublaslt_gemm(Device& device, bool tf32);
 
 }  // namespace bert::cuda

@@ -32,8 +32,10 @@ class CublasLt : public ::testing::Test {
 };
 
 // Every transposition, dtype, epilogue and beta against plain loops, with three different sizes.
+// In TF32, which the stand-in computes as f32, so that f32 has all epilogues.
 TEST_F(CublasLt, ComputesWhatPlainLoopsDo) {
   const std::unique_ptr<Gemm> plain = simt::make_naive_gemm(true);
+  gemm_ = cuda::make_cublaslt_gemm(*device_, true);
   const std::int64_t m = 6, n = 16, k = 5;
   for (const bool transpose_a : {false, true}) {
     for (const bool transpose_b : {false, true}) {
@@ -283,9 +285,9 @@ TEST_F(CublasLt, DamagedChoicesAreAnError) {
 }
 
 TEST_F(CublasLt, LeavesToKernelsWhatTheLibraryCannotDo) {
-  const DeviceTensor x(*device_, DType::f32, {4, 8}), w(*device_, DType::f32, {20, 8});
-  const DeviceTensor d(*device_, DType::f32, {4, 20}), aux(*device_, DType::f32, {4, 20});
-  const DeviceTensor bias(*device_, DType::f32, {20});
+  const DeviceTensor x(*device_, DType::bf16, {4, 8}), w(*device_, DType::bf16, {20, 8});
+  const DeviceTensor d(*device_, DType::bf16, {4, 20}), aux(*device_, DType::bf16, {4, 20});
+  const DeviceTensor bias(*device_, DType::bf16, {20});
   GemmCall call{.a = x, .b = w, .d = d, .transpose_b = true};
   call.bias = bias;
   call.epilogue = Epilogue::bias;
@@ -294,12 +296,28 @@ TEST_F(CublasLt, LeavesToKernelsWhatTheLibraryCannotDo) {
   call.epilogue = Epilogue::gelu_new_aux_bias;
   EXPECT_FALSE(gemm_->fuses(call));
   fake_cublaslt().proposals = 0;
-  const Call plain(*device_);
+  const Call plain(*device_, 16, DType::bf16);
   call = plain;
   call.epilogue = Epilogue::dgelu_new;
-  const DeviceTensor pre(*device_, DType::f32, {16, 24});
+  const DeviceTensor pre(*device_, DType::bf16, {16, 24});
   call.aux = pre;
   EXPECT_FALSE(gemm_->fuses(call));
+}
+
+// An approximation that only operands of fewer bits hide.
+TEST_F(CublasLt, F32DoesNotUseItsGelu) {
+  const std::unique_ptr<Gemm> tf32 = cuda::make_cublaslt_gemm(*device_, true);
+  const DeviceTensor bias(*device_, DType::f32, {24});
+  const DeviceTensor aux(*device_, DType::f32, {16, 24});
+  for (const Epilogue epilogue : {Epilogue::gelu_new_aux_bias, Epilogue::dgelu_new}) {
+    const Call product(*device_);
+    GemmCall call = product;
+    call.epilogue = epilogue;
+    call.aux = aux;
+    if (epilogue == Epilogue::gelu_new_aux_bias) call.bias = bias;
+    EXPECT_FALSE(gemm_->fuses(call));
+    EXPECT_TRUE(tf32->fuses(call));
+  }
 }
 
 TEST_F(CublasLt, ErrorsNameTheShapes) {
