@@ -87,6 +87,9 @@ class CudaOps final : public Ops {
     }
   }
 
+  // dbias of `op`; and dweight, by a product of dtype(), where `with_dweight`.
+  void add_weight_gradients(const LinearBackward& op, bool with_dweight);
+
   DType dtype_;
   bool fp8_;
   cudaStream_t stream_;

@@ -1,15 +1,18 @@
 // cuBLASLt is column-major: a row-major [r, c] is its [c, r] with leading dimension c. So the
 // product d = op(a) op(b) is computed as d^T = op(b)^T op(a)^T: b's memory is the library's A, a's
-// its B, and m and n change places. A bias is then along rows of its D, as the library has it.
+// its B, and m and n change places. A bias is then along rows of its D, as the library has it; the
+// gradient of a bias, the sums of op(a) along k, is along columns of its D and comes from its B.
 //
 // What is fixed for a shape is kept in a Plan: descriptors, layouts and how to compute. Bias and
-// auxiliary pointers are set at each call.
+// auxiliary pointers are set at each call. Whether an epilogue is worth it, which it is not for
+// every shape, is kept beside the plans, under the key of the call that has the epilogue.
 #include "kernels/cuda/gemm_cublaslt.h"
 
 #include <algorithm>
 #include <array>
 #include <charconv>
 #include <compare>
+#include <functional>
 #include <limits>
 #include <map>
 #include <sstream>
@@ -26,8 +29,11 @@ namespace {
 
 constexpr std::size_t kWorkspaceBytes = std::size_t{64} << 20;
 constexpr int kCandidates = 16;
-constexpr int kRounds = 3, kRepetitions = 3;  // of a candidate's timing
-constexpr double kWorthwhile = 0.99;          // of the time of a candidate proposed earlier
+constexpr int kRounds = 3, kRepetitions = 3;  // of timing
+constexpr double kWorthwhile = 0.99;          // of the time of what was proposed earlier
+constexpr int kChoicesFormat = 2;             // of the text for checkpoints
+constexpr const char* kFused = "fused";
+constexpr const char* kApart = "apart";
 
 // --- Names and descriptions ----------------------------------------------------------------------
 const char* epilogue_name(Epilogue epilogue) {
@@ -40,6 +46,8 @@ const char* epilogue_name(Epilogue epilogue) {
       return "gelu_new_aux_bias";
     case Epilogue::dgelu_new:
       return "dgelu_new";
+    case Epilogue::bias_gradient:
+      return "bias_gradient";
   }
   return "?";
 }
@@ -215,15 +223,29 @@ class CublasLtGemm final : public Gemm {
     return !plan_for(call).candidates.empty();
   }
 
+  bool worth_fusing(const GemmCall& fused, const GemmCall& plain, const Rest& rest,
+                    cudaStream_t stream) override {
+    if (!fuses(fused)) return false;
+    const auto [decision, is_new] = worth_fusing_.try_emplace(key_of(fused), true);
+    if (!is_new || is_capturing(stream)) return decision->second;
+    Plan& fused_plan = chosen_plan_for(fused, stream);
+    Plan& plain_plan = chosen_plan_for(plain, stream);
+    const OwnOutput output(*device_, fused.d);
+    const std::size_t fastest =
+        find_fastest({[&] { return multiply(fused, output.d, fused_plan, stream); },
+                      [&] {
+                        const cublasStatus_t status = multiply(plain, output.d, plain_plan, stream);
+                        rest(output.d);
+                        return status;
+                      }},
+                     stream);
+    decision->second = fastest == 0;
+    return decision->second;
+  }
+
   void run(const GemmCall& call, cudaStream_t stream) override {
-    Plan& plan = plan_for(call);
-    if (plan.candidates.empty()) {
-      throw_runtime_error("cuBLASLt {} on {} has no algorithm for {}", cublasLtGetVersion(),
-                          device_->name(), describe(call));
-    }
-    if (!plan.chosen) choose(call, stream, plan);
-    check_cublaslt(multiply(call, call.d, plan, plan.candidates.front(), stream), "cublasLtMatmul",
-                   describe(call));
+    const Plan& plan = chosen_plan_for(call, stream);
+    check_cublaslt(multiply(call, call.d, plan, stream), "cublasLtMatmul", describe(call));
   }
 
   std::string choices() const override {
@@ -236,6 +258,10 @@ class CublasLtGemm final : public Gemm {
       for (const std::int64_t value : key.values) text += fmt::format("{} ", value);
       text += to_hex(algo) + "\n";
     }
+    for (const auto& [key, fused] : worth_fusing_) {
+      for (const std::int64_t value : key.values) text += fmt::format("{} ", value);
+      text += fmt::format("{}\n", fused ? kFused : kApart);
+    }
     return text;
   }
 
@@ -244,21 +270,28 @@ class CublasLtGemm final : public Gemm {
     std::string line;
     if (!std::getline(lines, line) || line != header()) return false;
     std::map<Key, cublasLtMatmulAlgo_t> imported;
+    std::map<Key, bool> worth_fusing;
     for (int number = 2; std::getline(lines, line); ++number) {
       std::istringstream fields(line);
       Key key;
       for (std::int64_t& value : key.values) fields >> value;
-      std::string hex, rest;
-      fields >> hex;
+      std::string choice, more;
+      fields >> choice;
+      const bool complete = fields && !(fields >> more);
       cublasLtMatmulAlgo_t algo{};
-      if (!fields || fields >> rest || !from_hex(hex, algo)) {
+      if (complete && (choice == kFused || choice == kApart)) {
+        worth_fusing[key] = choice == kFused;
+      } else if (complete && from_hex(choice, algo)) {
+        imported[key] = algo;
+      } else {
         throw_input_error(
-            "line {} of the products' algorithms is \"{}\"; expected {} numbers and {} digits",
-            number, line, key.values.size(), 16 * std::size(algo.data));
+            "line {} of the products' algorithms is \"{}\"; expected {} numbers, and {} digits, "
+            "\"{}\" or \"{}\"",
+            number, line, key.values.size(), 16 * std::size(algo.data), kFused, kApart);
       }
-      imported[key] = algo;
     }
     imported_ = std::move(imported);
+    worth_fusing_ = std::move(worth_fusing);
     plans_.clear();
     return true;
   }
@@ -266,8 +299,8 @@ class CublasLtGemm final : public Gemm {
  private:
   // Algorithms are those of one version of the library on one kind of GPU.
   std::string header() const {
-    return fmt::format("cublaslt {}{} {}", cublasLtGetVersion(), tf32_ ? " tf32" : "",
-                       device_->name());
+    return fmt::format("products {} cublaslt {}{} {}", kChoicesFormat, cublasLtGetVersion(),
+                       tf32_ ? " tf32" : "", device_->name());
   }
 
   // The plan of the call's shape, made at its first use. Sets its pointers to this call's.
@@ -311,6 +344,9 @@ class CublasLtGemm final : public Gemm {
         break;
       case Epilogue::dgelu_new:
         set(plan.desc, CUBLASLT_MATMUL_DESC_EPILOGUE, CUBLASLT_EPILOGUE_DGELU);
+        break;
+      case Epilogue::bias_gradient:
+        set(plan.desc, CUBLASLT_MATMUL_DESC_EPILOGUE, CUBLASLT_EPILOGUE_BGRADB);
         break;
     }
     if (call.bias) set(plan.desc, CUBLASLT_MATMUL_DESC_BIAS_DATA_TYPE, type_of(call.bias));
@@ -369,36 +405,74 @@ class CublasLtGemm final : public Gemm {
                           call.a.raw(), plan.b.get(), &call.beta, d.raw(), plan.d.get(), d.raw(),
                           plan.d.get(), &algo, workspace_.data(), kWorkspaceBytes, stream);
   }
-
-  // Leaves one candidate: the fastest on these operands, writing to memory of its own.
-  void choose(const GemmCall& call, cudaStream_t stream, Plan& plan) {
-    plan.chosen = true;
-    cudaStreamCaptureStatus capture = cudaStreamCaptureStatusNone;
-    check_cuda(cudaStreamIsCapturing(stream, &capture), "cudaStreamIsCapturing");
-    std::size_t best = 0;
-    if (capture == cudaStreamCaptureStatusNone && plan.candidates.size() > 1) {
-      const std::vector<float> times = measure(call, stream, plan);
-      for (std::size_t i = 1; i < times.size(); ++i) {
-        if (times[i] < kWorthwhile * times[best]) best = i;
-      }
-    }
-    plan.candidates = {plan.candidates[best]};
+  cublasStatus_t multiply(const GemmCall& call, const Tensor& d, const Plan& chosen,
+                          cudaStream_t stream) const {
+    return multiply(call, d, chosen, chosen.candidates.front(), stream);
   }
 
-  // Milliseconds of each candidate, the best of some rounds; infinite for one that fails.
-  std::vector<float> measure(const GemmCall& call, cudaStream_t stream, const Plan& plan) {
-    const DeviceBuffer output(*device_, call.d.bytes());
-    device_->fill_zero(output.data(), output.bytes());
-    const Tensor d(output.data(), call.d.dtype(), {call.d.dim(0), call.d.dim(1)});
+  // The plan of the call's shape with one candidate: the fastest on these operands, writing to
+  // memory of its own.
+  Plan& chosen_plan_for(const GemmCall& call, cudaStream_t stream) {
+    Plan& plan = plan_for(call);
+    if (plan.candidates.empty()) {
+      throw_runtime_error("cuBLASLt {} on {} has no algorithm for {}", cublasLtGetVersion(),
+                          device_->name(), describe(call));
+    }
+    if (plan.chosen) return plan;
+    std::size_t fastest = 0;
+    if (!is_capturing(stream) && plan.candidates.size() > 1) {
+      const OwnOutput output(*device_, call.d);
+      std::vector<Way> ways;
+      for (const cublasLtMatmulAlgo_t& algo : plan.candidates) {
+        ways.push_back([&] { return multiply(call, output.d, plan, algo, stream); });
+      }
+      fastest = find_fastest(ways, stream);
+    }
+    plan.candidates = {plan.candidates[fastest]};
+    plan.chosen = true;
+    return plan;
+  }
+
+  // --- Timing ---
+  // A way to compute something: queues it.
+  using Way = std::function<cublasStatus_t()>;
+
+  // Memory that a result can be written to instead of `d`, finite from the beginning.
+  struct OwnOutput {
+    OwnOutput(Device& device, const Tensor& like)
+        : memory(device, like.bytes()), d(memory.data(), like.dtype(), {like.dim(0), like.dim(1)}) {
+      device.fill_zero(memory.data(), memory.bytes());
+    }
+    DeviceBuffer memory;
+    Tensor d;
+  };
+
+  static bool is_capturing(cudaStream_t stream) {
+    cudaStreamCaptureStatus capture = cudaStreamCaptureStatusNone;
+    check_cuda(cudaStreamIsCapturing(stream, &capture), "cudaStreamIsCapturing");
+    return capture != cudaStreamCaptureStatusNone;
+  }
+
+  // The first way that no later one is clearly faster than.
+  static std::size_t find_fastest(const std::vector<Way>& ways, cudaStream_t stream) {
+    const std::vector<float> times = measure(ways, stream);
+    std::size_t fastest = 0;
+    for (std::size_t i = 1; i < times.size(); ++i) {
+      if (times[i] < kWorthwhile * times[fastest]) fastest = i;
+    }
+    return fastest;
+  }
+
+  // Milliseconds of each way, the best of some rounds; infinite for one that fails.
+  static std::vector<float> measure(const std::vector<Way>& ways, cudaStream_t stream) {
     const Event start = make_event(), stop = make_event();
-    std::vector<float> times(plan.candidates.size(), 0.0f);
+    std::vector<float> times(ways.size(), 0.0f);
     for (int round = 0; round <= kRounds; ++round) {  // round 0 warms up
       for (std::size_t i = 0; i < times.size(); ++i) {
         if (times[i] == kFailed) continue;
         check_cuda(cudaEventRecord(start.get(), stream), "cudaEventRecord");
         for (int repetition = 0; repetition < kRepetitions; ++repetition) {
-          const cublasStatus_t status = multiply(call, d, plan, plan.candidates[i], stream);
-          if (status != CUBLAS_STATUS_SUCCESS) times[i] = kFailed;
+          if (ways[i]() != CUBLAS_STATUS_SUCCESS) times[i] = kFailed;
         }
         check_cuda(cudaEventRecord(stop.get(), stream), "cudaEventRecord");
         check_cuda(cudaEventSynchronize(stop.get()), "cudaEventSynchronize");
@@ -418,6 +492,7 @@ class CublasLtGemm final : public Gemm {
   LtHandle handle_;
   Preference preference_;
   std::map<Key, cublasLtMatmulAlgo_t> imported_;
+  std::map<Key, bool> worth_fusing_;  // imported or decided
   mutable std::map<Key, Plan> plans_;
 };
 

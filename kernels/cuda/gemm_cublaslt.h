@@ -10,9 +10,9 @@ namespace bert::cuda {
 
 // `tf32`: products of f32 round their operands to TF32 (10 bits of mantissa), for tensor cores.
 // Owns 64 MiB of workspace, so its calls belong on one stream. At the first call of a shape the
-// library's candidates are timed on that stream and the fastest is kept (not while the stream is
-// being captured: then the library's first proposal is). RuntimeError when cuBLASLt cannot be
-// opened.
+// library's candidates are timed on that stream and the fastest is kept, and so is whether an
+// epilogue is faster than a kernel (not while the stream is being captured: then the library's
+// first proposal is kept, and epilogues are used). RuntimeError when cuBLASLt cannot be opened.
 //
 // The library approximates GELU in its epilogues, forward and backward, to about 2e-5 (seen on
 // Hopper): less than the rounding of TF32 and bf16 operands, and much more than that of f32, where

@@ -9,9 +9,12 @@
 //
 // Kernels, for elements of s bytes; all are limited by memory:
 //   finish_product     reads s, writes s or 2 s an element; about 15 FLOP. Only where Gemm does not
-//                      do the epilogue: GELU by erf, tanh, or no pre-activation wanted.
+//                      do the epilogue: GELU by erf, tanh, no pre-activation wanted, or not worth
+//                      it.
 //   differentiate      reads 2 s, writes s an element; about 25 FLOP. The same for backward.
-//   sum_columns        reads s an element; 1 FLOP. Then add_partial_sums over some 1000 rows.
+//   sum_columns        reads s an element; 1 FLOP. Only where the product for dweight, which reads
+//                      dy as well, does not sum on the way.
+//   add_partial_sums   over a row of N sums from Gemm, or some 1000 from sum_columns.
 // Blocks are 32 columns of threads by 8 rows; a thread holds 8 consecutive columns (16 or 32 bytes;
 // one column where N is not a multiple of 8) and walks down the rows of its block.
 #include <algorithm>
@@ -209,23 +212,31 @@ void launch_differentiate(const Tensor& dy, const Tensor& pre, Activation activa
   });
 }
 
-// dbias += the column sums of dy, over fixed partitions of its rows.
+LaunchShape column_sums_shape(const Tensor& dy, int multiprocessors) {
+  const int width = vectorizes(dy.dim(1), {dy.raw()}) ? kGroup : 1;
+  return over_rows(dy.dim(0), dy.dim(1), width, multiprocessors);
+}
+
+// partials [grid.y of column_sums_shape, N] = the column sums of dy, over fixed partitions of its
+// rows.
 template <class T>
-void launch_column_sums(const Tensor& dy, DeviceCount count, const Tensor& dbias, Scratch& scratch,
-                        int multiprocessors, cudaStream_t stream) {
-  const std::int64_t rows = dy.dim(0), columns = dy.dim(1);
-  if (rows == 0) return;
-  with_width(vectorizes(columns, {dy.raw()}), [&](auto width) {
-    const LaunchShape shape = over_rows(rows, columns, decltype(width)::value, multiprocessors);
-    const auto count_of_partials = static_cast<int>(shape.grid.y);
-    float* const partials = scratch.reserve<float>(count_of_partials * columns);
-    launch("sum_columns", &sum_columns<T, decltype(width)::value>, shape, stream, dy.data<T>(),
-           count, rows, columns, partials);
-    launch("add_partial_sums", &add_partial_sums,
-           {.grid = dim3(static_cast<unsigned>(ceil_div(columns, kLanes))),
-            .block = dim3(kLanes, kSumRows)},
-           stream, partials, count_of_partials, columns, dbias.data<float>());
+void launch_column_sums(const Tensor& dy, DeviceCount count, float* partials, int multiprocessors,
+                        cudaStream_t stream) {
+  with_width(vectorizes(dy.dim(1), {dy.raw()}), [&](auto width) {
+    launch("sum_columns", &sum_columns<T, decltype(width)::value>,
+           column_sums_shape(dy, multiprocessors), stream, dy.data<T>(), count, dy.dim(0),
+           dy.dim(1), partials);
   });
+}
+
+// dbias += the sum of `count` rows of partials [count, N].
+void launch_add_partial_sums(const float* partials, int count, const Tensor& dbias,
+                             cudaStream_t stream) {
+  const std::int64_t columns = dbias.numel();
+  launch("add_partial_sums", &add_partial_sums,
+         {.grid = dim3(static_cast<unsigned>(ceil_div(columns, kLanes))),
+          .block = dim3(kLanes, kSumRows)},
+         stream, partials, count, columns, dbias.data<float>());
 }
 
 // --- FP8 -----------------------------------------------------------------------------------------
@@ -273,52 +284,77 @@ void CudaOps::linear_forward(const LinearForward& op) {
                        scratch_, stream_);
     set_operands(call, x.plain, x.scale, weight.plain, weight.scale);
   }
-  if (op.activation == Activation::gelu_new && op.bias && op.pre_activation) {
-    call.epilogue = Epilogue::gelu_new_aux_bias;
-    call.bias = op.bias;
-    call.aux = op.pre_activation;
-    if (gemm_->fuses(call)) return gemm_->run(call, stream_);
-    call.aux = {};
-  }
-  // The pre-activation comes from the product and y from the kernel, or all from one memory.
-  if (op.pre_activation) call.d = op.pre_activation;
+  // Without an epilogue for all: the pre-activation comes from the product and y from the kernel,
+  // or all from one memory.
+  GemmCall plain = call;
+  if (op.pre_activation) plain.d = op.pre_activation;
   Tensor bias = op.bias, pre = op.pre_activation;
-  call.epilogue = Epilogue::none;
-  call.bias = {};
   if (op.bias) {
-    GemmCall with_bias = call;
+    GemmCall with_bias = plain;
     with_bias.epilogue = Epilogue::bias;
     with_bias.bias = op.bias;
     if (gemm_->fuses(with_bias)) {
-      call = with_bias;
+      plain = with_bias;
       bias = pre = {};  // done by the product
     }
   } else {
     pre = {};
   }
-  gemm_->run(call, stream_);
-  if (!bias && op.activation == Activation::none) return;
-  with_real([&](auto real) {
-    launch_finish_product<decltype(real)>(call.d, bias, pre, op.activation, op.y, multiprocessors_,
-                                          stream_);
-  });
+  const auto finish = [&](const Tensor& product) {
+    if (!bias && op.activation == Activation::none) return;
+    with_real([&](auto real) {
+      launch_finish_product<decltype(real)>(product, bias, pre, op.activation, op.y,
+                                            multiprocessors_, stream_);
+    });
+  };
+  if (op.activation == Activation::gelu_new && op.bias && op.pre_activation) {
+    call.epilogue = Epilogue::gelu_new_aux_bias;
+    call.bias = op.bias;
+    call.aux = op.pre_activation;
+    if (gemm_->worth_fusing(call, plain, finish, stream_)) return gemm_->run(call, stream_);
+  }
+  gemm_->run(plain, stream_);
+  finish(plain.d);
+}
+
+void CudaOps::add_weight_gradients(const LinearBackward& op, bool with_dweight) {
+  const GemmCall plain{.a = op.dy, .b = op.x, .d = op.dweight, .transpose_a = true, .beta = 1.0f};
+  if (!op.dbias) {
+    if (with_dweight) gemm_->run(plain, stream_);
+    return;
+  }
+  // As many rows as sum_columns leaves; the product leaves one.
+  auto rows = static_cast<int>(column_sums_shape(op.dy, multiprocessors_).grid.y);
+  float* const partials = scratch_.reserve<float>(rows * op.dy.dim(1));
+  const auto sum_columns_of_dy = [&](const Tensor&) {
+    with_real([&](auto real) {
+      launch_column_sums<decltype(real)>(op.dy, op.rows, partials, multiprocessors_, stream_);
+    });
+  };
+  GemmCall fused = plain;
+  fused.epilogue = Epilogue::bias_gradient;
+  fused.bias = Tensor(partials, DType::f32, {op.dy.dim(1)});
+  if (with_dweight && gemm_->worth_fusing(fused, plain, sum_columns_of_dy, stream_)) {
+    gemm_->run(fused, stream_);
+    rows = 1;
+  } else {
+    if (with_dweight) gemm_->run(plain, stream_);
+    sum_columns_of_dy({});
+  }
+  launch_add_partial_sums(partials, rows, op.dbias, stream_);
 }
 
 void CudaOps::linear_backward(const LinearBackward& op) {
   check(op, dtype());
   if (op.dy.numel() == 0) return;
-  if (op.dbias) {
-    with_real([&](auto real) {
-      launch_column_sums<decltype(real)>(op.dy, op.rows, op.dbias, scratch_, multiprocessors_,
-                                         stream_);
-    });
-  }
-  GemmCall for_dweight{.a = op.dy, .b = op.x, .d = op.dweight, .transpose_a = true, .beta = 1.0f};
-  GemmCall call{.a = op.dy, .b = op.weight.compute, .d = op.dx};
   const bool fp8 = fp8_ && op.allow_fp8 && fits_float8(op.weight.compute, true);
   const bool fp8_dx = fp8 && op.dx && fits_float8(op.dy, false) && is_aligned(op.dx);
   const bool fp8_dweight = fp8 && op.dweight && fits_float8(op.dy, true) &&
                            fits_float8(op.x, true) && is_aligned(op.dweight);
+  // Before the FP8 copies, which are in the same scratch memory. dbias is the sum of dy as it is,
+  // not of its copy in FP8.
+  add_weight_gradients(op, op.dweight && !fp8_dweight);
+  GemmCall call{.a = op.dy, .b = op.weight.compute, .d = op.dx};
   if (fp8_dx || fp8_dweight) {
     const auto [dy, x, weight] = make_copies<3>(
         {{{.x = op.dy,
@@ -330,26 +366,29 @@ void CudaOps::linear_backward(const LinearBackward& op) {
           {.x = op.weight.compute, .format = DType::e4m3, .transposed = fp8_dx}}},
         scratch_, stream_);
     if (fp8_dweight) {
+      GemmCall for_dweight{.d = op.dweight, .beta = 1.0f};
       set_operands(for_dweight, dy.transposed, dy.scale, x.transposed, x.scale);
+      gemm_->run(for_dweight, stream_);
     }
     if (fp8_dx) set_operands(call, dy.plain, dy.scale, weight.transposed, weight.scale);
   }
-  if (op.dweight) gemm_->run(for_dweight, stream_);
   if (!op.dx) return;
   call.beta = op.accumulate_dx ? 1.0f : 0.0f;
+  const auto finish = [&](const Tensor& dx) {
+    if (op.input_activation == Activation::none) return;
+    with_real([&](auto real) {
+      launch_differentiate<decltype(real)>(dx, op.input_pre_activation, op.input_activation, dx,
+                                           multiprocessors_, stream_);
+    });
+  };
   if (op.input_activation == Activation::gelu_new) {
-    call.epilogue = Epilogue::dgelu_new;
-    call.aux = op.input_pre_activation;
-    if (gemm_->fuses(call)) return gemm_->run(call, stream_);
-    call.epilogue = Epilogue::none;
-    call.aux = {};
+    GemmCall fused = call;
+    fused.epilogue = Epilogue::dgelu_new;
+    fused.aux = op.input_pre_activation;
+    if (gemm_->worth_fusing(fused, call, finish, stream_)) return gemm_->run(fused, stream_);
   }
   gemm_->run(call, stream_);
-  if (op.input_activation == Activation::none) return;
-  with_real([&](auto real) {
-    launch_differentiate<decltype(real)>(op.dx, op.input_pre_activation, op.input_activation, op.dx,
-                                         multiprocessors_, stream_);
-  });
+  finish(op.dx);
 }
 
 void CudaOps::activation_backward(const ActivationBackward& op) {

@@ -52,8 +52,6 @@ T& as(Handle handle) {
   return *reinterpret_cast<T*>(handle);
 }
 
-float milliseconds = 0.0f;  // the clock
-
 bool is_fp8(cudaDataType type) { return type == CUDA_R_8F_E4M3 || type == CUDA_R_8F_E5M2; }
 
 double load(const void* memory, cudaDataType type, std::int64_t at) {
@@ -74,12 +72,12 @@ void store(void* memory, cudaDataType type, std::int64_t at, double value) {
   }
 }
 
-double gelu(double x) {
-  return 0.5 * x * (1.0 + std::tanh(std::sqrt(2.0 / M_PI) * (x + 0.044715 * x * x * x)));
-}
+double gelu_tanh(double x) { return std::tanh(std::sqrt(2.0 / M_PI) * (x + 0.044715 * x * x * x)); }
+double gelu(double x) { return 0.5 * x * (1.0 + gelu_tanh(x)); }
 double gelu_derivative(double x) {
-  const double step = 1e-5;
-  return (gelu(x + step) - gelu(x - step)) / (2.0 * step);
+  const double t = gelu_tanh(x);
+  return 0.5 * (1.0 + t) +
+         0.5 * x * (1.0 - t * t) * std::sqrt(2.0 / M_PI) * (1.0 + 3.0 * 0.044715 * x * x);
 }
 
 // What the documentation of cublasLtMatmul asks of FP8 products on Hopper: A transposed and B not,
@@ -234,7 +232,7 @@ cublasStatus_t cublasLtMatmul(cublasLtHandle_t, cublasLtMatmulDesc_t desc, const
   const auto algorithm = static_cast<int>(algo->data[0]);
   if (algorithm == fake.failing) return CUBLAS_STATUS_EXECUTION_FAILED;
   fake.algorithms.push_back(algorithm);
-  milliseconds += algorithm == 1 ? 5.0f : algorithm == 2 ? 2.0f : 3.0f;
+  fake.milliseconds += algorithm == 1 ? 5.0f : algorithm == 2 ? 2.0f : 3.0f;
 
   const auto& attributes = as<Attributes>(desc);
   const auto transposed = [&](int attribute) {
@@ -262,7 +260,10 @@ cublasStatus_t cublasLtMatmul(cublasLtHandle_t, cublasLtMatmulDesc_t desc, const
     }
   }
   const auto epilogue = attributes.get(CUBLASLT_MATMUL_DESC_EPILOGUE, CUBLASLT_EPILOGUE_DEFAULT);
-  const auto* const bias = attributes.get<const void*>(CUBLASLT_MATMUL_DESC_BIAS_POINTER, nullptr);
+  if (epilogue != CUBLASLT_EPILOGUE_DEFAULT && epilogue != CUBLASLT_EPILOGUE_BIAS) {
+    fake.milliseconds += fake.epilogue_milliseconds;
+  }
+  auto* const bias = attributes.get<void*>(CUBLASLT_MATMUL_DESC_BIAS_POINTER, nullptr);
   const auto bias_type = attributes.get(CUBLASLT_MATMUL_DESC_BIAS_DATA_TYPE, out.type);
   auto* const aux = attributes.get<void*>(CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_POINTER, nullptr);
   const auto aux_type = attributes.get(CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_DATA_TYPE, out.type);
@@ -272,7 +273,14 @@ cublasStatus_t cublasLtMatmul(cublasLtHandle_t, cublasLtMatmulDesc_t desc, const
   if (uses_aux && (aux_stride % 8 != 0 || aux_stride < out.rows || aux == nullptr)) {
     return CUBLAS_STATUS_INVALID_VALUE;
   }
+  const bool sums_b = epilogue == CUBLASLT_EPILOGUE_BGRADB;
+  if (sums_b && (bias == nullptr || bias_type != out.type)) return CUBLAS_STATUS_INVALID_VALUE;
   for (std::int64_t j = 0; j < out.columns; ++j) {
+    if (sums_b) {
+      double sum = 0.0;
+      for (std::int64_t l = 0; l < right.rows(); ++l) sum += right(l, j);
+      store(bias, bias_type, j, sum);
+    }
     for (std::int64_t i = 0; i < out.rows; ++i) {
       double sum = 0.0;
       for (std::int64_t l = 0; l < left.columns(); ++l) sum += left(i, l) * right(l, j);
@@ -282,6 +290,7 @@ cublasStatus_t cublasLtMatmul(cublasLtHandle_t, cublasLtMatmulDesc_t desc, const
       if (factor != 0.0f) sum += factor * load(c, out.type, at);
       switch (epilogue) {
         case CUBLASLT_EPILOGUE_DEFAULT:
+        case CUBLASLT_EPILOGUE_BGRADB:
           break;
         case CUBLASLT_EPILOGUE_BIAS:
           sum += load(bias, bias_type, i);
@@ -313,7 +322,7 @@ cudaError_t cudaEventDestroy(cudaEvent_t event) {
   return cudaSuccess;
 }
 cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t) {
-  as<float>(event) = milliseconds;
+  as<float>(event) = fake_cublaslt().milliseconds;
   return cudaSuccess;
 }
 cudaError_t cudaEventSynchronize(cudaEvent_t) { return cudaSuccess; }

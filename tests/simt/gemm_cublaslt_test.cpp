@@ -1,6 +1,8 @@
 // What gemm_cublaslt.cpp asks of cuBLASLt, on a stand-in for the library; and what it remembers.
 #include "kernels/cuda/gemm_cublaslt.h"
 
+#include <cmath>
+
 #include <gtest/gtest.h>
 
 #include "runtime/error.h"
@@ -27,8 +29,36 @@ class CublasLt : public ::testing::Test {
     DeviceTensor x, w, d;
   };
 
+  // d = (x W^T) * gelu_new'(u) of bf16 operands.
+  struct Fusion {
+    explicit Fusion(Device& device)
+        : product(device, 16, DType::bf16),
+          u(device, DType::bf16, {16, 24}, random_values("u", 16 * 24)) {}
+    GemmCall fused() const {
+      GemmCall call = product;
+      call.epilogue = Epilogue::dgelu_new;
+      call.aux = u;
+      return call;
+    }
+    Call product;
+    DeviceTensor u;
+  };
+  // Asks with a kernel for the rest that takes `milliseconds`.
+  bool worth_fusing(Gemm& gemm, const Fusion& fusion, float milliseconds) {
+    return gemm.worth_fusing(
+        fusion.fused(), fusion.product,
+        [&](const Tensor& d) {
+          EXPECT_NE(d.raw(), fusion.product.d.tensor().raw());
+          EXPECT_EQ(d.shape_string(), fusion.product.d.tensor().shape_string());
+          fake_cublaslt().milliseconds += milliseconds;
+          ++rests_;
+        },
+        nullptr);
+  }
+
   std::unique_ptr<Device> device_ = make_cpu_device();
   std::unique_ptr<Gemm> gemm_ = cuda::make_cublaslt_gemm(*device_, false);
+  int rests_ = 0;
 };
 
 // Every transposition, dtype, epilogue and beta against plain loops, with three different sizes.
@@ -42,27 +72,31 @@ TEST_F(CublasLt, ComputesWhatPlainLoopsDo) {
       for (const DType in : {DType::f32, DType::bf16}) {
         for (const DType out : {in, DType::f32}) {
           for (const Epilogue epilogue :
-               {Epilogue::none, Epilogue::bias, Epilogue::gelu_new_aux_bias, Epilogue::dgelu_new}) {
+               {Epilogue::none, Epilogue::bias, Epilogue::gelu_new_aux_bias, Epilogue::dgelu_new,
+                Epilogue::bias_gradient}) {
             for (const float beta : {0.0f, 1.0f}) {
-              if (beta != 0.0f && epilogue != Epilogue::none) continue;
+              const bool sums = epilogue == Epilogue::bias_gradient;
+              if (beta != 0.0f && epilogue != Epilogue::none && !sums) continue;
+              if (sums && out != DType::f32) continue;
               const auto a_values = random_values("a", m * k), b_values = random_values("b", n * k);
               const DeviceTensor a(*device_, in, {transpose_a ? k : m, transpose_a ? m : k},
                                    a_values);
               const DeviceTensor b(*device_, in, {transpose_b ? n : k, transpose_b ? k : n},
                                    b_values);
-              const DeviceTensor bias(*device_, out, {n}, random_values("bias", n));
+              const auto bias_values = random_values("bias", sums ? m : n);
               const auto d_values = random_values("d", m * n),
                          aux_values = random_values("u", m * n);
-              std::vector<double> results[2], auxiliaries[2];
+              std::vector<double> results[2], auxiliaries[2], biases[2];
               for (const int side : {0, 1}) {
                 const DeviceTensor d(*device_, out, {m, n}, d_values);
                 const DeviceTensor aux(*device_, out, {m, n}, aux_values);
+                const DeviceTensor bias(*device_, out, {sums ? m : n}, bias_values);
                 GemmCall call{.a = a, .b = b, .d = d};
                 call.transpose_a = transpose_a;
                 call.transpose_b = transpose_b;
                 call.beta = beta;
                 call.epilogue = epilogue;
-                if (epilogue == Epilogue::bias || epilogue == Epilogue::gelu_new_aux_bias) {
+                if (epilogue == Epilogue::bias || epilogue == Epilogue::gelu_new_aux_bias || sums) {
                   call.bias = bias;
                 }
                 if (epilogue == Epilogue::dgelu_new || epilogue == Epilogue::gelu_new_aux_bias) {
@@ -71,9 +105,14 @@ TEST_F(CublasLt, ComputesWhatPlainLoopsDo) {
                 Gemm& gemm = side == 0 ? *plain : *gemm_;
                 ASSERT_TRUE(gemm.fuses(call));
                 gemm.run(call, nullptr);
-                EXPECT_TRUE(d.guards_intact() && aux.guards_intact());
+                EXPECT_TRUE(d.guards_intact() && aux.guards_intact() && bias.guards_intact());
                 results[side] = d.values();
                 auxiliaries[side] = aux.values();
+                biases[side] = bias.values();
+              }
+              EXPECT_EQ(biases[0] == bias_values, !sums);
+              for (std::size_t i = 0; i < biases[0].size(); ++i) {
+                EXPECT_NEAR(biases[1][i], biases[0][i], 1e-6);
               }
               for (std::size_t i = 0; i < results[0].size(); ++i) {
                 const double allowed = out == DType::bf16 ? 0x1p-7 : 1e-6;
@@ -176,6 +215,12 @@ TEST_F(CublasLt, Float8IsRefusedWhereTheLibraryDoes) {
   call.bias = {};
   call.epilogue = Epilogue::dgelu_new;
   EXPECT_FALSE(gemm_->fuses(call));
+  const DeviceTensor wide_d(*device_, DType::f32, {m, n}), sums(*device_, DType::f32, {m});
+  call = good;
+  call.d = wide_d;
+  call.bias = sums;
+  call.epilogue = Epilogue::bias_gradient;
+  EXPECT_FALSE(gemm_->fuses(call));
   const Float8Operand odd_a(*device_, "o8", DType::e4m3, m, 40, 1.0f);
   const Float8Operand odd_b(*device_, "p8", DType::e4m3, n, 40, 1.0f);
   call = good;
@@ -248,6 +293,93 @@ TEST_F(CublasLt, TimesNothingWhileCapturing) {
   EXPECT_EQ(fake_cublaslt().algorithms, (std::vector<int>{1, 1}));
 }
 
+TEST_F(CublasLt, FusesWhereTheEpilogueIsFasterThanAKernel) {
+  fake_cublaslt().epilogue_milliseconds = 3.0f;
+  for (const bool fused : {true, false}) {
+    const Fusion fusion(*device_);
+    const std::unique_ptr<Gemm> gemm = cuda::make_cublaslt_gemm(*device_, false);
+    rests_ = 0;
+    EXPECT_EQ(worth_fusing(*gemm, fusion, fused ? 4.0f : 2.0f), fused);
+    EXPECT_GT(rests_, 1);
+    for (const double value : fusion.product.d.values()) EXPECT_TRUE(std::isnan(value));
+    rests_ = 0;  // decided, whatever happens later
+    EXPECT_EQ(worth_fusing(*gemm, fusion, fused ? 2.0f : 4.0f), fused);
+    EXPECT_EQ(rests_, 0);
+    // The best algorithms were compared, and stay.
+    const std::size_t timed = fake_cublaslt().algorithms.size();
+    gemm->run(fusion.fused(), nullptr);
+    gemm->run(fusion.product, nullptr);
+    EXPECT_EQ(fake_cublaslt().algorithms.size(), timed + 2);
+    EXPECT_EQ(fake_cublaslt().algorithms[timed], 2);
+    EXPECT_EQ(fake_cublaslt().algorithms[timed + 1], 2);
+  }
+}
+
+TEST_F(CublasLt, FusesNothingThatTheLibraryCannot) {
+  fake_cublaslt().proposals = 0;
+  EXPECT_FALSE(worth_fusing(*gemm_, Fusion(*device_), 1000.0f));
+  EXPECT_EQ(rests_, 0);
+}
+
+TEST_F(CublasLt, FusesWhileCapturing) {
+  const Fusion fusion(*device_);
+  fake_cublaslt().epilogue_milliseconds = 1000.0f;
+  fake_cublaslt().capturing = true;
+  EXPECT_TRUE(worth_fusing(*gemm_, fusion, 1.0f));
+  fake_cublaslt().capturing = false;
+  EXPECT_TRUE(worth_fusing(*gemm_, fusion, 1.0f));  // what was captured and what is run later agree
+  EXPECT_EQ(rests_, 0);
+  EXPECT_TRUE(fake_cublaslt().algorithms.empty());
+}
+
+// An approximation that only operands of fewer bits hide.
+TEST_F(CublasLt, F32DoesNotUseItsGelu) {
+  const std::unique_ptr<Gemm> tf32 = cuda::make_cublaslt_gemm(*device_, true);
+  const DeviceTensor bias(*device_, DType::f32, {24}), sums(*device_, DType::f32, {16});
+  const DeviceTensor aux(*device_, DType::f32, {16, 24});
+  for (const Epilogue epilogue : {Epilogue::gelu_new_aux_bias, Epilogue::dgelu_new}) {
+    const Call product(*device_);
+    GemmCall call = product;
+    call.epilogue = epilogue;
+    call.aux = aux;
+    if (epilogue == Epilogue::gelu_new_aux_bias) call.bias = bias;
+    EXPECT_FALSE(gemm_->fuses(call));
+    EXPECT_FALSE(gemm_->worth_fusing(
+        call, product, [](const Tensor&) {}, nullptr));
+    EXPECT_TRUE(tf32->fuses(call));
+  }
+  EXPECT_TRUE(gemm_->fuses(Fusion(*device_).fused()));  // bf16
+  for (const Epilogue epilogue : {Epilogue::bias, Epilogue::bias_gradient}) {
+    const Call product(*device_);
+    GemmCall call = product;
+    call.epilogue = epilogue;
+    call.bias = epilogue == Epilogue::bias ? bias : sums;
+    EXPECT_TRUE(gemm_->fuses(call));
+  }
+}
+
+TEST_F(CublasLt, WhatToFuseIsTakenOver) {
+  const Fusion fusion(*device_);
+  for (const bool fused : {true, false}) {
+    fake_cublaslt() = {};
+    fake_cublaslt().epilogue_milliseconds = 3.0f;
+    const std::unique_ptr<Gemm> first = cuda::make_cublaslt_gemm(*device_, false);
+    EXPECT_EQ(worth_fusing(*first, fusion, fused ? 4.0f : 2.0f), fused);
+    const std::string choices = first->choices();
+    fake_cublaslt() = {};
+    rests_ = 0;
+    const std::unique_ptr<Gemm> resumed = cuda::make_cublaslt_gemm(*device_, false);
+    ASSERT_TRUE(resumed->set_choices(choices));
+    EXPECT_EQ(resumed->choices(), choices);
+    EXPECT_EQ(worth_fusing(*resumed, fusion, fused ? 0.0f : 9.0f), fused);
+    resumed->run(fused ? fusion.fused() : fusion.product, nullptr);
+    EXPECT_EQ(rests_, 0);
+    EXPECT_EQ(fake_cublaslt().algorithms, std::vector<int>{2});
+    EXPECT_EQ(fake_cublaslt().heuristics, 0);
+    EXPECT_EQ(resumed->choices(), choices);
+  }
+}
+
 TEST_F(CublasLt, ChoicesAreTakenOver) {
   fake_cublaslt().capturing = true;  // algorithm 1, which measuring would not choose
   const Call call(*device_);
@@ -272,6 +404,7 @@ TEST_F(CublasLt, ChoicesOfAnotherLibraryOrPrecisionAreNot) {
   const std::unique_ptr<Gemm> newer = cuda::make_cublaslt_gemm(*device_, false);
   EXPECT_FALSE(newer->set_choices(choices));
   EXPECT_FALSE(newer->set_choices(""));
+  EXPECT_FALSE(newer->set_choices("cublaslt 130002 " + device_->name() + "\n"));  // an older text
   newer->run(call, nullptr);
   EXPECT_EQ(fake_cublaslt().heuristics, 2);
 }
@@ -282,6 +415,10 @@ TEST_F(CublasLt, DamagedChoicesAreAnError) {
   const std::string choices = gemm_->choices();
   EXPECT_THROW(gemm_->set_choices(choices.substr(0, choices.size() - 9)), InputError);
   EXPECT_THROW(gemm_->set_choices(choices + "1 2 3\n"), InputError);
+  const std::string key = "1 2 3 4 5 6 7 8 9 10 11 12 13 14 ";
+  EXPECT_NO_THROW(gemm_->set_choices(choices + key + "apart\n"));
+  EXPECT_THROW(gemm_->set_choices(choices + key + "apar\n"), InputError);
+  EXPECT_THROW(gemm_->set_choices(choices + key + "apart fused\n"), InputError);
 }
 
 TEST_F(CublasLt, LeavesToKernelsWhatTheLibraryCannotDo) {
@@ -302,22 +439,6 @@ TEST_F(CublasLt, LeavesToKernelsWhatTheLibraryCannotDo) {
   const DeviceTensor pre(*device_, DType::bf16, {16, 24});
   call.aux = pre;
   EXPECT_FALSE(gemm_->fuses(call));
-}
-
-// An approximation that only operands of fewer bits hide.
-TEST_F(CublasLt, F32DoesNotUseItsGelu) {
-  const std::unique_ptr<Gemm> tf32 = cuda::make_cublaslt_gemm(*device_, true);
-  const DeviceTensor bias(*device_, DType::f32, {24});
-  const DeviceTensor aux(*device_, DType::f32, {16, 24});
-  for (const Epilogue epilogue : {Epilogue::gelu_new_aux_bias, Epilogue::dgelu_new}) {
-    const Call product(*device_);
-    GemmCall call = product;
-    call.epilogue = epilogue;
-    call.aux = aux;
-    if (epilogue == Epilogue::gelu_new_aux_bias) call.bias = bias;
-    EXPECT_FALSE(gemm_->fuses(call));
-    EXPECT_TRUE(tf32->fuses(call));
-  }
 }
 
 TEST_F(CublasLt, ErrorsNameTheShapes) {

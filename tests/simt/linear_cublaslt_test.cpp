@@ -1,10 +1,11 @@
-// The whole way of an FP8 product but for cuBLASLt itself: CudaOps, its kernels in the harness, and
+// The whole way of a product but for cuBLASLt itself: CudaOps, its kernels in the harness, and
 // gemm_cublaslt.cpp on the stand-in, which refuses what the library would. It sums as the plain
 // loops of the harness do, so the bits are theirs.
 #include <gtest/gtest.h>
 
 #include "kernels/cuda/gemm_cublaslt.h"
 #include "tests/simt/fake_cublaslt.h"
+#include "tests/simt/naive_gemm.h"
 #include "tests/simt/simt_ops.h"
 #include "tests/support/device_memory.h"
 #include "tests/support/random_inputs.h"
@@ -75,7 +76,46 @@ Results feed_forward(Ops& ops, Device& device, Activation activation) {
           dx.values(),  dweight1.values(), dweight2.values(), dbias1.values()};
 }
 
-TEST(Float8CublasLt, ComputesWhatPlainLoopsDo) {
+// Plain loops that do epilogues, of which none but a bias is ever worth it.
+class ApartGemm final : public Gemm {
+ public:
+  bool fuses(const GemmCall& call) const override { return gemm_->fuses(call); }
+  bool worth_fusing(const GemmCall&, const GemmCall&, const Rest&, cudaStream_t) override {
+    return false;
+  }
+  void run(const GemmCall& call, cudaStream_t stream) override { gemm_->run(call, stream); }
+
+ private:
+  std::unique_ptr<Gemm> gemm_ = simt::make_naive_gemm(true);
+};
+
+TEST(LinearCublasLt, FusesWhatIsFasterFused) {
+  const std::unique_ptr<Device> device = make_cpu_device();
+  std::vector<Results> results;
+  for (const bool fused : {true, false}) {
+    fake_cublaslt() = {};
+    if (!fused) fake_cublaslt().epilogue_milliseconds = 1.0f;  // kernels take none
+    std::unique_ptr<Gemm> gemm = cuda::make_cublaslt_gemm(*device, false);
+    const Gemm& asked = *gemm;
+    const auto library = simt::make_simt_ops(DType::bf16, *device, std::move(gemm), false);
+    const auto loops =
+        fused ? simt::make_simt_ops(DType::bf16, *device, true)
+              : simt::make_simt_ops(DType::bf16, *device, std::make_unique<ApartGemm>(), false);
+    results.push_back(feed_forward(*library, *device, Activation::gelu_new));
+    EXPECT_EQ(results.back(), feed_forward(*loops, *device, Activation::gelu_new));
+    int decisions = 0;  // GELU, its derivative, the gradient of the first bias
+    const std::string choices = asked.choices(), decision = fused ? " fused\n" : " apart\n";
+    for (auto at = choices.find(decision); at != std::string::npos;
+         at = choices.find(decision, at + 1)) {
+      ++decisions;
+    }
+    EXPECT_EQ(decisions, 3) << choices;
+  }
+  EXPECT_NE(results[0].inner, results[1].inner);
+  EXPECT_NE(results[0].dpre, results[1].dpre);
+}
+
+TEST(LinearCublasLt, ComputesFloat8AsPlainLoopsDo) {
   const std::unique_ptr<Device> device = make_cpu_device();
   for (const Activation activation : {Activation::gelu, Activation::gelu_new}) {
     fake_cublaslt() = {};
