@@ -49,7 +49,7 @@ struct Bench {
     M = std::max<std::int64_t>(1, (15 * T + 50) / 100);
     V = (s.V + 7) / 8 * 8;
     element = static_cast<double>(dtype_size(real));
-    tokens = packed_tokens(memory, sequences, s.length);
+    tokens = packed_tokens(memory, Lengths(static_cast<std::size_t>(sequences), s.length));
     dropout = {0.1f, 3, memory.value(DropoutKey{1, 2})};
     masked = memory.value(static_cast<std::int32_t>(M));
   }

@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <cstdio>
 #include <map>
+#include <numeric>
 #include <string>
 #include <thread>
 #include <vector>
@@ -32,6 +33,7 @@ struct Arguments {
   std::int64_t vocab_size = 0, tokens = 0;
   double peak_tflops = 0.0;
   int steps = 5;
+  bool natural = false;  // lengths
   bool json = false;
 };
 
@@ -74,16 +76,19 @@ nlohmann::ordered_json measure(const std::string& path, std::int64_t asked_lengt
   Backend backend = open_backend(arguments.backend);
   const bool cpu = backend.is_cpu();
   const std::int64_t tokens = arguments.tokens > 0 ? arguments.tokens : (cpu ? 1024 : 32768);
-  const std::int64_t sequences = std::max<std::int64_t>(1, tokens / length);
-  const auto masked = static_cast<std::int64_t>(config.objective.mask_fraction *
-                                                static_cast<double>(sequences * length));
+  const Lengths lengths =
+      arguments.natural
+          ? natural_lengths(tokens, length)
+          : Lengths(static_cast<std::size_t>(std::max<std::int64_t>(1, tokens / length)), length);
+  const auto real = std::accumulate(lengths.begin(), lengths.end(), std::int64_t{0});
+  const auto masked =
+      static_cast<std::int64_t>(config.objective.mask_fraction * static_cast<double>(real));
   Device& device = *backend.device;
   const std::string ops_name = backend.ops->name();
   TimedOps ops(std::move(backend.ops), device);
   const auto heads = config.objective.next_sentence ? BertForPretraining::Heads::mlm_and_nsp
                                                     : BertForPretraining::Heads::mlm;
-  TrainingStep step(model, heads, ops, device, sequences, length,
-                    std::max<std::int64_t>(1, masked));
+  TrainingStep step(model, heads, ops, device, lengths, std::max<std::int64_t>(1, masked));
   step.run();  // scratch is allocated, pages are touched, products are chosen
 
   std::vector<double> step_seconds, product_seconds;
@@ -123,8 +128,9 @@ nlohmann::ordered_json measure(const std::string& path, std::int64_t asked_lengt
   result["ops"] = ops_name;
   result["precision"] = backend.precision;
   result["parameters"] = step.num_parameters();
-  result["sequences"] = sequences;
+  result["sequences"] = lengths.size();
   result["sequence_length"] = length;
+  result["natural_lengths"] = arguments.natural;
   result["tokens"] = step.num_tokens();
   result["hidden_dropout"] = model.hidden_dropout_prob;
   result["attention_dropout"] = model.attention_probs_dropout_prob;
@@ -150,9 +156,10 @@ nlohmann::ordered_json measure(const std::string& path, std::int64_t asked_lengt
 }
 
 void print(const nlohmann::ordered_json& r) {
-  fmt::print("{}: {} parameters, {} sequences of {}, dropout {} and {}, {}, {}{}\n",
+  fmt::print("{}: {} parameters, {} sequences of {}{}, {} tokens, dropout {} and {}, {}, {}{}\n",
              r["config"].get<std::string>(), r["parameters"].get<std::int64_t>(),
-             r["sequences"].get<std::int64_t>(), r["sequence_length"].get<std::int64_t>(),
+             r["sequences"].get<std::int64_t>(), r["natural_lengths"].get<bool>() ? "up to " : "",
+             r["sequence_length"].get<std::int64_t>(), r["tokens"].get<std::int64_t>(),
              r["hidden_dropout"].get<double>(), r["attention_dropout"].get<double>(),
              r["device"].get<std::string>(), r["precision"].get<std::string>(),
              r.contains("threads")
@@ -206,6 +213,10 @@ int main_program(int argc, char** argv) {
                  "tokens of a sequence, one or several (default: the configuration's on a CPU, 128 "
                  "and 512 on a GPU)")
       ->check(CLI::Range(1, 1 << 20));
+  app.add_flag(
+      "--natural", arguments.natural,
+      "sequences of different lengths up to --length, as many tokens as without: half of a "
+      "padded batch would be padding");
   app.add_option("--peak-tflops", arguments.peak_tflops,
                  "what MFU is a part of (default on a GPU: 1979 in fp8, 989 in bf16, 494.7 in "
                  "tf32, 67 in fp32)")

@@ -40,25 +40,32 @@ Tensor Memory::zeros(DType dtype, std::initializer_list<std::int64_t> shape) {
 }
 
 Tensor Memory::random(std::initializer_list<std::int64_t> shape, float scale, DType dtype) {
-  constexpr std::int64_t kDistinct = (std::int64_t{1} << 20) - 3;  // no row begins like another
   const Tensor tensor = zeros(dtype, shape);
+  fill_random(tensor, scale);
+  return tensor;
+}
+
+void Memory::fill_random(const Tensor& tensor, float scale) {
+  constexpr std::int64_t kDistinct = (std::int64_t{1} << 20) - 3;  // no row begins like another
   std::vector<float> values(static_cast<std::size_t>(std::min(tensor.numel(), kDistinct)));
   PhiloxStream stream(++seed_, 0, 0);
   for (float& v : values) {
     v = scale * (static_cast<float>(stream.next_u32()) * 0x1.0p-31f - 1.0f);
   }
   std::vector<Bfloat16> narrow;
-  if (dtype == DType::bf16) {
+  if (tensor.dtype() == DType::bf16) {
     for (const float v : values) narrow.emplace_back(v);
   }
   const void* const host = narrow.empty() ? static_cast<const void*>(values.data())
                                           : static_cast<const void*>(narrow.data());
-  const std::size_t bytes = values.size() * dtype_size(dtype);
-  for (std::size_t done = 0; done < tensor.bytes(); done += bytes) {
-    device_.copy_from_host(static_cast<char*>(tensor.raw()) + done, host,
-                           std::min(bytes, tensor.bytes() - done));
+  std::size_t done = values.size() * dtype_size(tensor.dtype());
+  device_.copy_from_host(tensor.raw(), host, done);
+  // The rest repeats it, within the device: from the host would take seconds for a large model.
+  while (done < tensor.bytes()) {
+    const std::size_t more = std::min(done, tensor.bytes() - done);
+    device_.copy(static_cast<char*>(tensor.raw()) + done, tensor.raw(), more);
+    done += more;
   }
-  return tensor;
 }
 
 Tensor Memory::random_ids(std::int64_t n, std::int32_t bound) {
@@ -76,26 +83,42 @@ Tensor Memory::i32(const std::vector<std::int32_t>& values) {
   return tensor;
 }
 
-PackedTokens packed_tokens(Memory& memory, std::int64_t sequences, std::int64_t length) {
-  std::vector<std::int32_t> position, sequence, starts, index;
-  for (std::int64_t b = 0; b < sequences; ++b) {
-    starts.push_back(static_cast<std::int32_t>(b * length));
-    index.push_back(static_cast<std::int32_t>(b));
+Lengths natural_lengths(std::int64_t tokens, std::int64_t length) {
+  const std::int64_t n = std::max<std::int64_t>(1, (2 * tokens + length / 2) / length - 1);
+  // The k shortest have length * k (k + 1) / 2n tokens, rounded down, and none has none.
+  const auto shortest = [&](std::int64_t k) { return length * k * (k + 1) / (2 * n); };
+  Lengths sorted;
+  for (std::int64_t k = 1; k <= n; ++k) {
+    sorted.push_back(std::max<std::int64_t>(1, shortest(k) - shortest(k - 1)));
+  }
+  Lengths lengths;
+  for (std::int64_t i = 0; i < n; ++i) {
+    lengths.push_back(sorted[static_cast<std::size_t>(i % 2 == 0 ? i / 2 : n - 1 - i / 2)]);
+  }
+  return lengths;
+}
+
+PackedTokens packed_tokens(Memory& memory, const Lengths& lengths) {
+  std::vector<std::int32_t> position, sequence, starts = {0}, index;
+  for (const std::int64_t length : lengths) {
+    const auto b = static_cast<std::int32_t>(index.size());
+    index.push_back(b);
     for (std::int64_t t = 0; t < length; ++t) {
       position.push_back(static_cast<std::int32_t>(t));
-      sequence.push_back(static_cast<std::int32_t>(b));
+      sequence.push_back(b);
     }
+    starts.push_back(static_cast<std::int32_t>(position.size()));
   }
-  starts.push_back(static_cast<std::int32_t>(sequences * length));
+  const auto sequences = static_cast<std::int64_t>(lengths.size());
   PackedTokens tokens;
   tokens.position_ids = memory.i32(position);
   tokens.token_sequence = memory.i32(sequence);
   tokens.cu_seqlens = memory.i32(starts);
   const Tensor indices = memory.i32(index);  // small numbers: the same bytes as u32
   tokens.sequence_index = Tensor(indices.raw(), DType::u32, {sequences});
-  tokens.num_tokens = memory.value(static_cast<std::int32_t>(sequences * length));
+  tokens.num_tokens = memory.value(static_cast<std::int32_t>(position.size()));
   tokens.num_sequences = memory.value(static_cast<std::int32_t>(sequences));
-  tokens.max_seqlen = length;
+  tokens.max_seqlen = *std::max_element(lengths.begin(), lengths.end());
   return tokens;
 }
 

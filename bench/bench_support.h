@@ -1,5 +1,5 @@
-// What the benchmarks share: a backend to time, memory with random contents, a packed batch of
-// equal sequences, and the machine's ceilings, measured in the same run.
+// What the benchmarks share: a backend to time, memory with random contents, packed batches, and
+// the machine's ceilings, measured in the same run.
 #pragma once
 
 #include <chrono>
@@ -38,6 +38,8 @@ class Memory {
   // Uniform in [-scale, scale], the same in every run; f32 or bf16. Large ones repeat themselves.
   Tensor random(std::initializer_list<std::int64_t> shape, float scale = 1.0f,
                 DType dtype = DType::f32);
+  // The same into memory that is there.
+  void fill_random(const Tensor& tensor, float scale = 1.0f);
   // i32, uniform in [0, bound).
   Tensor random_ids(std::int64_t n, std::int32_t bound);
   Tensor i32(const std::vector<std::int32_t>& values);
@@ -56,8 +58,17 @@ class Memory {
   std::uint32_t seed_ = 0;
 };
 
-// `sequences` sequences of `length` tokens, no capacity to spare.
-PackedTokens packed_tokens(Memory& memory, std::int64_t sequences, std::int64_t length);
+// Tokens of each sequence of a batch.
+using Lengths = std::vector<std::int64_t>;
+// As in text that is not cut to one length: `tokens` (or the nearest number that there is) in B
+// sequences whose lengths are spread evenly from length / B to `length`, so that padding them to
+// `length` would nearly double the slots, as English Wikipedia does at 512 (Krell et al. 2021,
+// "Efficient Sequence Packing without Cross-contamination": up to half is padding). Short and long
+// alternate, so that no order by length helps anybody.
+Lengths natural_lengths(std::int64_t tokens, std::int64_t length);
+
+// Sequences of these lengths one after another, no capacity to spare.
+PackedTokens packed_tokens(Memory& memory, const Lengths& lengths);
 
 // What this machine reaches.
 struct Ceilings {

@@ -1,16 +1,22 @@
 #include "bench/training_step.h"
 
+#include <algorithm>
+#include <cmath>
 #include <cstddef>
+#include <numeric>
 
 namespace bert::bench {
 
 TrainingStep::TrainingStep(const BertConfig& config, BertForPretraining::Heads heads, Ops& ops,
-                           Device& device, std::int64_t sequences, std::int64_t length,
-                           std::int64_t masked)
+                           Device& device, const Lengths& lengths, std::int64_t masked)
     : ops_(ops), device_(device), memory_(device), model_(config, heads) {
-  const std::int64_t tokens = sequences * length;
-  model_.allocate(device, ops, {tokens, sequences, masked, length}, true);
-  model_.parameters().initialize(config, 1);
+  const auto sequences = static_cast<std::int64_t>(lengths.size());
+  const std::int64_t tokens = std::accumulate(lengths.begin(), lengths.end(), std::int64_t{0});
+  const std::int64_t longest = *std::max_element(lengths.begin(), lengths.end());
+  for (const std::int64_t length : lengths) {
+    squared_lengths_ += static_cast<double>(length) * static_cast<double>(length);
+  }
+  model_.allocate(device, ops, {tokens, sequences, masked, longest}, true);
   const std::int64_t flat = model_.parameters().values().numel();
   m_ = memory_.zeros(DType::f32, {flat});
   v_ = memory_.zeros(DType::f32, {flat});
@@ -22,7 +28,7 @@ TrainingStep::TrainingStep(const BertConfig& config, BertForPretraining::Heads h
   }
   input_.input_ids = memory_.random_ids(tokens, vocabulary);
   input_.token_type_ids = memory_.zeros(DType::i32, {tokens});
-  input_.tokens = packed_tokens(memory_, sequences, length);
+  input_.tokens = packed_tokens(memory_, lengths);
   input_.masked_rows = memory_.i32(rows);
   input_.masked_targets = memory_.random_ids(masked, vocabulary);
   input_.num_masked = memory_.value(static_cast<std::int32_t>(masked));
@@ -35,6 +41,22 @@ TrainingStep::TrainingStep(const BertConfig& config, BertForPretraining::Heads h
   dropout_key_ = memory_.value(DropoutKey{1, 0});
   norm_ = memory_.value(GradientNorm{});
   adamw_step_ = memory_.value(AdamWStep{1e-4, 0.1, 0.001});
+  fill_weights();
+}
+
+// ParameterStore::initialize draws every weight on the host, which takes longer than all the steps.
+void TrainingStep::fill_weights() {
+  const ParameterStore& store = model_.parameters();
+  memory_.fill_random(store.values(),
+                      static_cast<float>(std::sqrt(3.0) * model_.config().initializer_range));
+  for (const Parameter& parameter : store.parameters()) {
+    if (parameter.kind == ParameterKind::weight) continue;
+    const double value = parameter.kind == ParameterKind::layer_norm_weight ? 1.0 : 0.0;
+    model_.parameters().write(
+        parameter.value, std::vector<double>(static_cast<std::size_t>(parameter.numel()), value));
+  }
+  ops_.zero(store.gradients());
+  update();  // without gradients: for the copies in the compute dtype, which AdamW writes
 }
 
 void TrainingStep::run() {
@@ -72,11 +94,10 @@ double TrainingStep::necessary_flop() const {
   const Capacity& capacity = model_.capacity();
   const auto C = static_cast<double>(config.hidden_size);
   const auto I = static_cast<double>(config.intermediate_size);
-  const double of_token = 2.0 * (4.0 * C * C + 2.0 * C * I) +
-                          4.0 * static_cast<double>(capacity.max_seqlen) * C;  // of a layer
+  const double of_layer = static_cast<double>(capacity.tokens) * 2.0 * (4.0 * C * C + 2.0 * C * I) +
+                          squared_lengths_ * 4.0 * C;
   const double of_masked = 2.0 * (C * C + C * static_cast<double>(config.vocab_size));
-  return 3.0 * (static_cast<double>(capacity.tokens) *
-                    static_cast<double>(config.num_hidden_layers) * of_token +
+  return 3.0 * (static_cast<double>(config.num_hidden_layers) * of_layer +
                 static_cast<double>(capacity.masked) * of_masked);
 }
 

@@ -12,16 +12,17 @@ namespace bert::bench {
 
 class TrainingStep {
  public:
-  // `masked` of the tokens, evenly spaced, own a loss.
+  // `masked` of the tokens, evenly spaced, own a loss. Weights are made up too: uniform, of the
+  // standard deviation that training begins with.
   TrainingStep(const BertConfig& config, BertForPretraining::Heads heads, Ops& ops, Device& device,
-               std::int64_t sequences, std::int64_t length, std::int64_t masked);
+               const Lengths& lengths, std::int64_t masked);
 
   // Queues it: the same work on the same memory each time.
   void run();
   // Mean loss of the last step's masked tokens; waits for it.
   double loss() const;
   // What a step cannot do without: three times forward's products and attention, the MLM head on
-  // masked positions only.
+  // masked positions only; a sequence's attention goes by the square of its length.
   double necessary_flop() const;
   std::size_t activation_bytes() const { return model_.activation_bytes(); }
   // Parameters, gradients, moments and, where there are any, copies in the compute dtype.
@@ -30,12 +31,14 @@ class TrainingStep {
   std::int64_t num_tokens() const { return model_.capacity().tokens; }
 
  private:
+  void fill_weights();
   void update();
 
   Ops& ops_;
   Device& device_;
   Memory memory_;
   BertForPretraining model_;
+  double squared_lengths_ = 0.0;  // summed over sequences
   PretrainingInput input_;
   PretrainingLoss* loss_;
   DropoutKey* dropout_key_;
