@@ -356,24 +356,24 @@ void run(benchmark::State& state, Make&& make, const Backend& backend, const Siz
   const Work work = make(bench);
   work.run();  // scratch is allocated, products are chosen
   const int queued = backend.is_cpu() ? 1 : kQueued;
+  double total = 0.0;
   for (auto _ : state) {
-    state.SetIterationTime(seconds_of(*backend.device,
+    const double seconds = seconds_of(*backend.device,
                                       [&] {
                                         for (int i = 0; i < queued; ++i) work.run();
                                       }) /
-                           queued);
+                           queued;
+    state.SetIterationTime(seconds);
+    total += seconds;
   }
-  const auto iterations = static_cast<double>(state.iterations());
-  const auto rate = [&](double amount) {
-    return benchmark::Counter(amount * iterations, benchmark::Counter::kIsRate);
-  };
+  const double calls_per_second = static_cast<double>(state.iterations()) / total;
   if (work.flop > 0.0) {
-    state.counters["FLOP/s"] = rate(work.flop);
-    state.counters["of_gemm"] = rate(work.flop / ceilings.gemm_flops);
+    state.counters["FLOP/s"] = work.flop * calls_per_second;
+    state.counters["of_gemm"] = work.flop * calls_per_second / ceilings.gemm_flops;
   }
   if (work.bytes > 0.0) {
-    state.counters["B/s"] = rate(work.bytes);
-    state.counters["of_copy"] = rate(work.bytes / ceilings.copy_bytes);
+    state.counters["B/s"] = work.bytes * calls_per_second;
+    state.counters["of_copy"] = work.bytes * calls_per_second / ceilings.copy_bytes;
   }
 }
 
