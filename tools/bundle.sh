@@ -2,11 +2,19 @@
 # Makes a folder that runs on a GPU node without packages: programs, the CUDA and MPI modules, the
 # tests and benchmarks that need a GPU, configurations, what gpu_check.sh trains on, and the shared
 # libraries they need. The C library, cuBLAS, NCCL, MPI, OpenBLAS and the driver are the node's own.
-# Usage: tools/bundle.sh DIR [BUILD]   BUILD: a built tree; made in build-bundle otherwise.
+# Usage: tools/bundle.sh [--text FILE]... DIR [BUILD]
+#   BUILD  a built tree; made in build-bundle otherwise
+#   FILE   real text, plain or compressed: gpu_check.sh then trains on it in each precision. Some ten
+#          million words are enough; a word is about three bytes of the bundle
 set -euo pipefail
 root="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
-if [[ $# -lt 1 || $# -gt 2 || "$1" == "-h" || "$1" == "--help" ]]; then
-  sed -n '2,6s/^# //p' "${BASH_SOURCE[0]}"
+texts=()
+while [[ "${1:-}" == --text && $# -ge 2 ]]; do
+  texts+=("$2")
+  shift 2
+done
+if [[ $# -lt 1 || $# -gt 2 || "$1" == -* ]]; then
+  sed -n '2,8s/^# //p' "${BASH_SOURCE[0]}"
   [[ "${1:-}" == "-h" || "${1:-}" == "--help" ]] && exit 0 || exit 2
 fi
 target="$1"
@@ -74,13 +82,23 @@ done
 # What gpu_check.sh trains on, and the losses of a CPU: text from the project's own pages.
 check="$target/check"
 mkdir "$check"
+prepare() { # FOLDER VOCABULARY VALIDATION_FRACTION FILE...: folder/tokenizer and folder/corpus
+  local log
+  if ! log="$({ "$build/bin/train_tokenizer" --type wordpiece --vocab-size "$2" --input "${@:4}" \
+    --output "$1/tokenizer" && "$build/bin/prepare_corpus" --tokenizer "$1/tokenizer" \
+    --input "${@:4}" --output "$1/corpus" --validation-fraction "$3"; } 2>&1)"; then
+    grep '^error' <<< "$log" >&2
+    exit 1
+  fi
+}
 find "$root/docs" "$root/README.md" "$root/CONTRIBUTING.md" -name '*.md' -print0 | sort -z |
   xargs -0 cat > "$check/text.txt"
-"$build/bin/train_tokenizer" --type wordpiece --vocab-size 2000 --input "$check/text.txt" \
-  --output "$check/tokenizer" > /dev/null 2>&1
-"$build/bin/prepare_corpus" --tokenizer "$check/tokenizer" --input "$check/text.txt" \
-  --output "$check/corpus" --validation-fraction 0.1 > /dev/null 2>&1
+prepare "$check" 2000 0.1 "$check/text.txt"
 rm "$check/text.txt"
+if ((${#texts[@]})); then
+  mkdir "$check/real"
+  prepare "$check/real" 8000 0.02 "${texts[@]}"
+fi
 cat > "$check/config.yaml" << 'YAML'
 seed: 1
 model: {preset: bert_tiny}
@@ -100,6 +118,8 @@ rm -r "$check/run"
 cp -r "$root/configs" "$target/configs"
 ln -s ../configs "$target/bin/configs"
 cp "$root/tools/gpu_check.sh" "$target/tools/"
+mkdir "$target/bench"
+cp "$root/bench/compare_pytorch.py" "$target/bench/"
 git -C "$root" describe --always --dirty > "$target/COMMIT" 2>/dev/null || echo unknown > "$target/COMMIT"
 
 size=$(du -sm --apparent-size "$target" | cut -f1)
