@@ -4,8 +4,8 @@
 # libraries they need. The C library, cuBLAS, NCCL, MPI, OpenBLAS and the driver are the node's own.
 # Usage: tools/bundle.sh [--text FILE]... DIR [BUILD]
 #   BUILD  a built tree; made in build-bundle otherwise
-#   FILE   real text, plain or compressed: gpu_check.sh then trains on it in each precision. Some ten
-#          million words are enough; a word is about three bytes of the bundle
+#   FILE   real text, plain or compressed: gpu_check.sh then trains on it in each precision. Five
+#          million words are enough; each takes about four bytes of the bundle
 set -euo pipefail
 root="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
 texts=()
