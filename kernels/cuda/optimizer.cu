@@ -5,8 +5,9 @@
 // - gradient_norm: 4 bytes a parameter, 2 FLOPs in f64. A block sums 16,384 gradients, a second
 //   launch of one block adds the blocks' sums: the order depends on the number of gradients alone.
 // - adamw: 28 bytes a parameter (p, m, v read and written, g read) and 2 more where a bf16 copy is
-//   written; about 16 FLOPs. A thread takes eight parameters at a time: eight 16-byte loads under
-//   way together, and one 16-byte store of bf16.
+//   written; about 16 FLOPs. A thread takes kVectors times four parameters at a time: as many
+//   16-byte loads of each buffer are under way together, and neighbouring threads have neighbouring
+//   vectors, so that a warp's access is 512 consecutive bytes.
 #include "kernels/cuda/cuda_backend.h"
 #include "kernels/cuda/reduce.cuh"
 #include "kernels/cuda/vec.cuh"
@@ -17,7 +18,7 @@ namespace {
 
 // --- Kernels -------------------------------------------------------------------------------------
 constexpr int kThreads = 256;
-constexpr int kBlocksPerSm = 8;  // of the kernels that walk over their buffers
+constexpr int kZeroBlocksPerSm = 8;
 
 // `from` up to the next 16-byte boundary and after the last one: byte by byte.
 __global__ void __launch_bounds__(kThreads)
@@ -97,11 +98,20 @@ struct AdamWConstants {
   double beta1, beta2, epsilon, weight_decay;
 };
 
+// 16-byte vectors of each buffer that a thread has under way, and the blocks of a multiprocessor.
+constexpr int kVectors = 2, kUpdateBlocksPerSm = 4;
+
+// to[0 .. 3] = values in bf16.
+__device__ __forceinline__ void store_copies(__nv_bfloat16* to, const float (&values)[4]) {
+  *reinterpret_cast<uint2*>(to) =
+      make_uint2(pack_bf16(values[0], values[1]), pack_bf16(values[2], values[3]));
+}
+
 template <bool kCopies>
-__global__ void __launch_bounds__(kThreads)
+__global__ void __launch_bounds__(kThreads, kUpdateBlocksPerSm)
     adamw_update(AdamWBuffers at, AdamWConstants with, const AdamWStep* __restrict__ step,
                  const GradientNorm* __restrict__ norm) {
-  constexpr int kN = 8;
+  constexpr int kN = 4;
   static_assert(AdamW::kBlock % kN == 0);
   if (norm->nonfinite != 0) return;
   // sqrt(v / bc2) + eps = (sqrt(v) + eps * sqrt(bc2)) / sqrt(bc2).
@@ -115,34 +125,46 @@ __global__ void __launch_bounds__(kThreads)
   const auto epsilon = static_cast<float>(with.epsilon * root2);
   const auto decay_rate = static_cast<float>(step->learning_rate * with.weight_decay);
 
-  const std::int64_t first = static_cast<std::int64_t>(blockIdx.x) * kThreads + threadIdx.x;
-  const std::int64_t stride = static_cast<std::int64_t>(gridDim.x) * kThreads * kN;
-  for (std::int64_t i = first * kN; i < at.size; i += stride) {
-    float p[kN], g[kN], m[kN], v[kN];
-    load_floats(at.parameters + i, p);
-    load_floats<Reuse::once>(at.gradients + i, g);
-    load_floats<Reuse::once>(at.m + i, m);
-    load_floats<Reuse::once>(at.v + i, v);
-    const float decay = at.decays[i / AdamW::kBlock] != 0 ? decay_rate : 0.0f;
+  constexpr std::int64_t kChunk = std::int64_t{kThreads} * kN * kVectors;  // of a block
+  for (std::int64_t begin = blockIdx.x * kChunk; begin < at.size; begin += gridDim.x * kChunk) {
+    const std::int64_t first = begin + std::int64_t{threadIdx.x} * kN;
+    float p[kVectors][kN], g[kVectors][kN], m[kVectors][kN], v[kVectors][kN];
+    std::uint8_t decays[kVectors];
 #pragma unroll
-    for (int j = 0; j < kN; ++j) {
-      const float clipped = g[j] * scale;
-      m[j] = beta1 * m[j] + one_minus_beta1 * clipped;
-      v[j] = beta2 * v[j] + one_minus_beta2 * (clipped * clipped);
-      p[j] -= rate * m[j] / (sqrtf(v[j]) + epsilon) + decay * p[j];
+    for (int k = 0; k < kVectors; ++k) {
+      const std::int64_t i = first + k * kThreads * kN;
+      if (i >= at.size) continue;
+      load_floats(at.parameters + i, p[k]);
+      load_floats<Reuse::once>(at.gradients + i, g[k]);
+      load_floats<Reuse::once>(at.m + i, m[k]);
+      load_floats<Reuse::once>(at.v + i, v[k]);
+      decays[k] = at.decays[i / AdamW::kBlock];
     }
-    store_floats<Reuse::once>(at.m + i, m);
-    store_floats<Reuse::once>(at.v + i, v);
-    store_floats(at.parameters + i, p);
-    if constexpr (kCopies) store_floats(at.compute + i, p);
+#pragma unroll
+    for (int k = 0; k < kVectors; ++k) {
+      const std::int64_t i = first + k * kThreads * kN;
+      if (i >= at.size) continue;
+      const float decay = decays[k] != 0 ? decay_rate : 0.0f;
+#pragma unroll
+      for (int j = 0; j < kN; ++j) {
+        const float clipped = g[k][j] * scale;
+        m[k][j] = beta1 * m[k][j] + one_minus_beta1 * clipped;
+        v[k][j] = beta2 * v[k][j] + one_minus_beta2 * (clipped * clipped);
+        p[k][j] -= rate * m[k][j] / (sqrtf(v[k][j]) + epsilon) + decay * p[k][j];
+      }
+      store_floats<Reuse::once>(at.m + i, m[k]);
+      store_floats<Reuse::once>(at.v + i, v[k]);
+      store_floats(at.parameters + i, p[k]);
+      if constexpr (kCopies) store_copies(at.compute + i, p[k]);
+    }
   }
 }
 
 // --- Launchers -----------------------------------------------------------------------------------
-// Enough blocks for `threads` threads, and no more than run at once.
-LaunchShape walking(std::int64_t threads, int multiprocessors) {
+// Enough blocks for `threads` threads, and at most blocks_per_sm for each multiprocessor.
+LaunchShape walking(std::int64_t threads, int multiprocessors, int blocks_per_sm) {
   const std::int64_t blocks = (threads + kThreads - 1) / kThreads;
-  const std::int64_t most = static_cast<std::int64_t>(multiprocessors) * kBlocksPerSm;
+  const std::int64_t most = static_cast<std::int64_t>(multiprocessors) * blocks_per_sm;
   return {.grid = static_cast<unsigned>(blocks < most ? blocks : most), .block = kThreads};
 }
 
@@ -160,7 +182,8 @@ void CudaOps::zero(const Tensor& x) {
   const std::int64_t to_aligned = (16 - misaligned) % 16;
   const std::int64_t head = to_aligned < bytes ? to_aligned : bytes;
   const std::int64_t vectors = (bytes - head) / 16, tail = (bytes - head) % 16;
-  launch("fill_zero", fill_zero, walking(vectors > 0 ? vectors : 1, multiprocessors_), stream_,
+  launch("fill_zero", fill_zero,
+         walking(vectors > 0 ? vectors : 1, multiprocessors_, kZeroBlocksPerSm), stream_,
          static_cast<unsigned char*>(x.raw()), head, vectors, tail);
 }
 
@@ -191,7 +214,8 @@ void CudaOps::adamw(const AdamW& op) {
   const AdamWConstants with{
       .beta1 = op.beta1, .beta2 = op.beta2, .epsilon = op.epsilon, .weight_decay = op.weight_decay};
   launch("adamw_update", copies ? adamw_update<true> : adamw_update<false>,
-         walking(at.size / 8, multiprocessors_), stream_, at, with, op.step, op.norm);
+         walking(at.size / (4 * kVectors), multiprocessors_, kUpdateBlocksPerSm), stream_, at, with,
+         op.step, op.norm);
 }
 
 }  // namespace bert::BERT_CUDA
