@@ -342,12 +342,18 @@ __global__ void __launch_bounds__(32 * kColumnSumWarps)
   const ColumnSum& sum = all.sums[blockIdx.y];
   const int lane = static_cast<int>(threadIdx.x) % 32, warp = static_cast<int>(threadIdx.x) / 32;
   const int c = static_cast<int>(blockIdx.x) * 32 + lane;
+  constexpr int kAtOnce = 12;  // rows of a thread: those of 192 blocks wait for memory together
+  const float before = warp == 0 && c < channels ? sum.to[c] : 0.0f;
   float total = 0.0f;
-  if (c < channels) {
-#pragma unroll 4
-    for (int r = warp; r < sum.rows; r += kColumnSumWarps) {
-      total += sum.partials[r * sum.stride + c];
+  for (int first = warp; first < sum.rows; first += kAtOnce * kColumnSumWarps) {
+    float values[kAtOnce];
+#pragma unroll
+    for (int j = 0; j < kAtOnce; ++j) {
+      const int r = first + j * kColumnSumWarps;
+      values[j] = c < channels && r < sum.rows ? sum.partials[r * sum.stride + c] : 0.0f;
     }
+#pragma unroll
+    for (int j = 0; j < kAtOnce; ++j) total += values[j];
   }
   partial[threadIdx.x] = total;
   __syncthreads();
@@ -355,7 +361,7 @@ __global__ void __launch_bounds__(32 * kColumnSumWarps)
     total = 0.0f;
 #pragma unroll
     for (int w = 0; w < kColumnSumWarps; ++w) total += partial[32 * w + lane];
-    sum.to[c] += total;
+    sum.to[c] = before + total;
   }
 }
 
