@@ -1,8 +1,12 @@
 // Embeddings: y = dropout(LayerNorm(word + position + type)), or without LayerNorm.
 //
-// Forward: one warp (a block beyond C = 1024) per token, one launch. Per element 1 value of T read
-// from the word table and 1 written (bf16: 4 bytes; positions and types come from L2), 10 FLOPs and
-// 10 integer operations for the dropout bits: limited by memory.
+// Persistent teams, a warp (a block beyond C = 1024) each, walk over the tokens w, w + W, ...; the
+// rows of the word and position tables for a team's next tokens are on their way to shared memory
+// while it computes (row_ring.cuh). The few rows of the type table come from L1.
+//
+// Forward: one launch. Per element 1 value of T read from the word table and 1 written (bf16: 4
+// bytes; positions come from L2), 10 FLOPs and 10 integer operations for the dropout bits: limited
+// by memory.
 //
 // Backward, seven launches:
 // 1. dy becomes de, the gradient of the sum, in place, and dgamma and dbeta are summed on the way
@@ -16,12 +20,25 @@
 #include "kernels/cuda/embedding_tables.cuh"
 #include "kernels/cuda/hidden_dropout.cuh"
 #include "kernels/cuda/layer_norm_row.cuh"
+#include "kernels/cuda/row_ring.cuh"
 #include "kernels/op_checks.h"
 
 namespace bert::BERT_CUDA {
 namespace {
 
-constexpr int kForwardThreads = 256;
+// Rows of a team in shared memory: the present one and those on their way.
+constexpr int kForwardStages = 3, kBackwardStages = 3;
+// Whether forward holds gamma and beta in registers, or reads them from L1 for every row.
+constexpr bool kForwardHeld = true;
+
+constexpr int kDropoutThreads = 256;
+template <class Shape>
+constexpr int kForwardThreads = Shape::kTeam > 128 ? Shape::kTeam : 128;
+// Blocks of a multiprocessor.
+template <class T, class Shape>
+constexpr int kForwardBlocks = std::max(1, row_threads<Shape>(kForwardHeld ? 3 : 1,
+                                                              sizeof(T) == 2 ? 40 : 80) /
+                                               kForwardThreads<Shape>);
 
 // What both directions embed with.
 template <class T>
@@ -39,23 +56,38 @@ struct Tables {
   const T *word, *position, *type;
 };
 
-// e = the sum of token r's three rows.
+// What a token needs besides channels.
+struct alignas(8) TokenRow {
+  std::int32_t type;
+  HiddenDropout::Row dropout;
+  RowStatistics statistics;  // for backward
+};
 template <class T, class Shape>
-__device__ __forceinline__ void embed_row(const Tables<T>& tables, std::int64_t r, int channels,
-                                          float (&e)[Shape::kGroups][kGroup]) {
-  const T* const word = tables.word + std::int64_t{tables.word_ids[r]} * channels;
-  const T* const position = tables.position + std::int64_t{tables.position_ids[r]} * channels;
-  const T* const type = tables.type + std::int64_t{tables.type_ids[r]} * channels;
+using ForwardRing = RowRing<T, Shape, 2, kForwardStages, TokenRow>;
+template <class T, class Shape>
+using BackwardRing = RowRing<T, Shape, 3, kBackwardStages, TokenRow>;
+
+// Rows of the tables by token, for a ring.
+template <class T>
+__device__ __forceinline__ const T* word_row(const Tables<T>& tables, int r, int channels) {
+  return tables.word + std::int64_t{tables.word_ids[r]} * channels;
+}
+template <class T>
+__device__ __forceinline__ const T* position_row(const Tables<T>& tables, int r, int channels) {
+  return tables.position + std::int64_t{tables.position_ids[r]} * channels;
+}
+
+// e = group g of the present token's sum of three rows; the word's and the position's are the
+// ring's n and n + 1.
+template <class Shape, class T, class Ring>
+__device__ __forceinline__ void embed_group(const Ring& ring, int n, const T* type, int g,
+                                            int channels, float (&e)[kGroup]) {
+  float of_position[kGroup], of_type[kGroup];
+  ring.get(n, g, e);
+  ring.get(n + 1, g, of_position);
+  load_group<Shape::kVector>(type, group_channel<Shape>(g), channels, of_type);
 #pragma unroll
-  for (int g = 0; g < Shape::kGroups; ++g) {
-    const int c = group_channel<Shape>(g);
-    float of_position[kGroup], of_type[kGroup];
-    load_group<Shape::kVector>(word, c, channels, e[g]);
-    load_group<Shape::kVector>(position, c, channels, of_position);
-    load_group<Shape::kVector>(type, c, channels, of_type);
-#pragma unroll
-    for (int i = 0; i < kGroup; ++i) e[g][i] = (e[g][i] + of_position[i]) + of_type[i];
-  }
+  for (int i = 0; i < kGroup; ++i) e[i] = (e[i] + of_position[i]) + of_type[i];
 }
 
 template <class T>
@@ -72,41 +104,53 @@ struct ForwardArguments {
 };
 
 template <class T, class Shape, bool kNorm>
-__global__ void __launch_bounds__(kForwardThreads, !Shape::kVector  ? 1
-                                                   : sizeof(T) == 2 ? 3
-                                                                    : 2)
+__global__ void __launch_bounds__(kForwardThreads<Shape>, kForwardBlocks<T, Shape>)
     embeddings_forward_kernel(const __grid_constant__ ForwardArguments<T> a) {
-  const std::int64_t r = team_index<Shape>();
-  if (r >= a.capacity) return;  // a whole team; a block of one team never
-  T* const y = a.y + r * a.channels;
-  if (r >= *a.count) {
-    zero_row<Shape>(y, a.channels);
-    return;  // a whole team
-  }
-  float e[Shape::kGroups][kGroup];
-  embed_row<T, Shape>(a.tables, r, a.channels, e);
-  const DropoutRow dropout(a.dropout, r);
-  RowStatistics row{};
-  if constexpr (kNorm) {
-    row = row_statistics<Shape>(e, a.channels, a.epsilon);
-    if (team_thread<Shape>() == 0) {
-      a.mean[r] = row.mean;
-      a.rstd[r] = row.rstd;
-    }
-  }
+  const int channels = row_channels<Shape>(a.channels);
+  const int count = static_cast<int>(*a.count), teams = team_count<Shape>();
+  int r = static_cast<int>(team_index<Shape>());
+  const auto at = [&](int n, int row) {
+    return n == 0 ? word_row(a.tables, row, channels) : position_row(a.tables, row, channels);
+  };
+  ForwardRing<T, Shape> ring(r, teams, count, channels, at);
+  const DropoutKey key = a.dropout.read_key();
+  const RowParameter<Shape, kNorm && kForwardHeld> gamma(a.gamma, channels), beta(a.beta, channels);
+  for (; r < count; r += teams) {
+    ring.advance(r, at);
+    const TokenRow token = ring.value(r, [&](int row) {
+      return TokenRow{a.tables.type_ids[row], a.dropout.row(row), {}};
+    });
+    const DropoutRow dropout(a.dropout, key, token.dropout);
+    const T* const type = a.tables.type + std::int64_t{token.type} * channels;
+    T* const y = a.y + std::int64_t{r} * channels;
+    float e[Shape::kGroups][kGroup];
 #pragma unroll
-  for (int g = 0; g < Shape::kGroups; ++g) {
-    const int c = group_channel<Shape>(g);
+    for (int g = 0; g < Shape::kGroups; ++g) {
+      embed_group<Shape>(ring, 0, type, g, channels, e[g]);
+    }
+    RowStatistics row{};
     if constexpr (kNorm) {
+      row = row_statistics<Shape>(e, channels, a.epsilon);
+      if (team_thread<Shape>() == 0) {
+        a.mean[r] = row.mean;
+        a.rstd[r] = row.rstd;
+      }
+    }
+#pragma unroll
+    for (int g = 0; g < Shape::kGroups; ++g) {
+      const int c = group_channel<Shape>(g);
       float out[kGroup];
-      normalize_group<Shape>(e[g], a.gamma, a.beta, row, c, a.channels, out);
+      if constexpr (kNorm) {
+        normalize_group(e[g], gamma, beta, row, g, out);
+      } else {
+#pragma unroll
+        for (int i = 0; i < kGroup; ++i) out[i] = e[g][i];
+      }
       dropout.apply(c, out);
-      store_group<Shape::kVector>(y, c, a.channels, out);
-    } else {
-      dropout.apply(c, e[g]);
-      store_group<Shape::kVector>(y, c, a.channels, e[g]);
+      store_group<Shape::kVector>(y, c, channels, out);
     }
   }
+  for (; r < a.capacity; r += teams) zero_row<Shape>(a.y + std::int64_t{r} * channels, channels);
 }
 
 template <class T>
@@ -121,50 +165,60 @@ struct BackwardArguments {
   float* partials;  // [blocks, 2, C]: dgamma, dbeta
 };
 
-// Rows are held as floats, whatever T.
-template <class Shape>
-constexpr int kBackwardThreads = backward_threads<float, Shape, 2, 2>();
+// dy is held as floats, once the dropout is undone.
+template <class T, class Shape>
+constexpr int kBackwardThreads = gradient_threads<T, Shape>(3);
 
 template <class T, class Shape>
-__global__ void __launch_bounds__(kBackwardThreads<Shape>, 1)
+__global__ void __launch_bounds__(kBackwardThreads<T, Shape>, 1)
     embeddings_backward_kernel(const __grid_constant__ BackwardArguments<T> a) {
-  const std::int64_t count = *a.count;
-  const std::int64_t teams = std::int64_t{gridDim.x} * teams_per_block<Shape>();
+  const int channels = row_channels<Shape>(a.channels);
+  const int count = static_cast<int>(*a.count), teams = team_count<Shape>();
+  const auto at = [&](int n, int row) -> const T* {
+    if (n == 0) return a.dy + std::int64_t{row} * channels;
+    return n == 1 ? word_row(a.tables, row, channels) : position_row(a.tables, row, channels);
+  };
+  int r = static_cast<int>(team_index<Shape>());
+  BackwardRing<T, Shape> ring(r, teams, count, channels, at);
+  const DropoutKey key = a.dropout.read_key();
+  const RowParameter<Shape, false> gamma(a.gamma, channels);
   float sums[2][Shape::kGroups][kGroup] = {};
-  for (std::int64_t r = team_index<Shape>(); r < count; r += teams) {
-    T* const row_of_dy = a.dy + r * a.channels;
-    float dy[Shape::kGroups][kGroup], e[Shape::kGroups][kGroup];
-#pragma unroll
-    for (int g = 0; g < Shape::kGroups; ++g) {
-      load_group<Shape::kVector>(row_of_dy, group_channel<Shape>(g), a.channels, dy[g]);
-    }
-    embed_row<T, Shape>(a.tables, r, a.channels, e);
-    const DropoutRow dropout(a.dropout, r);
-#pragma unroll
-    for (int g = 0; g < Shape::kGroups; ++g) dropout.apply(group_channel<Shape>(g), dy[g]);
-    const RowStatistics row{a.mean[r], a.rstd[r]};
-    const auto copy = [](const float(&from)[kGroup], float(&to)[kGroup]) {
-#pragma unroll
-      for (int i = 0; i < kGroup; ++i) to[i] = from[i];
+  for (; r < count; r += teams) {
+    ring.advance(r, at);
+    const TokenRow token = ring.value(r, [&](int row) {
+      return TokenRow{a.tables.type_ids[row], a.dropout.row(row), {a.mean[row], a.rstd[row]}};
+    });
+    const RowStatistics row = token.statistics;
+    const DropoutRow dropout(a.dropout, key, token.dropout);
+    const T* const type = a.tables.type + std::int64_t{token.type} * channels;
+    T* const row_of_dy = a.dy + std::int64_t{r} * channels;
+    float dy[Shape::kGroups][kGroup];
+    const auto e = [&](int g, float(&values)[kGroup]) {
+      embed_group<Shape>(ring, 1, type, g, channels, values);
     };
-    const RowGradientMeans means =
-        row_gradient_means<Shape>([&](int g, float(&values)[kGroup]) { copy(dy[g], values); },
-                                  [&](int g, float(&values)[kGroup]) { copy(e[g], values); },
-                                  a.gamma, row, a.channels, sums[0], sums[1]);
+    const RowGradientMeans means = row_gradient_means<Shape>(
+        [&](int g, float(&values)[kGroup]) {
+          ring.get(0, g, dy[g]);
+          dropout.apply(group_channel<Shape>(g), dy[g]);
+#pragma unroll
+          for (int i = 0; i < kGroup; ++i) values[i] = dy[g][i];
+        },
+        e, gamma, row, channels, sums[0], sums[1]);
 #pragma unroll
     for (int g = 0; g < Shape::kGroups; ++g) {
-      const int c = group_channel<Shape>(g);
-      float out[kGroup];
-      row_gradient<Shape>(dy[g], e[g], a.gamma, row, means, c, a.channels, out);
-      store_group<Shape::kVector>(row_of_dy, c, a.channels, out);
+      float value[kGroup], out[kGroup];
+      hold_loads();
+      e(g, value);
+      row_gradient(dy[g], value, gamma, row, means, g, out);
+      store_group<Shape::kVector>(row_of_dy, group_channel<Shape>(g), channels, out);
     }
   }
-  store_column_sums<Shape, 2>(sums, a.channels, a.partials);
+  store_column_sums<Shape, 2>(sums, channels, a.partials);
 }
 
 // Without LayerNorm: dy *= the dropout factors.
 template <class T, class Shape>
-__global__ void __launch_bounds__(kForwardThreads)
+__global__ void __launch_bounds__(kDropoutThreads)
     embeddings_dropout_backward_kernel(const __grid_constant__ HiddenDropout dropout,
                                        DeviceCount count, int channels, T* dy) {
   const std::int64_t r = team_index<Shape>();
@@ -215,24 +269,23 @@ struct BackwardScratch {
 
 // Launch 1: op.dy becomes the gradient of e. Adds dgamma's and dbeta's partial sums to `sums`.
 template <class T, class Shape>
-void row_gradients(const EmbeddingsBackward& op, const PersistentGrid& grid, float* partials,
+void row_gradients(const EmbeddingsBackward& op, const LaunchShape& grid, float* partials,
                    cudaStream_t stream, ColumnSums<4>& sums) {
   const std::int64_t tokens = op.dy.rows(), channels = op.dy.dim(1);
   const HiddenDropout dropout(op.dropout, op.tokens, channels);
   if (op.gamma) {
     launch("embeddings_backward_kernel", embeddings_backward_kernel<T, Shape>,
-           {dim3(static_cast<unsigned>(grid.blocks)), dim3(static_cast<unsigned>(grid.threads)),
-            column_sums_shared_bytes<Shape>(grid.threads, channels)},
-           stream,
+           with_column_sums<Shape>(grid, channels), stream,
            BackwardArguments<T>{Tables<T>(op), op.gamma.data<float>(), op.mean.data<float>(),
                                 op.rstd.data<float>(), dropout, op.tokens.num_tokens, tokens,
                                 static_cast<int>(channels), op.dy.data<T>(), partials});
-    sums.add({partials, 2 * channels, grid.blocks, op.dgamma.data<float>()});
-    sums.add({partials + channels, 2 * channels, grid.blocks, op.dbeta.data<float>()});
+    const auto blocks = static_cast<int>(grid.grid.x);
+    sums.add({partials, 2 * channels, blocks, op.dgamma.data<float>()});
+    sums.add({partials + channels, 2 * channels, blocks, op.dbeta.data<float>()});
   } else if (dropout.threshold != 0) {
-    const std::int64_t teams = kForwardThreads / Shape::kTeam;
+    const std::int64_t teams = kDropoutThreads / Shape::kTeam;
     launch("embeddings_dropout_backward_kernel", embeddings_dropout_backward_kernel<T, Shape>,
-           {dim3(static_cast<unsigned>((tokens + teams - 1) / teams)), dim3(kForwardThreads)},
+           {dim3(static_cast<unsigned>((tokens + teams - 1) / teams)), dim3(kDropoutThreads)},
            stream, dropout, op.tokens.num_tokens, static_cast<int>(channels), op.dy.data<T>());
   }
 }
@@ -286,11 +339,11 @@ void CudaOps::embeddings_forward(const EmbeddingsForward& op) {
     with_real([&](auto real) {
       using Shape = decltype(shape);
       using T = decltype(real);
-      const std::int64_t teams = kForwardThreads / Shape::kTeam;
       launch("embeddings_forward_kernel",
              op.gamma ? embeddings_forward_kernel<T, Shape, true>
                       : embeddings_forward_kernel<T, Shape, false>,
-             {dim3(static_cast<unsigned>((rows + teams - 1) / teams)), dim3(kForwardThreads)},
+             ring_launch<Shape, ForwardRing<T, Shape>>(
+                 rows, multiprocessors_ * kForwardBlocks<T, Shape>, kForwardThreads<Shape>),
              stream_,
              ForwardArguments<T>{Tables<T>(op), op.gamma.data<float>(), op.beta.data<float>(),
                                  static_cast<float>(op.epsilon),
@@ -311,12 +364,12 @@ void CudaOps::embeddings_backward(const EmbeddingsBackward& op) {
     with_real([&](auto real) {
       using Shape = decltype(shape);
       using T = decltype(real);
-      const PersistentGrid grid =
-          persistent_grid<Shape>(tokens, multiprocessors_, kBackwardThreads<Shape>);
+      const LaunchShape grid = ring_launch<Shape, BackwardRing<T, Shape>>(
+          tokens, multiprocessors_, kBackwardThreads<T, Shape>);
       Layout sizes(nullptr);
-      (void)BackwardScratch(sizes, tokens, channels, positions, grid.blocks);
+      (void)BackwardScratch(sizes, tokens, channels, positions, grid.grid.x);
       Layout layout(scratch_.reserve<std::byte>(sizes.bytes()));
-      const BackwardScratch scratch(layout, tokens, channels, positions, grid.blocks);
+      const BackwardScratch scratch(layout, tokens, channels, positions, grid.grid.x);
       ColumnSums<4> sums{};
       row_gradients<T, Shape>(op, grid, scratch.norm_partials, stream_, sums);
       word_gradients<T, Shape::kVector>(op, scratch, stream_);

@@ -254,6 +254,24 @@ __device__ __forceinline__ int thread_anew() {
 #endif
 }
 
+// The compiler moves no load across this, so that what is loaded after it takes no registers
+// before. All lanes of the warp call; it is one instruction and orders nothing that a kernel may
+// rely on.
+__device__ __forceinline__ void hold_loads() {
+#ifndef BERT_SIMT
+  asm volatile("bar.warp.sync 0xffffffff;" ::: "memory");
+#endif
+}
+
+// x, such that the compiler cannot know it: what follows from it inside a loop is worked out there,
+// and keeps no registers from before the loop.
+__device__ __forceinline__ unsigned anew(unsigned x) {
+#ifndef BERT_SIMT
+  asm volatile("" : "+r"(x));
+#endif
+  return x;
+}
+
 #undef BERT_SITE
 #undef BERT_PASS_SITE
 

@@ -1,21 +1,35 @@
 // LayerNorm; equations of docs/derivations/layer_norm.md.
 //
-// Forward: one warp (a block beyond C = 1024) per row, which it reads once into registers. Per
-// element 2 values of T moved (bf16: 4 bytes) and about 8 FLOPs: limited by memory. gamma and beta
-// come from L1 (8 bytes an element, shared by all rows of a multiprocessor).
+// Both ways persistent teams, a warp (a block beyond C = 1024) each, walk over the rows w, w + W,
+// ...; a team's next rows are on their way to shared memory while it computes (row_ring.cuh).
 //
-// Backward: one block per multiprocessor, each warp of which walks over the rows w, w + W, ... and
-// keeps its column sums of dgamma and dbeta in registers. Per element 3 values of T moved (bf16: 6
-// bytes; 8 where dx accumulates) and about 17 FLOPs: limited by memory. A second launch adds up the
-// blocks: 8 C bytes for each multiprocessor, from L2.
+// Forward: per element 2 values of T moved (bf16: 4 bytes) and about 8 FLOPs: limited by memory.
+// gamma and beta are held in registers.
+//
+// Backward: one block per multiprocessor; column sums of dgamma and dbeta stay in registers. Per
+// element 3 values of T moved (bf16: 6 bytes; 8 where dx accumulates) and about 17 FLOPs: limited
+// by memory. A second launch adds up the blocks: 8 C bytes for each multiprocessor, from L2.
 #include "kernels/cuda/cuda_backend.h"
 #include "kernels/cuda/layer_norm_row.cuh"
+#include "kernels/cuda/row_ring.cuh"
 #include "kernels/op_checks.h"
 
 namespace bert::BERT_CUDA {
 namespace {
 
-constexpr int kForwardThreads = 256;
+// Rows of a team in shared memory: the present one and those on their way.
+constexpr int kForwardStages = 3, kBackwardStages = 3;
+// Whether forward holds gamma and beta in registers, or reads them from L1 for every row.
+constexpr bool kForwardHeld = true;
+
+template <class Shape>
+constexpr int kForwardThreads = Shape::kTeam > 128 ? Shape::kTeam : 128;
+// Blocks of a multiprocessor.
+template <class Shape>
+constexpr int kForwardBlocks = std::max(1, row_threads<Shape>(kForwardHeld ? 3 : 1, 40) /
+                                               kForwardThreads<Shape>);
+template <class T, class Shape>
+using ForwardRing = RowRing<T, Shape, 1, kForwardStages, NoRowValue>;
 
 template <class T>
 struct ForwardArguments {
@@ -30,33 +44,33 @@ struct ForwardArguments {
 };
 
 template <class T, class Shape>
-__global__ void __launch_bounds__(kForwardThreads)
+__global__ void __launch_bounds__(kForwardThreads<Shape>, kForwardBlocks<Shape>)
     layer_norm_forward_kernel(const __grid_constant__ ForwardArguments<T> a) {
-  const std::int64_t r = team_index<Shape>();
-  if (r >= a.capacity) return;  // a whole team; a block of one team never
-  T* const y = a.y + r * a.channels;
-  if (r >= *a.count) {
-    zero_row<Shape>(y, a.channels);
-    return;  // a whole team
-  }
-  const T* const from = a.x + r * a.channels;
-  float x[Shape::kGroups][kGroup];
+  const int channels = row_channels<Shape>(a.channels);
+  const int count = static_cast<int>(*a.count), teams = team_count<Shape>();
+  int r = static_cast<int>(team_index<Shape>());
+  const auto at = [&](int, int row) { return a.x + std::int64_t{row} * channels; };
+  ForwardRing<T, Shape> ring(r, teams, count, channels, at);
+  const RowParameter<Shape, kForwardHeld> gamma(a.gamma, channels), beta(a.beta, channels);
+  for (; r < count; r += teams) {
+    ring.advance(r, at);
+    T* const y = a.y + std::int64_t{r} * channels;
+    float x[Shape::kGroups][kGroup];
 #pragma unroll
-  for (int g = 0; g < Shape::kGroups; ++g) {
-    load_group<Shape::kVector, Reuse::once>(from, group_channel<Shape>(g), a.channels, x[g]);
-  }
-  const RowStatistics row = row_statistics<Shape>(x, a.channels, a.epsilon);
+    for (int g = 0; g < Shape::kGroups; ++g) ring.get(0, g, x[g]);
+    const RowStatistics row = row_statistics<Shape>(x, channels, a.epsilon);
 #pragma unroll
-  for (int g = 0; g < Shape::kGroups; ++g) {
-    const int c = group_channel<Shape>(g);
-    float out[kGroup];
-    normalize_group<Shape>(x[g], a.gamma, a.beta, row, c, a.channels, out);
-    store_group<Shape::kVector>(y, c, a.channels, out);
+    for (int g = 0; g < Shape::kGroups; ++g) {
+      float out[kGroup];
+      normalize_group(x[g], gamma, beta, row, g, out);
+      store_group<Shape::kVector>(y, group_channel<Shape>(g), channels, out);
+    }
+    if (team_thread<Shape>() == 0) {
+      a.mean[r] = row.mean;
+      a.rstd[r] = row.rstd;
+    }
   }
-  if (team_thread<Shape>() == 0) {
-    a.mean[r] = row.mean;
-    a.rstd[r] = row.rstd;
-  }
+  for (; r < a.capacity; r += teams) zero_row<Shape>(a.y + std::int64_t{r} * channels, channels);
 }
 
 template <class T>
@@ -70,46 +84,51 @@ struct BackwardArguments {
   float* partials;  // [blocks, 2, C]: dgamma, dbeta
 };
 
+template <class T, class Shape>
+constexpr int kBackwardThreads = gradient_threads<T, Shape>(2);
+// Where dx accumulates, what it holds is the third tensor.
 template <class T, class Shape, bool kAccumulate>
-__global__ void __launch_bounds__(backward_threads<T, Shape, 2, 2>(), 1)
+using BackwardRing = RowRing<T, Shape, kAccumulate ? 3 : 2, kBackwardStages, RowStatistics>;
+
+template <class T, class Shape, bool kAccumulate>
+__global__ void __launch_bounds__(kBackwardThreads<T, Shape>, 1)
     layer_norm_backward_kernel(const __grid_constant__ BackwardArguments<T> a) {
-  const std::int64_t count = *a.count;
-  const std::int64_t teams = std::int64_t{gridDim.x} * teams_per_block<Shape>();
+  const int channels = row_channels<Shape>(a.channels);
+  const int count = static_cast<int>(*a.count), teams = team_count<Shape>();
+  int r = static_cast<int>(team_index<Shape>());
+  const T* const inputs[3] = {a.dy, a.x, a.dx};
+  const auto at = [&](int n, int row) { return inputs[n] + std::int64_t{row} * channels; };
+  BackwardRing<T, Shape, kAccumulate> ring(r, teams, count, channels, at);
+  const RowParameter<Shape, !kAccumulate && holds_parameter<T, Shape>(2)> gamma(a.gamma, channels);
   float sums[2][Shape::kGroups][kGroup] = {};
-  for (std::int64_t r = team_index<Shape>(); r < a.capacity; r += teams) {
-    T* const dx = a.dx + r * a.channels;
-    if (r >= count) {
-      if constexpr (!kAccumulate) zero_row<Shape>(dx, a.channels);
-      continue;
-    }
-    HeldGroup<T, Shape::kVector> dy[Shape::kGroups], x[Shape::kGroups];
-#pragma unroll
-    for (int g = 0; g < Shape::kGroups; ++g) {
-      dy[g].load(a.dy + r * a.channels, group_channel<Shape>(g), a.channels);
-      x[g].load(a.x + r * a.channels, group_channel<Shape>(g), a.channels);
-    }
-    const RowStatistics row{a.mean[r], a.rstd[r]};
+  for (; r < count; r += teams) {
+    ring.advance(r, at);
+    const RowStatistics row = ring.value(r, [&](int row_of_lane) {
+      return RowStatistics{a.mean[row_of_lane], a.rstd[row_of_lane]};
+    });
+    T* const dx = a.dx + std::int64_t{r} * channels;
     const RowGradientMeans means =
-        row_gradient_means<Shape>([&](int g, float(&values)[kGroup]) { dy[g].get(values); },
-                                  [&](int g, float(&values)[kGroup]) { x[g].get(values); }, a.gamma,
-                                  row, a.channels, sums[0], sums[1]);
+        row_gradient_means<Shape>([&](int g, float(&values)[kGroup]) { ring.get(0, g, values); },
+                                  [&](int g, float(&values)[kGroup]) { ring.get(1, g, values); },
+                                  gamma, row, channels, sums[0], sums[1]);
 #pragma unroll
     for (int g = 0; g < Shape::kGroups; ++g) {
-      const int c = group_channel<Shape>(g);
       float upstream[kGroup], value[kGroup], out[kGroup];
-      dy[g].get(upstream);
-      x[g].get(value);
-      row_gradient<Shape>(upstream, value, a.gamma, row, means, c, a.channels, out);
+      ring.get(0, g, upstream);
+      ring.get(1, g, value);
+      row_gradient(upstream, value, gamma, row, means, g, out);
       if constexpr (kAccumulate) {
-        float before[kGroup];
-        load_group<Shape::kVector>(dx, c, a.channels, before);
+        ring.get(2, g, value);
 #pragma unroll
-        for (int i = 0; i < kGroup; ++i) out[i] += before[i];
+        for (int i = 0; i < kGroup; ++i) out[i] += value[i];
       }
-      store_group<Shape::kVector>(dx, c, a.channels, out);
+      store_group<Shape::kVector>(dx, group_channel<Shape>(g), channels, out);
     }
   }
-  store_column_sums<Shape, 2>(sums, a.channels, a.partials);
+  if constexpr (!kAccumulate) {
+    for (; r < a.capacity; r += teams) zero_row<Shape>(a.dx + std::int64_t{r} * channels, channels);
+  }
+  store_column_sums<Shape, 2>(sums, channels, a.partials);
 }
 
 }  // namespace
@@ -121,9 +140,9 @@ void CudaOps::layer_norm_forward(const LayerNormForward& op) {
     with_real([&](auto real) {
       using Shape = decltype(shape);
       using T = decltype(real);
-      const std::int64_t teams = kForwardThreads / Shape::kTeam;
       launch("layer_norm_forward_kernel", layer_norm_forward_kernel<T, Shape>,
-             {dim3(static_cast<unsigned>((rows + teams - 1) / teams)), dim3(kForwardThreads)},
+             ring_launch<Shape, ForwardRing<T, Shape>>(
+                 rows, multiprocessors_ * kForwardBlocks<Shape>, kForwardThreads<Shape>),
              stream_,
              ForwardArguments<T>{op.x.data<T>(), op.gamma.data<float>(), op.beta.data<float>(),
                                  static_cast<float>(op.epsilon), op.rows, rows,
@@ -140,22 +159,28 @@ void CudaOps::layer_norm_backward(const LayerNormBackward& op) {
     with_real([&](auto real) {
       using Shape = decltype(shape);
       using T = decltype(real);
-      const PersistentGrid grid =
-          persistent_grid<Shape>(rows, multiprocessors_, backward_threads<T, Shape, 2, 2>());
-      float* partials = scratch_.reserve<float>(std::int64_t{grid.blocks} * 2 * channels);
-      launch("layer_norm_backward_kernel",
-             op.accumulate_dx ? layer_norm_backward_kernel<T, Shape, true>
-                              : layer_norm_backward_kernel<T, Shape, false>,
-             {dim3(static_cast<unsigned>(grid.blocks)), dim3(static_cast<unsigned>(grid.threads)),
-              column_sums_shared_bytes<Shape>(grid.threads, channels)},
-             stream_,
-             BackwardArguments<T>{op.dy.data<T>(), op.x.data<T>(), op.gamma.data<float>(),
-                                  op.mean.data<float>(), op.rstd.data<float>(), op.rows, rows,
-                                  static_cast<int>(channels), op.dx.data<T>(), partials});
-      ColumnSums<2> sums{};
-      sums.add({partials, 2 * channels, grid.blocks, op.dgamma.data<float>()});
-      sums.add({partials + channels, 2 * channels, grid.blocks, op.dbeta.data<float>()});
-      add_column_sums(sums, channels, stream_);
+      const auto run = [&](auto kernel, LaunchShape grid) {
+        const auto blocks = static_cast<int>(grid.grid.x);
+        float* partials = scratch_.reserve<float>(std::int64_t{blocks} * 2 * channels);
+        launch("layer_norm_backward_kernel", kernel, with_column_sums<Shape>(grid, channels),
+               stream_,
+               BackwardArguments<T>{op.dy.data<T>(), op.x.data<T>(), op.gamma.data<float>(),
+                                    op.mean.data<float>(), op.rstd.data<float>(), op.rows, rows,
+                                    static_cast<int>(channels), op.dx.data<T>(), partials});
+        ColumnSums<2> sums{};
+        sums.add({partials, 2 * channels, blocks, op.dgamma.data<float>()});
+        sums.add({partials + channels, 2 * channels, blocks, op.dbeta.data<float>()});
+        add_column_sums(sums, channels, stream_);
+      };
+      if (op.accumulate_dx) {
+        run(layer_norm_backward_kernel<T, Shape, true>,
+            ring_launch<Shape, BackwardRing<T, Shape, true>>(rows, multiprocessors_,
+                                                             kBackwardThreads<T, Shape>));
+      } else {
+        run(layer_norm_backward_kernel<T, Shape, false>,
+            ring_launch<Shape, BackwardRing<T, Shape, false>>(rows, multiprocessors_,
+                                                              kBackwardThreads<T, Shape>));
+      }
     });
   });
 }

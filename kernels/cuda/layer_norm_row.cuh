@@ -1,9 +1,9 @@
 // What the kernels around LayerNorm share: how a row of C channels lies on its threads, the sums
 // over a row, and the sums over columns that become gradients of parameters.
 //
-// A row belongs to a team: a warp (C <= 1024), or a block of 256 threads. A team reads a row once
-// and holds it in registers, in groups of eight channels (one group of dropout bits, 16 bytes of
-// bf16): thread i has the groups i, i + kTeam, ...
+// A row belongs to a team: a warp (C <= 1024), or a block of 256 threads. A team reads a row from
+// global memory once, in groups of eight channels (one group of dropout bits, 16 bytes of bf16):
+// thread i has the groups i, i + kTeam, ...
 #pragma once
 
 #include "kernels/cuda/reduce.cuh"
@@ -15,14 +15,22 @@ namespace bert::BERT_CUDA {
 inline constexpr int kGroup = 8;  // channels
 
 // Threads and groups per thread of a row. kVector: C is a multiple of eight and rows are 16-byte
-// aligned; otherwise channels are read one by one.
-template <int kTeamThreads, int kGroupsPerThread, bool kVectorAccess>
+// aligned; otherwise channels are read one by one. kFull: C is kMostChannels, which the compiler
+// then knows: no thread asks whether it has a channel, and addresses are constants.
+template <int kTeamThreads, int kGroupsPerThread, bool kVectorAccess, bool kFullRow = false>
 struct RowShape {
   static constexpr int kTeam = kTeamThreads;
   static constexpr int kGroups = kGroupsPerThread;
   static constexpr bool kVector = kVectorAccess;
+  static constexpr bool kFull = kFullRow;
   static constexpr int kMostChannels = kTeam * kGroups * kGroup;
 };
+
+// C, given it.
+template <class Shape>
+__device__ __forceinline__ int row_channels(int channels) {
+  return Shape::kFull ? Shape::kMostChannels : channels;
+}
 
 // Where row tensors allow vector access; absent tensors do.
 template <class... Tensors>
@@ -34,12 +42,18 @@ bool vector_access(std::int64_t channels, const Tensors&... tensors) {
 // Calls f(RowShape{}) with the shape for rows of `channels`.
 template <class F>
 void with_row_shape(std::int64_t channels, bool vector, F&& f) {
-  if (vector && channels <= 256) {
+  if (vector && channels == 256) {
+    f(RowShape<32, 1, true, true>{});
+  } else if (vector && channels == 512) {
+    f(RowShape<32, 2, true, true>{});
+  } else if (vector && channels == 768) {
+    f(RowShape<32, 3, true, true>{});
+  } else if (vector && channels == 1024) {
+    f(RowShape<32, 4, true, true>{});
+  } else if (vector && channels <= 256) {
     f(RowShape<32, 1, true>{});
   } else if (vector && channels <= 512) {
     f(RowShape<32, 2, true>{});
-  } else if (vector && channels <= 768) {
-    f(RowShape<32, 3, true>{});
   } else if (vector && channels <= 1024) {
     f(RowShape<32, 4, true>{});
   } else if (channels <= 1024) {
@@ -84,6 +98,19 @@ __device__ __forceinline__ void store_group(T* row, int c, int channels,
 #pragma unroll
     for (int i = 0; i < kGroup; ++i) {
       if (c + i < channels) row[c + i] = from_float<T>(values[i]);
+    }
+  }
+}
+
+// values as T holds them.
+template <class T>
+__device__ __forceinline__ void round_group(float (&values)[kGroup]) {
+  if constexpr (sizeof(T) == 2) {
+#pragma unroll
+    for (int i = 0; i < kGroup; i += 2) {
+      const float2 pair = unpack_bf16(pack_bf16(values[i], values[i + 1]));
+      values[i] = pair.x;
+      values[i + 1] = pair.y;
     }
   }
 }
@@ -138,6 +165,12 @@ __device__ __forceinline__ int group_channel(int g) {
   return (team_thread<Shape>() + g * Shape::kTeam) * kGroup;
 }
 
+// How many teams the grid has.
+template <class Shape>
+__device__ __forceinline__ int team_count() {
+  return static_cast<int>(gridDim.x) * teams_per_block<Shape>();
+}
+
 template <class Shape, int N>
 __device__ __forceinline__ void team_sum(float (&values)[N]) {
   if constexpr (Shape::kTeam == 32) {
@@ -156,6 +189,35 @@ __device__ __forceinline__ void zero_row(T* row, int channels) {
     store_group<Shape::kVector>(row, group_channel<Shape>(g), channels, zeros);
   }
 }
+
+// The thread's part of a parameter [C], read for every row. kHeld: from registers; otherwise each
+// time from L1.
+template <class Shape, bool kHeld>
+class RowParameter {
+ public:
+  __device__ __forceinline__ RowParameter(const float* from, int channels)
+      : from_(from), channels_(channels) {
+    if constexpr (kHeld) {
+#pragma unroll
+      for (int g = 0; g < Shape::kGroups; ++g) {
+        load_group<Shape::kVector>(from, group_channel<Shape>(g), channels, held_[g]);
+      }
+    }
+  }
+  __device__ __forceinline__ void get(int g, float (&values)[kGroup]) const {
+    if constexpr (kHeld) {
+#pragma unroll
+      for (int i = 0; i < kGroup; ++i) values[i] = held_[g][i];
+    } else {
+      load_group<Shape::kVector>(from_, group_channel<Shape>(g), channels_, values);
+    }
+  }
+
+ private:
+  const float* from_;
+  int channels_;
+  float held_[kHeld ? Shape::kGroups : 1][kGroup];
+};
 
 // --- LayerNorm of a row --------------------------------------------------------------------------
 struct RowStatistics {
@@ -188,14 +250,14 @@ __device__ __forceinline__ RowStatistics row_statistics(const float (&x)[Shape::
   return {mean, rsqrtf(squares[0] / static_cast<float>(channels) + epsilon)};
 }
 
-// y = gamma * (x - mean) * rstd + beta of a group.
-template <class Shape>
-__device__ __forceinline__ void normalize_group(const float (&x)[kGroup], const float* gamma,
-                                                const float* beta, const RowStatistics& row, int c,
-                                                int channels, float (&y)[kGroup]) {
+// y = gamma * (x - mean) * rstd + beta of group g.
+template <class Parameter>
+__device__ __forceinline__ void normalize_group(const float (&x)[kGroup], const Parameter& gamma,
+                                                const Parameter& beta, const RowStatistics& row,
+                                                int g, float (&y)[kGroup]) {
   float scale[kGroup], shift[kGroup];
-  load_group<Shape::kVector>(gamma, c, channels, scale);
-  load_group<Shape::kVector>(beta, c, channels, shift);
+  gamma.get(g, scale);
+  beta.get(g, shift);
 #pragma unroll
   for (int i = 0; i < kGroup; ++i) y[i] = scale[i] * ((x[i] - row.mean) * row.rstd) + shift[i];
 }
@@ -207,9 +269,9 @@ struct RowGradientMeans {
 
 // dy(g, values) and x(g, values) give the group g of the row, zeros beyond it. Adds the row to this
 // thread's column sums of dy * xhat and dy.
-template <class Shape, class Dy, class X>
+template <class Shape, class Dy, class X, class Parameter>
 __device__ __forceinline__ RowGradientMeans row_gradient_means(
-    Dy&& dy, X&& x, const float* gamma, const RowStatistics& row, int channels,
+    Dy&& dy, X&& x, const Parameter& gamma, const RowStatistics& row, int channels,
     float (&dgamma)[Shape::kGroups][kGroup], float (&dbeta)[Shape::kGroups][kGroup]) {
   float sums[2] = {0.0f, 0.0f};
 #pragma unroll
@@ -217,7 +279,7 @@ __device__ __forceinline__ RowGradientMeans row_gradient_means(
     float upstream[kGroup], value[kGroup], scale[kGroup];
     dy(g, upstream);
     x(g, value);
-    load_group<Shape::kVector>(gamma, group_channel<Shape>(g), channels, scale);
+    gamma.get(g, scale);
 #pragma unroll
     for (int i = 0; i < kGroup; ++i) {
       const float xhat = (value[i] - row.mean) * row.rstd, dxhat = upstream[i] * scale[i];
@@ -231,14 +293,14 @@ __device__ __forceinline__ RowGradientMeans row_gradient_means(
   return {sums[0] / static_cast<float>(channels), sums[1] / static_cast<float>(channels)};
 }
 
-// dx = rstd * (dxhat - mean(dxhat) - xhat * mean(dxhat * xhat)) of a group.
-template <class Shape>
+// dx = rstd * (dxhat - mean(dxhat) - xhat * mean(dxhat * xhat)) of group g.
+template <class Parameter>
 __device__ __forceinline__ void row_gradient(const float (&dy)[kGroup], const float (&x)[kGroup],
-                                             const float* gamma, const RowStatistics& row,
-                                             const RowGradientMeans& means, int c, int channels,
+                                             const Parameter& gamma, const RowStatistics& row,
+                                             const RowGradientMeans& means, int g,
                                              float (&dx)[kGroup]) {
   float scale[kGroup];
-  load_group<Shape::kVector>(gamma, c, channels, scale);
+  gamma.get(g, scale);
 #pragma unroll
   for (int i = 0; i < kGroup; ++i) {
     const float xhat = (x[i] - row.mean) * row.rstd;
@@ -250,15 +312,32 @@ __device__ __forceinline__ void row_gradient(const float (&dy)[kGroup], const fl
 // Each team of a persistent grid sums its rows in registers; a block adds up its teams in order;
 // add_column_sums adds up the blocks in order. So the result depends on the grid, not on timing.
 
-// Threads of a block whose threads keep N column sums and hold kHeld values of each channel: as
-// many as the registers of a multiprocessor allow, for one block fills it. The constant was read
-// off ptxas: no kernel spills.
-template <class T, class Shape, int N, int kHeld>
-constexpr int backward_threads() {
-  if (Shape::kTeam > 32) return Shape::kTeam;
-  const int words = sizeof(T) == 2 && Shape::kVector ? 4 : 8;  // of a held group
-  const int registers = Shape::kGroups * (N * kGroup + kHeld * words) + 60;
-  return registers <= 128 ? 512 : registers <= 168 ? 384 : 256;
+// Threads of a multiprocessor each of which holds its part of `rows` rows of C floats (column sums,
+// parameters), and `working` registers besides: as many as there are registers for. What kernels
+// ask for was read off ptxas: none spills.
+template <class Shape>
+constexpr int row_threads(int rows, int working) {
+  const int registers = Shape::kGroups * kGroup * rows + working + (Shape::kVector ? 0 : 64);
+  return registers <= 96 ? 640 : registers <= 128 ? 512 : registers <= 168 ? 384 : 256;
+}
+
+// `working` of a row's gradient, rows in shared memory. 56 for bf16 would be 16 warps instead of 12
+// for three column sums of C = 768, and some spills.
+template <class T>
+inline constexpr int kGradientRegisters = sizeof(T) == 2 ? 68 : 108;
+
+// Threads of a block whose threads keep `sums` column sums: one block fills a multiprocessor.
+template <class T, class Shape>
+constexpr int gradient_threads(int sums) {
+  return Shape::kTeam > 32 ? Shape::kTeam : row_threads<Shape>(sums, kGradientRegisters<T>);
+}
+
+// Whether a row of parameters may be held besides `sums` column sums at the cost of no warp. With
+// kHoldWhereFree = false parameters are read from L1 for every row.
+inline constexpr bool kHoldWhereFree = true;
+template <class T, class Shape>
+constexpr bool holds_parameter(int sums) {
+  return kHoldWhereFree && gradient_threads<T, Shape>(sums + 1) == gradient_threads<T, Shape>(sums);
 }
 
 struct PersistentGrid {

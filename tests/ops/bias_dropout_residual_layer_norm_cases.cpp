@@ -119,6 +119,23 @@ std::vector<OpCase> bias_dropout_residual_layer_norm_cases() {
             .channels = 100,
             .pre_ln = true,
             .differences = false}),
+      make({.name = "width_256", .packing = several, .channels = 256, .differences = false}),
+      make({.name = "pre_ln_width_512",
+            .packing = several,
+            .channels = 512,
+            .pre_ln = true,
+            .differences = false}),
+      // A warp of a GPU, or a block, has more than 32 rows.
+      make({.name = "long_walk",
+            .packing = {.lengths = {512, 500, 3, 385}, .capacity = 1408},
+            .channels = 16,
+            .dresidual_in = "dy",
+            .differences = false}),
+      make({.name = "long_walk_of_blocks",
+            .packing = {.lengths = {64, 7}, .capacity = 74},
+            .channels = 1032,
+            .pre_ln = true,
+            .differences = false}),
   };
 }
 

@@ -84,7 +84,14 @@ std::vector<OpCase> layer_norm_cases() {
             .differences = false}),
       // Every way in which a row can lie on the threads of a GPU: vectors of 8 or not, a warp or a
       // block, all of their channels or some.
+      make({.name = "width_256", .rows = 5, .capacity = 6, .channels = 256, .differences = false}),
       make({.name = "width_504", .rows = 5, .capacity = 6, .channels = 504, .differences = false}),
+      make({.name = "width_512_accumulate",
+            .rows = 5,
+            .capacity = 6,
+            .channels = 512,
+            .accumulate = true,
+            .differences = false}),
       make({.name = "large_width",
             .rows = 9,
             .capacity = 9,
@@ -112,6 +119,17 @@ std::vector<OpCase> layer_norm_cases() {
             .rows = 1000,
             .capacity = 1024,
             .channels = 100,
+            .differences = false}),
+      // A warp, or a block, has more than 32 rows.
+      make({.name = "long_walk",
+            .rows = 1400,
+            .capacity = 1410,
+            .channels = 16,
+            .differences = false}),
+      make({.name = "long_walk_of_blocks",
+            .rows = 70,
+            .capacity = 75,
+            .channels = 1032,
             .differences = false}),
   };
 }
