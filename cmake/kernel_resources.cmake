@@ -1,5 +1,6 @@
 # kernel_resources: a target that lists the registers, shared memory and spills of every kernel of
-# BERT_CUDA_SOURCES (in the current directory) for sm_80 and sm_90a, as ptxas tells them. It fails
+# BERT_CUDA_SOURCES (in the current directory) for sm_80 and sm_90a, and of BERT_WARPGROUP_SOURCES
+# for sm_90a, as ptxas tells them. It fails
 # when a kernel spills registers to memory, except those that match, as "NAME ARCHITECTURE", one of:
 set(BERT_MAY_SPILL
   "^general_"                               # f32 attention and odd head sizes: right, not fast
@@ -9,11 +10,15 @@ set(BERT_MAY_SPILL
   "^mma_forward_resident_kernel<64, false, 4> sm_80$")
 file(GLOB headers CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/*.cuh ${CMAKE_CURRENT_SOURCE_DIR}/*.h)
 set(reports)
-foreach(source IN LISTS BERT_CUDA_SOURCES)
-  if(NOT source MATCHES "\\.cu$")
+foreach(source IN LISTS BERT_CUDA_SOURCES BERT_WARPGROUP_SOURCES)
+  if(NOT source MATCHES "\\.cu$" OR source STREQUAL warpgroup.cu)  # that one has no kernel
     continue()
   endif()
-  foreach(architecture sm_80 sm_90a)
+  set(architectures sm_80 sm_90a)
+  if(source IN_LIST BERT_WARPGROUP_SOURCES)
+    set(architectures sm_90a)
+  endif()
+  foreach(architecture IN LISTS architectures)
     set(report ${CMAKE_BINARY_DIR}/kernel_resources/${source}.${architecture}.txt)
     add_custom_command(OUTPUT ${report}
       COMMAND ${CMAKE_COMMAND} -DNVCC=${CMAKE_CUDA_COMPILER} -DROOT=${CMAKE_SOURCE_DIR}

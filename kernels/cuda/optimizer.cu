@@ -5,9 +5,9 @@
 // - gradient_norm: 4 bytes a parameter, 2 FLOPs in f64. A block sums 16,384 gradients, a second
 //   launch of one block adds the blocks' sums: the order depends on the number of gradients alone.
 // - adamw: 28 bytes a parameter (p, m, v read and written, g read) and 2 more where a bf16 copy is
-//   written; about 16 FLOPs. A thread takes kVectors times four parameters at a time: as many
-//   16-byte loads of each buffer are under way together, and neighbouring threads have neighbouring
-//   vectors, so that a warp's access is 512 consecutive bytes.
+//   written; about 16 FLOPs. A thread takes four parameters at a time and neighbouring threads
+//   neighbouring ones, so that a warp's access is 512 consecutive bytes; as many threads as a
+//   multiprocessor has registers for keep memory busy.
 #include "kernels/cuda/cuda_backend.h"
 #include "kernels/cuda/reduce.cuh"
 #include "kernels/cuda/vec.cuh"
@@ -98,8 +98,7 @@ struct AdamWConstants {
   double beta1, beta2, epsilon, weight_decay;
 };
 
-// 16-byte vectors of each buffer that a thread has under way, and the blocks of a multiprocessor.
-constexpr int kVectors = 2, kUpdateBlocksPerSm = 4;
+constexpr int kUpdateBlocksPerSm = 5;
 
 // to[0 .. 3] = values in bf16.
 __device__ __forceinline__ void store_copies(__nv_bfloat16* to, const float (&values)[4]) {
@@ -125,38 +124,26 @@ __global__ void __launch_bounds__(kThreads, kUpdateBlocksPerSm)
   const auto epsilon = static_cast<float>(with.epsilon * root2);
   const auto decay_rate = static_cast<float>(step->learning_rate * with.weight_decay);
 
-  constexpr std::int64_t kChunk = std::int64_t{kThreads} * kN * kVectors;  // of a block
-  for (std::int64_t begin = blockIdx.x * kChunk; begin < at.size; begin += gridDim.x * kChunk) {
-    const std::int64_t first = begin + std::int64_t{threadIdx.x} * kN;
-    float p[kVectors][kN], g[kVectors][kN], m[kVectors][kN], v[kVectors][kN];
-    std::uint8_t decays[kVectors];
+  const std::int64_t stride = std::int64_t{gridDim.x} * kThreads * kN;
+  for (std::int64_t i = (std::int64_t{blockIdx.x} * kThreads + threadIdx.x) * kN; i < at.size;
+       i += stride) {
+    float p[kN], g[kN], m[kN], v[kN];
+    load_floats(at.parameters + i, p);
+    load_floats<Reuse::once>(at.gradients + i, g);
+    load_floats<Reuse::once>(at.m + i, m);
+    load_floats<Reuse::once>(at.v + i, v);
+    const float decay = at.decays[i / AdamW::kBlock] != 0 ? decay_rate : 0.0f;
 #pragma unroll
-    for (int k = 0; k < kVectors; ++k) {
-      const std::int64_t i = first + k * kThreads * kN;
-      if (i >= at.size) continue;
-      load_floats(at.parameters + i, p[k]);
-      load_floats<Reuse::once>(at.gradients + i, g[k]);
-      load_floats<Reuse::once>(at.m + i, m[k]);
-      load_floats<Reuse::once>(at.v + i, v[k]);
-      decays[k] = at.decays[i / AdamW::kBlock];
+    for (int j = 0; j < kN; ++j) {
+      const float clipped = g[j] * scale;
+      m[j] = beta1 * m[j] + one_minus_beta1 * clipped;
+      v[j] = beta2 * v[j] + one_minus_beta2 * (clipped * clipped);
+      p[j] -= rate * m[j] / (sqrtf(v[j]) + epsilon) + decay * p[j];
     }
-#pragma unroll
-    for (int k = 0; k < kVectors; ++k) {
-      const std::int64_t i = first + k * kThreads * kN;
-      if (i >= at.size) continue;
-      const float decay = decays[k] != 0 ? decay_rate : 0.0f;
-#pragma unroll
-      for (int j = 0; j < kN; ++j) {
-        const float clipped = g[k][j] * scale;
-        m[k][j] = beta1 * m[k][j] + one_minus_beta1 * clipped;
-        v[k][j] = beta2 * v[k][j] + one_minus_beta2 * (clipped * clipped);
-        p[k][j] -= rate * m[k][j] / (sqrtf(v[k][j]) + epsilon) + decay * p[k][j];
-      }
-      store_floats<Reuse::once>(at.m + i, m[k]);
-      store_floats<Reuse::once>(at.v + i, v[k]);
-      store_floats(at.parameters + i, p[k]);
-      if constexpr (kCopies) store_copies(at.compute + i, p[k]);
-    }
+    store_floats<Reuse::once>(at.m + i, m);
+    store_floats<Reuse::once>(at.v + i, v);
+    store_floats(at.parameters + i, p);
+    if constexpr (kCopies) store_copies(at.compute + i, p);
   }
 }
 
@@ -214,8 +201,8 @@ void CudaOps::adamw(const AdamW& op) {
   const AdamWConstants with{
       .beta1 = op.beta1, .beta2 = op.beta2, .epsilon = op.epsilon, .weight_decay = op.weight_decay};
   launch("adamw_update", copies ? adamw_update<true> : adamw_update<false>,
-         walking(at.size / (4 * kVectors), multiprocessors_, kUpdateBlocksPerSm), stream_, at, with,
-         op.step, op.norm);
+         walking(at.size / 4, multiprocessors_, kUpdateBlocksPerSm), stream_, at, with, op.step,
+         op.norm);
 }
 
 }  // namespace bert::BERT_CUDA

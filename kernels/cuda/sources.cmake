@@ -15,3 +15,9 @@ set(BERT_CUDA_SOURCES
   linear.cu
   optimizer.cu
   rows.cu)
+# And those of Hopper's warpgroups, which only nvcc compiles: for other architectures they are empty.
+set(BERT_WARPGROUP_SOURCES
+  attention_warpgroup_backward.cu
+  attention_warpgroup_backward_resident.cu
+  attention_warpgroup_forward.cu
+  warpgroup.cu)
