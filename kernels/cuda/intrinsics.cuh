@@ -1,5 +1,6 @@
-// The instructions that CUDA C++ has no name for. The only file with PTX; beside each wrapper its
-// emulation for the SIMT harness, and tests/simt/intrinsics_test.cpp runs both. sm_80 and later.
+// The instructions that CUDA C++ has no name for. The only file with PTX but warpgroup.cuh; beside
+// each wrapper its emulation for the SIMT harness, and tests/simt/intrinsics_test.cpp runs both. sm_80
+// and later.
 //
 // mma fragments, lane = 4 g + t (PTX ISA, "Matrix Fragments for mma.m16n8k16"):
 //   a [16, 16], pairs along k: a[0] = (row g, k 2t), a[1] = (g + 8, 2t), a[2] = (g, 2t + 8),
