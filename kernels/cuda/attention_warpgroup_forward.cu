@@ -21,7 +21,8 @@ namespace {
 constexpr int kQueries = kWarpgroupRows, kKeys = kWarpgroupRows, kKeyTiles = 2;  // at once
 
 // P of a step, packed and without what is dropped, from its scores; the rows' sums go on. Where a
-// base must be raised, all is done again.
+// base must be raised, all is done again: once, for scores that are not finite, or so large that
+// their base is rounded by more than 16, make sums that no base makes small.
 template <bool kDropout>
 __device__ __forceinline__ void softmax_step(unsigned (&p)[kKeyTiles][4],
                                              Accumulators (&y)[kWarpgroupColumnTiles],
@@ -29,7 +30,7 @@ __device__ __forceinline__ void softmax_step(unsigned (&p)[kKeyTiles][4],
                                              const Accumulators (&scores)[kKeyTiles],
                                              float log2_scale, const AttentionBits& bits,
                                              unsigned threshold, int query_tile, int key_tile) {
-  while (true) {
+  for (bool raised = false;; raised = true) {
     float step_sum[2] = {0.0f, 0.0f};
 #pragma unroll
     for (int k = 0; k < kKeyTiles; ++k) {
@@ -43,7 +44,8 @@ __device__ __forceinline__ void softmax_step(unsigned (&p)[kKeyTiles][4],
       pack(p[k], probabilities[0]);
       if constexpr (kDropout) drop(p[k], bits.bits(query_tile, key_tile + k), threshold);
     }
-    if (__all_sync(kFullMask, step_sum[0] <= kLargestSum && step_sum[1] <= kLargestSum)) {
+    const bool small = step_sum[0] <= kLargestSum && step_sum[1] <= kLargestSum;
+    if (__all_sync(kFullMask, small) || raised) {
       sum[0] += step_sum[0];
       sum[1] += step_sum[1];
       return;
