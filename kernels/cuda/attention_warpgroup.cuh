@@ -4,7 +4,7 @@
 #include "kernels/cuda/warpgroup.cuh"
 
 // In device code for sm_90a only: other kinds of code have these kernels empty, and are not asked
-// to run them.
+// to run them. BERT_WITH_WARPGROUPS: the build makes such code (CMakeLists.txt).
 #ifdef __CUDA_ARCH_FEAT_SM90_ALL
 #define BERT_HAS_WARPGROUPS
 #endif
@@ -16,8 +16,9 @@ inline constexpr int kWarpgroupColumnTiles = kWarpgroupHead / 16;       // of 16
 inline constexpr int kWarpgroupRows = 64;                               // of a tile
 inline constexpr int kWarpgroupTile = kWarpgroupRows * kWarpgroupHead;  // elements
 
-// Whether they can take this shape on the current device.
+// Whether they are in this build and can take this shape on the current device.
 inline bool warpgroups_serve(const AttentionShape& shape) {
+#ifdef BERT_WITH_WARPGROUPS
   static const bool device_has_them = [] {  // all devices of a process are alike
     int device = 0, major = 0, minor = 0;
     const auto get = [&](int& value, cudaDeviceAttr attribute) {
@@ -27,6 +28,10 @@ inline bool warpgroups_serve(const AttentionShape& shape) {
            get(minor, cudaDevAttrComputeCapabilityMinor) && major == 9 && minor == 0;
   }();
   return device_has_them && shape.head_size == kWarpgroupHead;
+#else
+  (void)shape;
+  return false;
+#endif
 }
 
 // Tiles begin at multiples of 1024 bytes: that much more is asked for.
