@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdlib>
+#include <limits>
 #include <map>
 #include <tuple>
 
@@ -220,6 +221,55 @@ INSTANTIATE_TEST_SUITE_P(
       const OpCase& c = all_op_cases()[std::get<1>(param_info.param)];
       return available_backends()[std::get<0>(param_info.param)].name + "_" + c.op + "_" + c.name;
     });
+
+// Attention where a run has gone astray: scores that are not finite, or too large to be told apart
+// from their maximum. It ends, the sequences that are affected show it, for that is what a step is
+// skipped for, and no other sequence does.
+class AttentionGoneAstray : public ::testing::TestWithParam<std::size_t> {};
+
+TEST_P(AttentionGoneAstray, EndsAndShows) {
+  const std::vector<OpCase>& cases = all_op_cases();
+  const auto found = std::find_if(cases.begin(), cases.end(), [](const OpCase& c) {
+    return c.op == "attention" && c.name == "head_size_64";  // sequences of 33, 16, 1, 47 and 2
+  });
+  ASSERT_NE(found, cases.end());
+  const Results& expected = oracle(static_cast<std::size_t>(found - cases.begin()));
+  const Backend backend = available_backends()[GetParam()].make();
+  BoundCase bound(*found, backend);
+  std::vector<double>& qkv = bound.host_values("qkv");
+  const auto width = static_cast<std::size_t>((*found)["qkv"].shape[1]);
+  const auto row = [&](std::size_t r) {
+    return qkv.begin() + static_cast<std::ptrdiff_t>(r * width);
+  };
+  std::fill(row(5), row(6), std::numeric_limits<double>::quiet_NaN());
+  std::for_each(row(33), row(49), [](double& value) { value *= 1e12; });
+  std::fill(row(60), row(61), std::numeric_limits<double>::infinity());
+  const auto check = [&](const std::string& name) {
+    const CaseTensor& tensor = (*found)[name];
+    const auto columns = static_cast<std::size_t>(tensor.shape[1]);
+    const std::vector<double> values = bound.values(name);
+    std::vector<double> healthy = expected.at(name);
+    bool shows[2] = {};  // the NaN, the infinity
+    for (std::size_t i = 0; i < values.size(); ++i) {
+      const std::size_t r = i / columns;
+      if (r == 49 || r >= 97) healthy[i] = values[i];
+      if (r < 33) shows[0] |= !std::isfinite(values[i]);
+      if (r >= 50 && r < 97) shows[1] |= !std::isfinite(values[i]);
+    }
+    EXPECT_TRUE(shows[0] && shows[1]) << name;
+    expect_close(tensor, healthy, expected.at(name), backend.ops->dtype());
+  };
+  bound.run_forward();
+  check("y");
+  bound.run_backward();
+  check("dqkv");
+}
+
+INSTANTIATE_TEST_SUITE_P(All, AttentionGoneAstray,
+                         ::testing::Range(std::size_t{0}, available_backends().size()),
+                         [](const auto& param_info) {
+                           return available_backends()[param_info.param].name;
+                         });
 
 // A backend that cannot run here shows up as skipped, or fails where it is required.
 class MissingBackends : public ::testing::TestWithParam<std::size_t> {};
