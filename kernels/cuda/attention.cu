@@ -1,8 +1,9 @@
 // CudaOps::attention_forward and _backward: which kernels serve which head size and dtype.
 //
 // bf16 with head size 32, 64 or 128 runs on tensor cores: up to the limits in attention.cuh, and
-// where shared memory has room, with a whole sequence in a block; beyond, streamed. Everything
-// else, and all of f32 (whose results are to be those of f32 arithmetic), runs the general kernels.
+// where shared memory has room, with a whole sequence in a block; beyond, streamed. On Hopper head
+// size 64 runs by warpgroups, forward always streamed. Everything else, and all of f32 (whose
+// results are to be those of f32 arithmetic), runs the general kernels.
 #include <cmath>
 #include <limits>
 

@@ -3,6 +3,8 @@
 // had again from the saved lse, M the dropout factors and delta_i = dy_i . y_i:
 //   dV = (M * P)^T dy,  dP = M * (dy V^T),  dS = P * (dP - delta),  dQ = dS K / sqrt(HS),
 //   dK = dS^T Q / sqrt(HS).
+// The factor s of what M keeps is left out of P, dS and delta, and multiplied with the sums at the
+// end: dS / s = P * ([M > 0] * (dy V^T) - delta / s).
 // attention_mma_backward_resident.cu is for sequences that fit in one block's shared memory.
 //
 // Two kernels. One has blocks that own queries, computes delta, S, dP and dQ, and leaves delta for

@@ -26,7 +26,7 @@ struct BackwardRows {
 };
 
 // Rows row.. of y (as many as a warp owns), held by the warp in 16-byte chunks until dy is in
-// shared memory: delta = dy . y of each row; 0 past the sequence's end.
+// shared memory: delta = factor * dy . y of each row; 0 past the sequence's end.
 template <int kHeadSize, int kWarpRows>
 class OutputRows {
   using Tile = MmaTile<kHeadSize>;
