@@ -1,7 +1,7 @@
 # kernel_resources: a target that lists the registers, shared memory and spills of every kernel of
 # BERT_CUDA_SOURCES (in the current directory) for sm_80 and sm_90a, and of BERT_WARPGROUP_SOURCES
-# for sm_90a, as ptxas tells them. It fails
-# when a kernel spills registers to memory, except those that match, as "NAME ARCHITECTURE", one of:
+# for sm_90a, as ptxas tells them. It fails when a kernel spills registers to memory, except those
+# that match, as "NAME ARCHITECTURE", one of:
 set(BERT_MAY_SPILL
   "^general_"                               # f32 attention and odd head sizes: right, not fast
   "^mma_.*<128, "                           # attention heads of 128: of no preset

@@ -74,7 +74,7 @@ class OutputRows {
 };
 
 // Of rows g and g + 8 of a tile of queries.
-struct RowStatistics {
+struct QueryStatistics {
   float log2_lse[2];  // lse log2(e)
   float delta[2];
 };
@@ -86,7 +86,7 @@ struct RowStatistics {
 template <bool kDropout>
 __device__ __forceinline__ void score_tile(unsigned (&p)[4], unsigned (&ds)[4],
                                            Accumulators& scores, Accumulators& dp, int keys,
-                                           const RowStatistics& rows, const AttentionShape& shape,
+                                           const QueryStatistics& rows, const AttentionShape& shape,
                                            const AttentionBits& bits, int query_tile,
                                            int key_tile) {
   if (keys < 16) {  // the sequence's last
@@ -207,7 +207,7 @@ template <int kHeadSize, int kRowTiles>
 struct QueryOperands {
   unsigned q[kRowTiles][kHeadSize / 16][4];
   unsigned dy[kRowTiles][kHeadSize / 16][4];
-  RowStatistics rows[kRowTiles];
+  QueryStatistics rows[kRowTiles];
 
   // Rows row.. of both tiles; their statistics from there on, in shared memory.
   __device__ void load(const MmaLane<kHeadSize>& lane, const __nv_bfloat16* q_tile,

@@ -69,7 +69,7 @@ __global__ void __launch_bounds__(kWarpgroup, 4)
   }
   y_rows.multiply(delta_rows + warp_row, dy_tile, warp_row, 1.0f / shape.dropout.scale);
   __syncwarp();
-  RowStatistics statistics;
+  QueryStatistics statistics;
 #pragma unroll
   for (int i = 0; i < 2; ++i) {
     const int row = warp_row + thread % 32 / 4 + 8 * i;

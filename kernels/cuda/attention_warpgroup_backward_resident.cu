@@ -85,7 +85,7 @@ __global__ void __launch_bounds__(kWarpgroup* kGroups, 4 / kGroups)
   const bool has_queries = group * kWarpgroupRows < tile.length;
   const OutputRows<kWarpgroupHead, 16> y_rows(y + tile.first * shape.channels() + column,
                                               shape.y_stride, query, tile.length);
-  RowStatistics statistics;
+  QueryStatistics statistics;
 #pragma unroll
   for (int i = 0; i < 2; ++i) {
     const int row = query + thread % 32 / 4 + 8 * i;
