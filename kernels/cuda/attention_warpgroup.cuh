@@ -27,7 +27,7 @@ inline bool warpgroups_serve(const AttentionShape& shape) {
     return cudaGetDevice(&device) == cudaSuccess && get(major, cudaDevAttrComputeCapabilityMajor) &&
            get(minor, cudaDevAttrComputeCapabilityMinor) && major == 9 && minor == 0;
   }();
-  return device_has_them && shape.head_size == kWarpgroupHead;
+  return device_has_them && shape.head_size == kWarpgroupHead && shape.capacity > 0;
 #else
   (void)shape;
   return false;
@@ -46,7 +46,7 @@ __device__ __forceinline__ __nv_bfloat16* warpgroup_tiles() {
 }
 
 // By one thread, before a barrier of the block.
-__device__ __forceinline__ void begin(TileBarrier (&arrived)[2]) {
+__device__ __forceinline__ void begin_barriers(TileBarrier (&arrived)[2]) {
   arrived[0].begin();
   arrived[1].begin();
   warpgroup_operands_written();

@@ -49,7 +49,7 @@ __global__ void __launch_bounds__(kWarpgroup, 4)
     arrived[buffer].load(v_tiles + buffer * kWarpgroupTile, qkv, row, 2 * width + column);
   };
   if (thread == 0) {
-    begin(arrived);
+    begin_barriers(arrived);
     arrived[0].expect_tiles(4);
     arrived[0].load(q_tile, qkv, tile.first + tile.row, column);
     arrived[0].load(dy_tile, dy, tile.first + tile.row, column);
@@ -176,7 +176,7 @@ __global__ void __launch_bounds__(kWarpgroup, 3)
     arrived[buffer].load(dy_tiles + buffer * kWarpgroupTile, dy, row, column);
   };
   if (thread == 0) {
-    begin(arrived);
+    begin_barriers(arrived);
     arrived[0].expect_tiles(4);
     arrived[0].load(k_tile, qkv, tile.first + tile.row, width + column);
     arrived[0].load(v_tile, qkv, tile.first + tile.row, 2 * width + column);

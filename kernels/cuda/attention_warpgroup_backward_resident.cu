@@ -69,7 +69,7 @@ __global__ void __launch_bounds__(kWarpgroup* kGroups, 4 / kGroups)
   };
   const int query_tiles = (tile.length + kWarpgroupRows - 1) / kWarpgroupRows;
   if (thread == 0) {
-    begin(arrived);
+    begin_barriers(arrived);
     arrived[0].expect_tiles(2 * query_tiles + 2);
     for (int i = 0; i < query_tiles; ++i) {
       arrived[0].load(q_tile + i * kWarpgroupTile, qkv, tile.first + kWarpgroupRows * i, column);

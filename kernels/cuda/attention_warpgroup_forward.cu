@@ -77,7 +77,7 @@ __global__ void __launch_bounds__(kWarpgroup, 4)
     arrived[buffer].load(v_tiles + buffer * kWarpgroupTile, qkv, row, 2 * width + column);
   };
   if (thread == 0) {
-    begin(arrived);
+    begin_barriers(arrived);
     arrived[0].expect_tiles(3);
     arrived[0].load(q_tile, qkv, tile.first + tile.row, column);
     load_step(0);

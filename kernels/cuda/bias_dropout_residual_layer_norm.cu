@@ -24,15 +24,12 @@ namespace {
 
 // Rows of a team in shared memory: the present one and those on their way.
 constexpr int kForwardStages = 3, kBackwardStages = 3;
-// Whether forward holds gamma and beta in registers, or reads them from L1 for every row.
-constexpr bool kForwardHeld = true;
 
 template <class Shape>
 constexpr int kForwardThreads = Shape::kTeam > 128 ? Shape::kTeam : 128;
 // Blocks of a multiprocessor.
 template <class Shape>
-constexpr int kForwardBlocks = std::max(1, row_threads<Shape>(kForwardHeld ? 3 : 1, 40) /
-                                               kForwardThreads<Shape>);
+constexpr int kForwardBlocks = std::max(1, row_threads<Shape>(3, 40) / kForwardThreads<Shape>);
 template <class T, class Shape>
 using ForwardRing = RowRing<T, Shape, 2, kForwardStages, HiddenDropout::Row>;
 
@@ -60,7 +57,7 @@ __global__ void __launch_bounds__(kForwardThreads<Shape>, kForwardBlocks<Shape>)
   ForwardRing<T, Shape> ring(r, teams, count, channels, at);
   const DropoutKey key = a.dropout.read_key();
   const RowParameter<Shape, false> bias(a.bias, channels);
-  const RowParameter<Shape, kForwardHeld> gamma(a.gamma, channels), beta(a.beta, channels);
+  const RowParameter<Shape, true> gamma(a.gamma, channels), beta(a.beta, channels);
   for (; r < count; r += teams) {
     ring.advance(r, at);
     const DropoutRow dropout(a.dropout, key,

@@ -28,16 +28,13 @@ namespace {
 
 // Rows of a team in shared memory: the present one and those on their way.
 constexpr int kForwardStages = 3, kBackwardStages = 3;
-// Whether forward holds gamma and beta in registers, or reads them from L1 for every row.
-constexpr bool kForwardHeld = true;
 
 constexpr int kDropoutThreads = 256;
 template <class Shape>
 constexpr int kForwardThreads = Shape::kTeam > 128 ? Shape::kTeam : 128;
 // Blocks of a multiprocessor.
 template <class T, class Shape>
-constexpr int kForwardBlocks = std::max(1, row_threads<Shape>(kForwardHeld ? 3 : 1,
-                                                              sizeof(T) == 2 ? 40 : 80) /
+constexpr int kForwardBlocks = std::max(1, row_threads<Shape>(3, sizeof(T) == 2 ? 40 : 80) /
                                                kForwardThreads<Shape>);
 
 // What both directions embed with.
@@ -114,7 +111,7 @@ __global__ void __launch_bounds__(kForwardThreads<Shape>, kForwardBlocks<T, Shap
   };
   ForwardRing<T, Shape> ring(r, teams, count, channels, at);
   const DropoutKey key = a.dropout.read_key();
-  const RowParameter<Shape, kNorm && kForwardHeld> gamma(a.gamma, channels), beta(a.beta, channels);
+  const RowParameter<Shape, kNorm> gamma(a.gamma, channels), beta(a.beta, channels);
   for (; r < count; r += teams) {
     ring.advance(r, at);
     const TokenRow token = ring.value(r, [&](int row) {

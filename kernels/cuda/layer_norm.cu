@@ -19,15 +19,12 @@ namespace {
 
 // Rows of a team in shared memory: the present one and those on their way.
 constexpr int kForwardStages = 3, kBackwardStages = 3;
-// Whether forward holds gamma and beta in registers, or reads them from L1 for every row.
-constexpr bool kForwardHeld = true;
 
 template <class Shape>
 constexpr int kForwardThreads = Shape::kTeam > 128 ? Shape::kTeam : 128;
 // Blocks of a multiprocessor.
 template <class Shape>
-constexpr int kForwardBlocks = std::max(1, row_threads<Shape>(kForwardHeld ? 3 : 1, 40) /
-                                               kForwardThreads<Shape>);
+constexpr int kForwardBlocks = std::max(1, row_threads<Shape>(3, 40) / kForwardThreads<Shape>);
 template <class T, class Shape>
 using ForwardRing = RowRing<T, Shape, 1, kForwardStages, NoRowValue>;
 
@@ -51,7 +48,7 @@ __global__ void __launch_bounds__(kForwardThreads<Shape>, kForwardBlocks<Shape>)
   int r = static_cast<int>(team_index<Shape>());
   const auto at = [&](int, int row) { return a.x + std::int64_t{row} * channels; };
   ForwardRing<T, Shape> ring(r, teams, count, channels, at);
-  const RowParameter<Shape, kForwardHeld> gamma(a.gamma, channels), beta(a.beta, channels);
+  const RowParameter<Shape, true> gamma(a.gamma, channels), beta(a.beta, channels);
   for (; r < count; r += teams) {
     ring.advance(r, at);
     T* const y = a.y + std::int64_t{r} * channels;

@@ -332,12 +332,10 @@ constexpr int gradient_threads(int sums) {
   return Shape::kTeam > 32 ? Shape::kTeam : row_threads<Shape>(sums, kGradientRegisters<T>);
 }
 
-// Whether a row of parameters may be held besides `sums` column sums at the cost of no warp. With
-// kHoldWhereFree = false parameters are read from L1 for every row.
-inline constexpr bool kHoldWhereFree = true;
+// Whether a row of parameters may be held besides `sums` column sums at the cost of no warp.
 template <class T, class Shape>
 constexpr bool holds_parameter(int sums) {
-  return kHoldWhereFree && gradient_threads<T, Shape>(sums + 1) == gradient_threads<T, Shape>(sums);
+  return gradient_threads<T, Shape>(sums + 1) == gradient_threads<T, Shape>(sums);
 }
 
 struct PersistentGrid {
