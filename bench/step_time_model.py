@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """Estimates how long a pre-training step takes on 1 to 8 H200s and on several nodes: the tables of
-docs/scaling.md. Nothing here is measured: per-op times are bytes and FLOPs over stated speeds.
+docs/scaling.md. Per-op times are bytes and FLOPs over stated speeds, which were measured on one H200
+(docs/performance.md) or, where several GPUs are needed, are published or guessed.
 
     python bench/step_time_model.py            # the tables, in Markdown
     python bench/step_time_model.py --ops      # one GPU's step, op by op
@@ -16,14 +17,15 @@ import math
 @dataclasses.dataclass
 class Machine:
     multiprocessors: int = 132
-    # Products in bf16, FLOP/s with all multiprocessors busy, by tile of the result. 790e12 is what an
-    # 8192^3 product reaches; smaller tiles read more and reach less.
-    tiles = {(256, 128): 720e12, (128, 256): 720e12, (128, 128): 620e12, (128, 64): 480e12}
-    weight_gradient: float = 620e12  # few tiles, many rows: split over the rows
-    # Attention by mma.sync with dropout, of the FLOPs that are necessary.
-    attention_forward: float = 200e12
-    attention_backward: float = 120e12
-    memory: float = 0.9 * 4.3e12  # bytes/s of kernels that only move: 90 % of a copy
+    # Products in bf16 with their epilogues, FLOP/s with all multiprocessors busy, by tile of the
+    # result: such that one GPU's steps come out as measured, within 3 %. An 8192^3 product reaches
+    # 690e12 where it is repeated.
+    tiles = {(256, 128): 650e12, (128, 256): 650e12, (128, 128): 560e12, (128, 64): 430e12}
+    weight_gradient: float = 570e12  # few tiles, many rows: split over the rows
+    # Attention with dropout, of the FLOPs that are necessary, by the sequences' length: measured.
+    attention_forward = {128: 144e12, 512: 247e12}
+    attention_backward = {128: 200e12, 512: 213e12}
+    memory: float = 0.78 * 4.25e12  # bytes/s of kernels that only move: measured, their mean
     launch: float = 1.2e-6  # between two kernels of a recorded step
     peak: float = 989e12  # for MFU
     # Each GPU, each way. Published: NVLink 4 450 GB/s, InfiniBand NDR 400 Gb/s = 50 GB/s; and the
@@ -89,7 +91,7 @@ class Step:
         two = 2  # bytes of bf16
         # A layer, forward; elements moved are those that the kernels' first comments count.
         self.product("forward", "linear_forward", T, 3 * C, C, m.layers)
-        self.attention("forward", "attention_forward", 4, 8, machine.attention_forward, m.layers)
+        self.attention("forward", "attention_forward", 4, 8, machine.attention_forward[length], m.layers)
         self.product("forward", "linear_forward", T, C, C, m.layers)
         self.product("forward", "linear_forward", T, I, C, m.layers)
         self.product("forward", "linear_forward", T, C, I, m.layers)
@@ -120,7 +122,7 @@ class Step:
         self.moved("layer_backward", "column sums", two * T * (I + 3 * C), kernels=4)
         # One kernel up to 256 tokens; beyond, Q, K, V and dy are read twice.
         self.attention("layer_backward", "attention_backward", 10, 16 if length <= 256 else 24,
-                       machine.attention_backward)
+                       machine.attention_backward[length])
         # Embeddings, and what is done once for all parameters.
         self.moved("embeddings_backward", "embeddings_backward", 10 * T * C, kernels=7)
         P = m.parameters()
