@@ -7,6 +7,8 @@
 // to run them. BERT_WITH_WARPGROUPS: the build makes such code (CMakeLists.txt).
 #ifdef __CUDA_ARCH_FEAT_SM90_ALL
 #define BERT_HAS_WARPGROUPS
+#else
+#pragma nv_diag_suppress declared_but_not_referenced  // what only their bodies use
 #endif
 
 namespace bert::BERT_CUDA {
