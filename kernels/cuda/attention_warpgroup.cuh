@@ -64,4 +64,14 @@ __device__ __forceinline__ void zero_tile_rows(__nv_bfloat16* tile, int row) {
   }
 }
 
+// d [64, 16 kTiles] = a b^T, from 64 rows of a tile of heads and 16 kTiles of another.
+template <int kTiles>
+__device__ __forceinline__ void multiply_heads(Accumulators (&d)[kTiles], WarpgroupOperand a,
+                                               WarpgroupOperand b) {
+#pragma unroll
+  for (int c = 0; c < kWarpgroupColumnTiles; ++c) {
+    warpgroup_mma(d, a + c * kOperandColumns, b + c * kOperandColumns, c > 0);
+  }
+}
+
 }  // namespace bert::BERT_CUDA

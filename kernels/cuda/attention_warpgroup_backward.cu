@@ -108,15 +108,8 @@ __global__ void __launch_bounds__(kWarpgroup, 4)
       const WarpgroupOperand k_operand = k_operands + place, v_operand = v_operands + place;
       Accumulators scores[kHalfTiles], dp[kHalfTiles];
       warpgroup_begin();
-#pragma unroll
-      for (int c = 0; c < kWarpgroupColumnTiles; ++c) {
-        warpgroup_mma(scores, q_operand + c * kOperandColumns, k_operand + c * kOperandColumns,
-                      c > 0);
-      }
-#pragma unroll
-      for (int c = 0; c < kWarpgroupColumnTiles; ++c) {
-        warpgroup_mma(dp, dy_operand + c * kOperandColumns, v_operand + c * kOperandColumns, c > 0);
-      }
+      multiply_heads(scores, q_operand, k_operand);
+      multiply_heads(dp, dy_operand, v_operand);
       warpgroup_commit();
       warpgroup_wait();
       warpgroup_settle(scores);
@@ -223,15 +216,8 @@ __global__ void __launch_bounds__(kWarpgroup, 3)
       const WarpgroupOperand q_operand = q_operands + place, dy_operand = dy_operands + place;
       Accumulators scores[kHalfTiles], dp[kHalfTiles];
       warpgroup_begin();
-#pragma unroll
-      for (int c = 0; c < kWarpgroupColumnTiles; ++c) {
-        warpgroup_mma(scores, k_operand + c * kOperandColumns, q_operand + c * kOperandColumns,
-                      c > 0);
-      }
-#pragma unroll
-      for (int c = 0; c < kWarpgroupColumnTiles; ++c) {
-        warpgroup_mma(dp, v_operand + c * kOperandColumns, dy_operand + c * kOperandColumns, c > 0);
-      }
+      multiply_heads(scores, k_operand, q_operand);
+      multiply_heads(dp, v_operand, dy_operand);
       warpgroup_commit();
       warpgroup_wait();
       warpgroup_settle(scores);

@@ -141,16 +141,8 @@ __global__ void __launch_bounds__(kWarpgroup* kGroups, 4 / kGroups)
         const WarpgroupOperand k_operand = k_operands + place, v_operand = v_operands + place;
         Accumulators scores[kHalfTiles], dp[kHalfTiles];
         warpgroup_begin();
-#pragma unroll
-        for (int c = 0; c < kWarpgroupColumnTiles; ++c) {
-          warpgroup_mma(scores, q_operand + c * kOperandColumns, k_operand + c * kOperandColumns,
-                        c > 0);
-        }
-#pragma unroll
-        for (int c = 0; c < kWarpgroupColumnTiles; ++c) {
-          warpgroup_mma(dp, dy_operand + c * kOperandColumns, v_operand + c * kOperandColumns,
-                        c > 0);
-        }
+        multiply_heads(scores, q_operand, k_operand);
+        multiply_heads(dp, dy_operand, v_operand);
         warpgroup_commit();
         warpgroup_wait();
         warpgroup_settle(scores);

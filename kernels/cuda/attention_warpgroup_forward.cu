@@ -114,11 +114,7 @@ __global__ void __launch_bounds__(kWarpgroup, 4)
       const WarpgroupOperand place = half % (2 * kKeys) / 16 * kOperandRows;
       Accumulators scores[kKeyTiles];
       warpgroup_begin();
-#pragma unroll
-      for (int c = 0; c < kWarpgroupColumnTiles; ++c) {
-        warpgroup_mma(scores, q_operand + c * kOperandColumns,
-                      k_operands + place + c * kOperandColumns, c > 0);
-      }
+      multiply_heads(scores, q_operand, k_operands + place);
       warpgroup_commit();
       warpgroup_wait();
       warpgroup_settle(scores);

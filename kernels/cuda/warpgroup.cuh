@@ -116,30 +116,31 @@ __device__ __forceinline__ std::uint64_t descriptor(WarpgroupOperand operand) {
 }
 }  // namespace detail
 
-// d [64, 32] (+)= a b^T, from a [64, 16] and b [32, 16], both with 16 columns of their tiles.
-__device__ __forceinline__ void warpgroup_mma(Accumulators (&d)[2], WarpgroupOperand a,
-                                              WarpgroupOperand b, bool accumulate) {
+namespace detail {
+// d (+)= a b^T, or a^T b of transposed operands.
+template <int kTransposed>
+__device__ __forceinline__ void multiply(Accumulators (&d)[2], WarpgroupOperand a,
+                                         WarpgroupOperand b, bool accumulate) {
   asm volatile(
       "{.reg .pred p; setp.ne.b32 p, %18, 0;\n"
       "wgmma.mma_async.sync.aligned.m64n32k16.f32.bf16.bf16 {%0, %1, %2, %3, %4, %5, %6, %7, %8, "
       "%9, %10, %11, %12, %13, %14, %15}, "
-      "%16, %17, p, 1, 1, 0, 0;}"
+      "%16, %17, p, 1, 1, %19, %19;}"
       : "+f"(d[0][0][0]), "+f"(d[0][0][1]), "+f"(d[0][0][2]), "+f"(d[0][0][3]), "+f"(d[0][1][0]),
         "+f"(d[0][1][1]), "+f"(d[0][1][2]), "+f"(d[0][1][3]), "+f"(d[1][0][0]), "+f"(d[1][0][1]),
         "+f"(d[1][0][2]), "+f"(d[1][0][3]), "+f"(d[1][1][0]), "+f"(d[1][1][1]), "+f"(d[1][1][2]),
         "+f"(d[1][1][3])
-      : "l"(detail::descriptor(a)), "l"(detail::descriptor(b)), "r"(int{accumulate}));
+      : "l"(descriptor(a)), "l"(descriptor(b)), "r"(int{accumulate}), "n"(kTransposed));
 }
-
-// d [64, 64] (+)= a b^T, from a [64, 16] and b [64, 16], both with 16 columns of their tiles.
-__device__ __forceinline__ void warpgroup_mma(Accumulators (&d)[4], WarpgroupOperand a,
-                                              WarpgroupOperand b, bool accumulate) {
+template <int kTransposed>
+__device__ __forceinline__ void multiply(Accumulators (&d)[4], WarpgroupOperand a,
+                                         WarpgroupOperand b, bool accumulate) {
   asm volatile(
       "{.reg .pred p; setp.ne.b32 p, %34, 0;\n"
       "wgmma.mma_async.sync.aligned.m64n64k16.f32.bf16.bf16 {%0, %1, %2, %3, %4, %5, %6, %7, %8, "
       "%9, %10, %11, %12, %13, %14, %15, %16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, "
       "%27, %28, %29, %30, %31}, "
-      "%32, %33, p, 1, 1, 0, 0;}"
+      "%32, %33, p, 1, 1, %35, %35;}"
       : "+f"(d[0][0][0]), "+f"(d[0][0][1]), "+f"(d[0][0][2]), "+f"(d[0][0][3]), "+f"(d[0][1][0]),
         "+f"(d[0][1][1]), "+f"(d[0][1][2]), "+f"(d[0][1][3]), "+f"(d[1][0][0]), "+f"(d[1][0][1]),
         "+f"(d[1][0][2]), "+f"(d[1][0][3]), "+f"(d[1][1][0]), "+f"(d[1][1][1]), "+f"(d[1][1][2]),
@@ -147,9 +148,24 @@ __device__ __forceinline__ void warpgroup_mma(Accumulators (&d)[4], WarpgroupOpe
         "+f"(d[2][1][0]), "+f"(d[2][1][1]), "+f"(d[2][1][2]), "+f"(d[2][1][3]), "+f"(d[3][0][0]),
         "+f"(d[3][0][1]), "+f"(d[3][0][2]), "+f"(d[3][0][3]), "+f"(d[3][1][0]), "+f"(d[3][1][1]),
         "+f"(d[3][1][2]), "+f"(d[3][1][3])
-      : "l"(detail::descriptor(a)), "l"(detail::descriptor(b)), "r"(int{accumulate}));
+      : "l"(descriptor(a)), "l"(descriptor(b)), "r"(int{accumulate}), "n"(kTransposed));
 }
+}  // namespace detail
 
+// d [64, 16 kTiles] (+)= a b^T, from 64 rows of a and 16 kTiles of b, both with 16 columns of their
+// tiles; kTiles is 2 or 4.
+template <int kTiles>
+__device__ __forceinline__ void warpgroup_mma(Accumulators (&d)[kTiles], WarpgroupOperand a,
+                                              WarpgroupOperand b, bool accumulate) {
+  detail::multiply<0>(d, a, b, accumulate);
+}
+// d [64, 16 kTiles] += a^T b, from 64 columns of a and 16 kTiles of b, both with 16 rows of their
+// tiles.
+template <int kTiles>
+__device__ __forceinline__ void warpgroup_mma_transposed(Accumulators (&d)[kTiles],
+                                                         WarpgroupOperand a, WarpgroupOperand b) {
+  detail::multiply<1>(d, a, b, true);
+}
 // d [64, 64] += a b, a [64, 16] in the registers of its warps, b 16 rows of a tile.
 __device__ __forceinline__ void warpgroup_mma(Accumulators (&d)[4], const unsigned (&a)[4],
                                               WarpgroupOperand b) {
@@ -167,40 +183,6 @@ __device__ __forceinline__ void warpgroup_mma(Accumulators (&d)[4], const unsign
         "+f"(d[3][0][1]), "+f"(d[3][0][2]), "+f"(d[3][0][3]), "+f"(d[3][1][0]), "+f"(d[3][1][1]),
         "+f"(d[3][1][2]), "+f"(d[3][1][3])
       : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(detail::descriptor(b)));
-}
-
-// d [64, 32] += a^T b, from a [16, 64] and b [16, 32], both 16 rows of their tiles.
-__device__ __forceinline__ void warpgroup_mma_transposed(Accumulators (&d)[2], WarpgroupOperand a,
-                                                         WarpgroupOperand b) {
-  asm volatile(
-      "{.reg .pred p; setp.ne.b32 p, 1, 0;\n"
-      "wgmma.mma_async.sync.aligned.m64n32k16.f32.bf16.bf16 {%0, %1, %2, %3, %4, %5, %6, %7, %8, "
-      "%9, %10, %11, %12, %13, %14, %15}, "
-      "%16, %17, p, 1, 1, 1, 1;}"
-      : "+f"(d[0][0][0]), "+f"(d[0][0][1]), "+f"(d[0][0][2]), "+f"(d[0][0][3]), "+f"(d[0][1][0]),
-        "+f"(d[0][1][1]), "+f"(d[0][1][2]), "+f"(d[0][1][3]), "+f"(d[1][0][0]), "+f"(d[1][0][1]),
-        "+f"(d[1][0][2]), "+f"(d[1][0][3]), "+f"(d[1][1][0]), "+f"(d[1][1][1]), "+f"(d[1][1][2]),
-        "+f"(d[1][1][3])
-      : "l"(detail::descriptor(a)), "l"(detail::descriptor(b)));
-}
-
-// d [64, 64] += a^T b, from a [16, 64] and b [16, 64], both 16 rows of their tiles.
-__device__ __forceinline__ void warpgroup_mma_transposed(Accumulators (&d)[4], WarpgroupOperand a,
-                                                         WarpgroupOperand b) {
-  asm volatile(
-      "{.reg .pred p; setp.ne.b32 p, 1, 0;\n"
-      "wgmma.mma_async.sync.aligned.m64n64k16.f32.bf16.bf16 {%0, %1, %2, %3, %4, %5, %6, %7, %8, "
-      "%9, %10, %11, %12, %13, %14, %15, %16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, "
-      "%27, %28, %29, %30, %31}, "
-      "%32, %33, p, 1, 1, 1, 1;}"
-      : "+f"(d[0][0][0]), "+f"(d[0][0][1]), "+f"(d[0][0][2]), "+f"(d[0][0][3]), "+f"(d[0][1][0]),
-        "+f"(d[0][1][1]), "+f"(d[0][1][2]), "+f"(d[0][1][3]), "+f"(d[1][0][0]), "+f"(d[1][0][1]),
-        "+f"(d[1][0][2]), "+f"(d[1][0][3]), "+f"(d[1][1][0]), "+f"(d[1][1][1]), "+f"(d[1][1][2]),
-        "+f"(d[1][1][3]), "+f"(d[2][0][0]), "+f"(d[2][0][1]), "+f"(d[2][0][2]), "+f"(d[2][0][3]),
-        "+f"(d[2][1][0]), "+f"(d[2][1][1]), "+f"(d[2][1][2]), "+f"(d[2][1][3]), "+f"(d[3][0][0]),
-        "+f"(d[3][0][1]), "+f"(d[3][0][2]), "+f"(d[3][0][3]), "+f"(d[3][1][0]), "+f"(d[3][1][1]),
-        "+f"(d[3][1][2]), "+f"(d[3][1][3])
-      : "l"(detail::descriptor(a)), "l"(detail::descriptor(b)));
 }
 
 }  // namespace bert::BERT_CUDA
