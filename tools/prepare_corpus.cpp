@@ -14,6 +14,7 @@
 #include "data/tokenizer.h"
 #include "runtime/command_line.h"
 #include "tools/byte_progress.h"
+#include "tools/text_arguments.h"
 
 namespace {
 
@@ -218,8 +219,8 @@ class ProgressDisplay {
 };
 
 struct Arguments {
-  std::string tokenizer, output, invalid_utf8 = "replace", malformed = "refuse", format = "auto",
-                                 drop_duplicates = "none";
+  std::string tokenizer, output, drop_duplicates = "none";
+  bert::TextArguments text;
   bool cased = false, json = false;
   bert::PreparationOptions preparation;
 };
@@ -238,21 +239,7 @@ void add_options(CLI::App& app, Arguments& arguments) {
   app.add_option("--output", arguments.output,
                  "Folder to write; an older corpus there is replaced, anything else is refused")
       ->required();
-  app.add_option("--format", arguments.format,
-                 "text (a line is a sentence or paragraph, a blank line ends a document), jsonl (a "
-                 "line is a JSON object and a document), or auto: by each file's first bytes")
-      ->check(CLI::IsMember({"auto", "text", "jsonl"}))
-      ->capture_default_str();
-  app.add_option("--text-field", options.text.text_field,
-                 "The field of JSON lines that is the text")
-      ->capture_default_str();
-  app.add_option("--malformed", arguments.malformed,
-                 "What to do with a JSON line that is none or lacks that field: refuse or skip")
-      ->check(CLI::IsMember({"refuse", "skip"}))
-      ->capture_default_str();
-  app.add_option("--invalid-utf8", arguments.invalid_utf8, "replace (by U+FFFD) or refuse")
-      ->check(CLI::IsMember({"replace", "refuse"}))
-      ->capture_default_str();
+  arguments.text.add_to(app);
   app.add_option(
          "--drop-duplicates", arguments.drop_duplicates,
          "Keep only the first of documents, or of lines anywhere in the input, that are the "
@@ -303,9 +290,7 @@ int run(int argc, char** argv) {
 
   bert::PreparationOptions& options = arguments.preparation;
   options.output = arguments.output;
-  options.text.format = bert::parse_text_format(arguments.format);
-  options.text.skip_malformed = arguments.malformed == "skip";
-  options.text.refuse_invalid_utf8 = arguments.invalid_utf8 == "refuse";
+  arguments.text.apply_to(options.text);
   options.drop_duplicates = parse_drop_duplicates(arguments.drop_duplicates);
   bert::TokenizerOptions tokenizer_options;
   tokenizer_options.cased = arguments.cased;

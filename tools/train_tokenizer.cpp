@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
+#include <filesystem>
 #include <iostream>
 #include <memory>
 #include <string>
@@ -19,6 +20,7 @@
 #include "runtime/error.h"
 #include "runtime/file.h"
 #include "runtime/program.h"
+#include "tools/text_arguments.h"
 
 namespace {
 
@@ -26,7 +28,8 @@ using Json = nlohmann::ordered_json;
 
 struct Arguments {
   std::string type = "wordpiece", method = "frequency", model = "unigram", mode = "huggingface",
-              invalid_utf8 = "replace", output;
+              output;
+  bert::TextArguments text;
   std::vector<std::string> input;
   std::int32_t vocab_size = 30522, max_alphabet = 1000;
   std::uint64_t min_frequency = 2;
@@ -61,18 +64,36 @@ class Progress {
 
 bert::TextReaderOptions reader_options(const Arguments& arguments, Progress& progress) {
   bert::TextReaderOptions options;
-  options.refuse_invalid_utf8 = arguments.invalid_utf8 == "refuse";
+  arguments.text.apply_to(options);
   options.progress = [&progress](std::uint64_t read, std::uint64_t total) {
     if (total > 0) progress.show(static_cast<double>(read) / static_cast<double>(total));
   };
   return options;
 }
 
-void warn_of_invalid_utf8(const bert::TextStats& text) {
-  if (text.invalid_utf8 == 0) return;
-  std::cerr << "warning: " << text.invalid_utf8
-            << " invalid UTF-8 sequences were replaced by U+FFFD, the first at "
-            << text.first_invalid_utf8 << "\n";
+void warn_of_bad_text(const bert::TextStats& text) {
+  if (text.invalid_utf8 > 0) {
+    std::cerr << "warning: " << text.invalid_utf8
+              << " invalid UTF-8 sequences were replaced by U+FFFD, the first at "
+              << text.first_invalid_utf8 << "\n";
+  }
+  if (text.malformed > 0) {
+    std::cerr << "warning: " << text.malformed << " malformed records were left out, first at "
+              << text.first_malformed << "\n";
+  }
+}
+
+// An empty folder, or one that a tokenizer may be written to again.
+void check_output_folder(const std::filesystem::path& folder) {
+  std::error_code error;
+  if (!std::filesystem::is_directory(folder, error) || std::filesystem::is_empty(folder, error)) {
+    return;
+  }
+  for (const char* file : {"tokenizer.json", "vocab.txt", "spiece.model"}) {
+    if (std::filesystem::exists(folder / file, error)) return;
+  }
+  bert::throw_input_error("{} is not empty and holds no tokenizer; name another folder",
+                          folder.string());
 }
 
 struct Fit {
@@ -80,11 +101,12 @@ struct Fit {
 };
 
 // Tokens and white-space separated words of the first megabytes of the text.
-Fit measure_fit(const bert::Tokenizer& tokenizer, const std::vector<std::string>& files) {
+Fit measure_fit(const bert::Tokenizer& tokenizer, const Arguments& arguments) {
   constexpr std::uint64_t kSampleBytes = std::uint64_t{4} << 20;
   bert::TextReaderOptions options;
+  arguments.text.apply_to(options);
   options.max_document_bytes = std::size_t{1} << 18;
-  bert::TextReader reader(files, options);
+  bert::TextReader reader(arguments.input, options);
   Fit fit;
   std::vector<std::string> lines;
   std::vector<bert::Token> tokens;
@@ -133,7 +155,7 @@ std::unique_ptr<bert::Tokenizer> train_wordpiece(const Arguments& arguments, Jso
     };
     vocab = bert::train_wordpiece(counts, trainer);
   }
-  warn_of_invalid_utf8(counts.text);
+  warn_of_bad_text(counts.text);
   report["method"] = arguments.method;
   report["bytes"] = counts.text.bytes;
   report["words"] = counts.total;
@@ -153,7 +175,7 @@ std::unique_ptr<bert::Tokenizer> train_sentencepiece(const Arguments& arguments,
   Progress progress("reading");
   options.reader = reader_options(arguments, progress);
   bert::TrainedSentencepiece trained = bert::train_sentencepiece(arguments.input, options);
-  warn_of_invalid_utf8(trained.text);
+  warn_of_bad_text(trained.text);
   report["model"] = arguments.model;
   report["bytes"] = trained.text.bytes;
   report["lines"] = trained.text.lines;
@@ -166,13 +188,14 @@ int run(const Arguments& arguments) {
   if (std::find(arguments.input.begin(), arguments.input.end(), "-") != arguments.input.end()) {
     bert::throw_input_error("the text is read twice, which standard input cannot be: name files");
   }
+  check_output_folder(arguments.output);
   bert::make_directories(arguments.output);
   Json report;
   report["type"] = arguments.type;
   const auto tokenizer = arguments.type == "wordpiece" ? train_wordpiece(arguments, report)
                                                        : train_sentencepiece(arguments, report);
   tokenizer->save(arguments.output);
-  const Fit fit = measure_fit(*tokenizer, arguments.input);
+  const Fit fit = measure_fit(*tokenizer, arguments);
   const auto ratio = [](std::uint64_t a, std::uint64_t b) {
     return b == 0 ? 0.0 : static_cast<double>(a) / static_cast<double>(b);
   };
@@ -215,7 +238,8 @@ int parse_and_run(int argc, char** argv) {
       ->check(CLI::Range(10, 1 << 24))
       ->capture_default_str();
   app.add_option("--input", arguments.input,
-                 "UTF-8 text, plain or compressed (.gz, .bz2, .xz, .zst)")
+                 "UTF-8 text or JSON lines, plain or compressed (.gz, .bz2, .xz, .zst): files, "
+                 "folders and quoted patterns")
       ->required();
   app.add_option("--output", arguments.output, "the folder to write")->required();
   app.add_flag("--cased", arguments.cased, "keep capitals and accents apart");
@@ -253,9 +277,7 @@ int parse_and_run(int argc, char** argv) {
                  "times as much memory")
       ->check(CLI::Range(1, 1 << 20))
       ->capture_default_str();
-  app.add_option("--invalid-utf8", arguments.invalid_utf8, "replace (by U+FFFD) or refuse")
-      ->check(CLI::IsMember({"replace", "refuse"}))
-      ->capture_default_str();
+  arguments.text.add_to(app);
   app.add_flag("--json", arguments.json, "print the report as JSON");
   if (const auto done = bert::parse_command_line(app, argc, argv)) return *done;
   return run(arguments);

@@ -174,6 +174,32 @@ TEST_F(TokenizerPrograms, CountInvalidUtf8) {
   }
 }
 
+TEST_F(TokenizerPrograms, TrainOnJsonLines) {
+  std::string records;
+  for (int i = 0; i < 40; ++i)
+    records += R"({"body": "a ab abc abcd"})"
+               "\n";
+  write_text(folder_ / "lines.jsonl", records + R"({"text": 1})"
+                                                "\n");
+  const std::string command = train_ + " --vocab-size 12 --input lines.jsonl --output j";
+  EXPECT_NE(error_of(command).find("'text'"), std::string::npos);
+  EXPECT_NE(error_of(command + " --text-field body").find("lines.jsonl:41"), std::string::npos);
+  const Outcome skipped = run(command + " --text-field body --malformed skip");
+  EXPECT_EQ(skipped.exit_code, 0) << skipped.errors;
+  EXPECT_NE(skipped.errors.find("1 malformed records were left out"), std::string::npos);
+  EXPECT_NE(read("j/vocab.txt").find("##b"), std::string::npos);
+}
+
+TEST_F(TokenizerPrograms, TrainWritesIntoNoFolderOfOtherThings) {
+  write_text(folder_ / "text.txt", "a ab abc abcd\n");
+  ASSERT_EQ(run("mkdir other && touch other/file.cpp").exit_code, 0);
+  EXPECT_NE(error_of(train_ + " --vocab-size 12 --input text.txt --output other").find("other"),
+            std::string::npos);
+  const std::string again = train_ + " --vocab-size 12 --input text.txt --output fresh";
+  EXPECT_EQ(run(again).exit_code, 0);
+  EXPECT_EQ(run(again).exit_code, 0);
+}
+
 TEST_F(TokenizerPrograms, ReportBadInput) {
   write_corpus_text();
   const std::string output = " --vocab-size 120 --output out --input ";
