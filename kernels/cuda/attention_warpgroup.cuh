@@ -74,4 +74,32 @@ __device__ __forceinline__ void multiply_heads(Accumulators (&d)[kTiles], Warpgr
   }
 }
 
+// d = a b^T and e = f g^T as multiply_heads(), both in flight together, and done on return.
+template <int kTiles>
+__device__ __forceinline__ void multiply_both(Accumulators (&d)[kTiles], WarpgroupOperand a,
+                                              WarpgroupOperand b, Accumulators (&e)[kTiles],
+                                              WarpgroupOperand f, WarpgroupOperand g) {
+  warpgroup_begin();
+  multiply_heads(d, a, b);
+  multiply_heads(e, f, g);
+  warpgroup_commit();
+  warpgroup_wait();
+  warpgroup_settle(d);
+  warpgroup_settle(e);
+}
+
+// d [64, 64] += a b: a [64, 16 kTiles] in registers, b that many rows of a tile of heads. Done on
+// return.
+template <int kTiles>
+__device__ __forceinline__ void add_product(Accumulators (&d)[kWarpgroupColumnTiles],
+                                            const unsigned (&a)[kTiles][4], WarpgroupOperand b) {
+  warpgroup_settle(d);
+  warpgroup_begin();
+#pragma unroll
+  for (int i = 0; i < kTiles; ++i) warpgroup_mma(d, a[i], b + i * kOperandRows);
+  warpgroup_commit();
+  warpgroup_wait();
+  warpgroup_settle(d);
+}
+
 }  // namespace bert::BERT_CUDA

@@ -107,13 +107,7 @@ __global__ void __launch_bounds__(kWarpgroup, 4)
       const WarpgroupOperand place = half % (2 * kStep) / 16 * kOperandRows;
       const WarpgroupOperand k_operand = k_operands + place, v_operand = v_operands + place;
       Accumulators scores[kHalfTiles], dp[kHalfTiles];
-      warpgroup_begin();
-      multiply_heads(scores, q_operand, k_operand);
-      multiply_heads(dp, dy_operand, v_operand);
-      warpgroup_commit();
-      warpgroup_wait();
-      warpgroup_settle(scores);
-      warpgroup_settle(dp);
+      multiply_both(scores, q_operand, k_operand, dp, dy_operand, v_operand);
       unsigned ds[kHalfTiles][4];
 #pragma unroll
       for (int k = 0; k < kHalfTiles; ++k) {
@@ -121,15 +115,7 @@ __global__ void __launch_bounds__(kWarpgroup, 4)
         score_tile<kDropout>(p, ds[k], scores[k], dp[k], tile.length - half - 16 * k, statistics,
                              shape, bits, query / 16, half / 16 + k);
       }
-      warpgroup_settle(dq[0]);
-      warpgroup_begin();
-#pragma unroll
-      for (int k = 0; k < kHalfTiles; ++k) {
-        warpgroup_mma(dq[0], ds[k], k_operand + k * kOperandRows);
-      }
-      warpgroup_commit();
-      warpgroup_wait();
-      warpgroup_settle(dq[0]);
+      add_product(dq[0], ds, k_operand);
     }
   }
   __syncthreads();  // all have multiplied with q
@@ -215,13 +201,7 @@ __global__ void __launch_bounds__(kWarpgroup, 3)
       const WarpgroupOperand place = half % (2 * kStep) / 16 * kOperandRows;
       const WarpgroupOperand q_operand = q_operands + place, dy_operand = dy_operands + place;
       Accumulators scores[kHalfTiles], dp[kHalfTiles];
-      warpgroup_begin();
-      multiply_heads(scores, k_operand, q_operand);
-      multiply_heads(dp, v_operand, dy_operand);
-      warpgroup_commit();
-      warpgroup_wait();
-      warpgroup_settle(scores);
-      warpgroup_settle(dp);
+      multiply_both(scores, k_operand, q_operand, dp, v_operand, dy_operand);
       unsigned p[kHalfTiles][4], ds[kHalfTiles][4];
 #pragma unroll
       for (int q = 0; q < kHalfTiles; ++q) {

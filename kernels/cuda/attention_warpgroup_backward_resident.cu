@@ -140,13 +140,7 @@ __global__ void __launch_bounds__(kWarpgroup* kGroups, 4 / kGroups)
         const WarpgroupOperand place = half % (2 * kKeys) / 16 * kOperandRows;
         const WarpgroupOperand k_operand = k_operands + place, v_operand = v_operands + place;
         Accumulators scores[kHalfTiles], dp[kHalfTiles];
-        warpgroup_begin();
-        multiply_heads(scores, q_operand, k_operand);
-        multiply_heads(dp, dy_operand, v_operand);
-        warpgroup_commit();
-        warpgroup_wait();
-        warpgroup_settle(scores);
-        warpgroup_settle(dp);
+        multiply_both(scores, q_operand, k_operand, dp, dy_operand, v_operand);
         unsigned ds[kHalfTiles][4];
 #pragma unroll
         for (int k = 0; k < kHalfTiles; ++k) {
@@ -156,15 +150,7 @@ __global__ void __launch_bounds__(kWarpgroup* kGroups, 4 / kGroups)
           exchange.store(p_tile + query * kKeys, 0, half % kKeys + 16 * k, p);
           exchange.store(ds_tile + query * kKeys, 0, half % kKeys + 16 * k, ds[k]);
         }
-        warpgroup_settle(dq[0]);
-        warpgroup_begin();
-#pragma unroll
-        for (int k = 0; k < kHalfTiles; ++k) {
-          warpgroup_mma(dq[0], ds[k], k_operand + k * kOperandRows);
-        }
-        warpgroup_commit();
-        warpgroup_wait();
-        warpgroup_settle(dq[0]);
+        add_product(dq[0], ds, k_operand);
       }
     }
     warpgroup_operands_written();
