@@ -63,10 +63,13 @@ std::int64_t numel(const std::vector<std::int64_t>& shape) {
   return n;
 }
 
-// The elements of `piece` in a buffer laid out like the parameters' values.
+// Where `piece` begins in a buffer laid out like the parameters' values.
+std::int64_t first_element(const Parameter& parameter, const Piece& piece) {
+  return parameter.offset + piece.first * (parameter.numel() / parameter.shape[0]);
+}
+
 Tensor piece_view(const Parameter& parameter, const Piece& piece, const Tensor& flat) {
-  const std::int64_t row = parameter.numel() / parameter.shape[0];
-  return flat.slice(parameter.offset + piece.first * row, numel(piece.shape));
+  return flat.slice(first_element(parameter, piece), numel(piece.shape));
 }
 
 // By way of f64, which holds every element type exactly.
@@ -131,15 +134,21 @@ std::vector<std::string> load_parameters(const SafetensorsFile& file, ParameterS
   return absent;
 }
 
-void append_tensors(const ParameterStore& store, const Tensor& flat, const std::string& prefix,
-                    std::vector<SafetensorsView>& views,
-                    std::vector<std::vector<std::byte>>& memory) {
+void copy_flat_to_host(const ParameterStore& store, const Tensor& flat,
+                       std::vector<std::byte>& host) {
+  host.resize(flat.bytes());
+  store.device().copy_to_host(host.data(), flat.raw(), flat.bytes());
+}
+
+void append_views(const ParameterStore& store, const std::vector<std::byte>& host,
+                  const std::string& prefix, std::vector<SafetensorsView>& views) {
+  const DType dtype = store.values().dtype();
+  const std::size_t element = dtype_size(dtype);
+  BERT_CHECK(host.size() == store.values().bytes());
   for (const Parameter& parameter : store.parameters()) {
     for (const Piece& piece : pieces(parameter)) {
-      const Tensor view = piece_view(parameter, piece, flat);
-      std::vector<std::byte>& bytes = memory.emplace_back(view.bytes());
-      store.device().copy_to_host(bytes.data(), view.raw(), view.bytes());
-      views.push_back({prefix + piece.name, view.dtype(), piece.shape, bytes.data()});
+      const auto first = static_cast<std::size_t>(first_element(parameter, piece));
+      views.push_back({prefix + piece.name, dtype, piece.shape, host.data() + first * element});
     }
   }
 }
@@ -158,16 +167,20 @@ void load_flat(const SafetensorsFile& file, const std::string& prefix, Parameter
   }
 }
 
+std::string model_config_json(const BertForPretraining& model, std::int32_t pad_token_id) {
+  return to_hugging_face_json(model.config(), model.has_nsp() ? "ForPreTraining" : "ForMaskedLM",
+                              pad_token_id);
+}
+
 void save_model(const fs::path& folder, const BertForPretraining& model,
                 std::int32_t pad_token_id) {
+  const ParameterStore& store = model.parameters();
+  std::vector<std::byte> values;
+  copy_flat_to_host(store, store.values(), values);
   std::vector<SafetensorsView> views;
-  std::vector<std::vector<std::byte>> memory;
-  append_tensors(model.parameters(), model.parameters().values(), "", views, memory);
+  append_views(store, values, "", views);
   write_safetensors(folder / "model.safetensors", views);
-  write_file_atomic(
-      folder / "config.json",
-      to_hugging_face_json(model.config(), model.has_nsp() ? "ForPreTraining" : "ForMaskedLM",
-                           pad_token_id));
+  write_file_atomic(folder / "config.json", model_config_json(model, pad_token_id));
 }
 
 }  // namespace bert

@@ -26,15 +26,21 @@ ModelDescription describe_model(const std::filesystem::path& folder);
 std::vector<std::string> load_parameters(const SafetensorsFile& file, ParameterStore& store,
                                          bool missing_heads_ok = false);
 
+// config.json of a model.
+std::string model_config_json(const BertForPretraining& model, std::int32_t pad_token_id);
+
 // Writes config.json and model.safetensors into `folder`, which exists.
 void save_model(const std::filesystem::path& folder, const BertForPretraining& model,
                 std::int32_t pad_token_id);
 
-// Writes a flat buffer laid out like store.values() (moments of the optimizer) as one tensor per
-// Hugging Face tensor, `prefix` before each name; and the reverse.
-void append_tensors(const ParameterStore& store, const Tensor& flat, const std::string& prefix,
-                    std::vector<SafetensorsView>& views,
-                    std::vector<std::vector<std::byte>>& memory);
+// Copies a flat buffer laid out like store.values() (parameters, gradients, moments of the
+// optimizer) to host memory, whose room is used again.
+void copy_flat_to_host(const ParameterStore& store, const Tensor& flat,
+                       std::vector<std::byte>& host);
+// Appends its parts to `views`, one for each Hugging Face tensor, `prefix` before each name. `host`
+// is not copied. And the reverse: fills `flat`, on the device, from a file.
+void append_views(const ParameterStore& store, const std::vector<std::byte>& host,
+                  const std::string& prefix, std::vector<SafetensorsView>& views);
 void load_flat(const SafetensorsFile& file, const std::string& prefix, ParameterStore& store,
                const Tensor& flat);
 

@@ -90,6 +90,11 @@ void fsync_directory(const fs::path& folder) {
   }
 }
 
+void forget_cached_pages(const fs::path& path) {
+  const Descriptor file{::open(path.c_str(), O_RDONLY | O_CLOEXEC)};
+  if (file.fd >= 0) (void)::posix_fadvise(file.fd, 0, 0, POSIX_FADV_DONTNEED);
+}
+
 void make_directories(const fs::path& folder) {
   std::error_code error;
   fs::create_directories(folder, error);

@@ -37,6 +37,10 @@ class AtomicFile {
 // Makes a rename or a new entry in `folder` durable.
 void fsync_directory(const std::filesystem::path& folder);
 
+// Lets the system forget its copy of a file that has been synced, so that the next to read it reads
+// the disk. Where it will not, nothing happens.
+void forget_cached_pages(const std::filesystem::path& path);
+
 // mkdir -p; RuntimeError naming the folder and the cause.
 void make_directories(const std::filesystem::path& folder);
 

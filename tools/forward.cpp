@@ -200,7 +200,8 @@ class Output {
     views_.push_back({name, bert::DType::f64, {1}, bytes.data()});
   }
   void add_gradients(const bert::ParameterStore& store) {
-    bert::append_tensors(store, store.gradients(), "grad.", views_, memory_);
+    bert::copy_flat_to_host(store, store.gradients(), memory_.emplace_back());
+    bert::append_views(store, memory_.back(), "grad.", views_);
   }
   void write(const fs::path& path) const { bert::write_safetensors(path, views_); }
   std::size_t size() const { return views_.size(); }

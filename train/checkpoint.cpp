@@ -2,14 +2,15 @@
 
 #include <algorithm>
 #include <cmath>
+#include <map>
 #include <string_view>
 #include <vector>
 
 #include <nlohmann/json.hpp>
-#include <xxhash.h>
 
 #include "model/model_files.h"
 #include "runtime/file.h"
+#include "train/checksums.h"
 
 namespace bert {
 namespace fs = std::filesystem;
@@ -21,11 +22,6 @@ constexpr std::string_view kPrefix = "step_";
 constexpr std::string_view kTemporary = ".tmp";
 constexpr std::string_view kSetAside = ".set_aside";
 
-std::string digest(const fs::path& path) {
-  const MappedFile file(path);
-  return fmt::format("{:016x}", XXH3_64bits(file.data(), file.size()));
-}
-
 // Whatever ends the writing of a checkpoint, its unfinished folder must not fill the disk.
 struct LeftoverRemover {
   const fs::path& temporary;
@@ -34,27 +30,6 @@ struct LeftoverRemover {
     fs::remove_all(temporary, ignored);
   }
 };
-
-constexpr const char* kChecksums = "checksums.json";
-
-ordered_json read_checksums(const fs::path& list) {
-  ordered_json checksums;
-  try {
-    checksums = ordered_json::parse(read_file(list));
-  } catch (const ordered_json::exception& error) {
-    throw_input_error("{} is damaged: {}", list.string(), error.what());
-  }
-  if (!checksums.is_object()) throw_input_error("{} is damaged: not an object", list.string());
-  return checksums;
-}
-
-void check_digest(const fs::path& list, const std::string& name, const ordered_json& expected) {
-  const fs::path file = list.parent_path() / name;
-  if (!expected.is_string() || digest(file) != expected.get<std::string>()) {
-    throw_input_error("{} is damaged: its checksum differs from the one in {}", file.string(),
-                      list.string());
-  }
-}
 
 // The step of a folder named like a checkpoint.
 std::optional<std::int64_t> step_of(const fs::path& path) {
@@ -121,34 +96,40 @@ TrainerState TrainerState::parse(const std::string& text, const std::string& sou
 
 std::string checkpoint_name(std::int64_t step) { return fmt::format("{}{:08}", kPrefix, step); }
 
-fs::path save_checkpoint(const fs::path& folder, const TrainerState& state,
-                         const BertForPretraining& model, const Moments& moments,
-                         const Tokenizer& tokenizer) {
-  const fs::path target = folder / checkpoint_name(state.step);
+void Snapshot::take(const TrainerState& state, const Moments& moments) {
+  const ParameterStore& store = model_.parameters();
+  state_ = state;
+  copy_flat_to_host(store, store.values(), values_);
+  copy_flat_to_host(store, moments.m, m_);
+  copy_flat_to_host(store, moments.v, v_);
+}
+
+fs::path Snapshot::save(const fs::path& folder) const {
+  const fs::path target = folder / checkpoint_name(state_.step);
   const fs::path temporary = target.string() + std::string(kTemporary);
   const LeftoverRemover remover{temporary};
   std::error_code error;
   fs::remove_all(temporary, error);
   make_directories(temporary);
 
-  save_model(temporary, model, tokenizer.special().pad);
-  tokenizer.save(temporary);
-  {
-    std::vector<SafetensorsView> views;
-    std::vector<std::vector<std::byte>> memory;
-    append_tensors(model.parameters(), moments.m, "exp_avg.", views, memory);
-    append_tensors(model.parameters(), moments.v, "exp_avg_sq.", views, memory);
-    write_safetensors(temporary / "optimizer.safetensors", views);
+  const ParameterStore& store = model_.parameters();
+  std::map<std::string, std::vector<SafetensorsView>> tensors;
+  append_views(store, values_, "", tensors["model.safetensors"]);
+  append_views(store, m_, "exp_avg.", tensors["optimizer.safetensors"]);
+  append_views(store, v_, "exp_avg_sq.", tensors["optimizer.safetensors"]);
+  for (const auto& [name, views] : tensors) write_safetensors(temporary / name, views);
+  write_file_atomic(temporary / "config.json",
+                    model_config_json(model_, tokenizer_.special().pad));
+  tokenizer_.save(temporary);
+  write_file_atomic(temporary / "trainer_state.json", state_.to_json());
+  write_checksums(temporary, tensors);
+
+  for (const auto& entry : fs::directory_iterator(temporary)) forget_cached_pages(entry.path());
+  try {
+    verify_checkpoint(temporary);
+  } catch (const InputError& damage) {
+    throw_runtime_error("{} was not written as it should be: {}", target.string(), damage.what());
   }
-  write_file_atomic(temporary / "trainer_state.json", state.to_json());
-
-  ordered_json checksums = ordered_json::object();
-  std::vector<fs::path> files;
-  for (const auto& entry : fs::directory_iterator(temporary)) files.push_back(entry.path());
-  std::sort(files.begin(), files.end());
-  for (const fs::path& file : files) checksums[file.filename().string()] = digest(file);
-  write_file_atomic(temporary / kChecksums, checksums.dump(2) + "\n");
-
   // A checkpoint of the same step (a run resumed from before it) holds the same bytes.
   fs::remove_all(target, error);
   fs::rename(temporary, target, error);
@@ -161,30 +142,25 @@ fs::path save_checkpoint(const fs::path& folder, const TrainerState& state,
 }
 
 void verify_checkpoint(const fs::path& checkpoint) {
-  const fs::path list = checkpoint / kChecksums;
-  if (!fs::exists(list)) {
+  if (!fs::exists(checkpoint / kChecksums)) {
     throw_input_error("{} is not a checkpoint: it has no {}", checkpoint.string(), kChecksums);
   }
-  const ordered_json checksums = read_checksums(list);
+  const Checksums checksums(checkpoint);
   for (const char* needed :
        {"model.safetensors", "config.json", "optimizer.safetensors", "trainer_state.json"}) {
-    if (!checksums.contains(needed)) {
-      throw_input_error("{} is damaged: it does not list {}", list.string(), needed);
+    if (!checksums.lists(needed)) {
+      throw_input_error("{} is damaged: it does not list {}", (checkpoint / kChecksums).string(),
+                        needed);
     }
   }
-  for (const auto& item : checksums.items()) {
-    check_digest(list, item.key(), item.value());
-  }
+  for (const std::string& file : checksums.files()) checksums.verify(file);
 }
 
 void verify_model_files(const fs::path& folder) {
-  const fs::path list = folder / kChecksums;
-  if (!fs::exists(list)) return;
-  const ordered_json checksums = read_checksums(list);
-  for (const auto& item : checksums.items()) {
-    if (item.key() != "optimizer.safetensors" && item.key() != "trainer_state.json") {
-      check_digest(list, item.key(), item.value());
-    }
+  if (!fs::exists(folder / kChecksums)) return;
+  const Checksums checksums(folder);
+  for (const std::string& file : checksums.files()) {
+    if (file != "optimizer.safetensors" && file != "trainer_state.json") checksums.verify(file);
   }
 }
 
@@ -236,11 +212,24 @@ TrainerState load_checkpoint(const fs::path& checkpoint, BertForPretraining& mod
   return TrainerState::parse(read_file(state), state.string());
 }
 
-void prune_checkpoints(const fs::path& folder, std::int64_t keep) {
+void link_checkpoint(const fs::path& checkpoint, const std::string& name) {
+  const fs::path link = checkpoint.parent_path() / name;
+  const fs::path temporary = link.string() + std::string(kTemporary);
+  std::error_code error;
+  fs::remove(temporary, error);
+  fs::create_directory_symlink(checkpoint.filename(), temporary, error);
+  if (!error) fs::rename(temporary, link, error);
+  if (error) throw_runtime_error("cannot write {}: {}", link.string(), error.message());
+  fsync_directory(checkpoint.parent_path());
+}
+
+void prune_checkpoints(const fs::path& folder, std::int64_t keep, std::int64_t best) {
   const std::vector<fs::path> checkpoints = list_checkpoints(folder);
   std::error_code ignored;  // what cannot be removed now is removed next time
   for (std::size_t i = static_cast<std::size_t>(keep); i < checkpoints.size(); ++i) {
-    fs::remove_all(checkpoints[i], ignored);
+    if (*step_of(checkpoints[i]) == best) continue;
+    // Under its own name it is whole to the end.
+    fs::rename(checkpoints[i], checkpoints[i].string() + std::string(kTemporary), ignored);
   }
   for (const auto& entry : fs::directory_iterator(folder)) {
     const std::string name = entry.path().filename().string();

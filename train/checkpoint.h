@@ -3,12 +3,14 @@
 //   config.json, model.safetensors, tokenizer files   what from_pretrained loads
 //   optimizer.safetensors                             moments: exp_avg.NAME, exp_avg_sq.NAME
 //   trainer_state.json                                TrainerState
-//   checksums.json                                    xxh3 of every file above
+//   checksums.json                                    xxh3 of every file and tensor above
 //
-// A checkpoint is written under a temporary name, every file synced, and renamed: a folder called
-// step_XXXXXXXX is whole.
+// A checkpoint is written under a temporary name, every file synced, read back from the disk and
+// compared, and only then renamed: a folder called step_XXXXXXXX is whole. Beside the checkpoints
+// lie two links, `latest` and `best` (by validation loss).
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <filesystem>
 #include <functional>
@@ -50,11 +52,29 @@ struct Moments {
 // "step_00000020"
 std::string checkpoint_name(std::int64_t step);
 
-// Writes folder/step_XXXXXXXX; an older checkpoint of that name is replaced. RuntimeError when the
-// disk refuses; nothing half-written is left under that name.
-std::filesystem::path save_checkpoint(const std::filesystem::path& folder,
-                                      const TrainerState& state, const BertForPretraining& model,
-                                      const Moments& moments, const Tokenizer& tokenizer);
+// All that a checkpoint holds, in host memory: taken between two steps, and written while the next
+// ones are computed.
+class Snapshot {
+ public:
+  // Both are kept by reference. What is written of them later never changes: names, shapes, sizes.
+  Snapshot(const BertForPretraining& model, const Tokenizer& tokenizer)
+      : model_(model), tokenizer_(tokenizer) {}
+
+  // Copies `state`, the model's parameters and the moments; waits for the work queued before.
+  void take(const TrainerState& state, const Moments& moments);
+
+  const TrainerState& state() const { return state_; }
+  // Writes folder/step_XXXXXXXX and verifies it; an older checkpoint of that name is replaced.
+  // RuntimeError when the disk refuses or gives back something else; nothing half-written is left
+  // under that name.
+  std::filesystem::path save(const std::filesystem::path& folder) const;
+
+ private:
+  const BertForPretraining& model_;
+  const Tokenizer& tokenizer_;
+  TrainerState state_;
+  std::vector<std::byte> values_, m_, v_;
+};
 
 // Reads every byte. InputError naming the file that is missing or damaged.
 void verify_checkpoint(const std::filesystem::path& checkpoint);
@@ -79,7 +99,12 @@ TrainerState load_checkpoint(const std::filesystem::path& checkpoint, BertForPre
 std::vector<std::filesystem::path> set_aside_checkpoints(const std::filesystem::path& folder,
                                                          std::int64_t step);
 
-// Removes all but the newest `keep` and what interrupted writes have left.
-void prune_checkpoints(const std::filesystem::path& folder, std::int64_t keep);
+// Makes folder/NAME, a link, lead to `checkpoint`, a folder beside it; in one move, so that the link
+// is there at any moment.
+void link_checkpoint(const std::filesystem::path& checkpoint, const std::string& name);
+
+// Removes all checkpoints but the newest `keep` and that of step `best`, and what interrupted writes
+// have left.
+void prune_checkpoints(const std::filesystem::path& folder, std::int64_t keep, std::int64_t best);
 
 }  // namespace bert

@@ -177,6 +177,8 @@ void Pretrainer::open_run_directory() {
     }
     log_ = std::make_unique<RunLog>(run_dir, state_.step, config_.train.max_steps,
                                     config_.logging.tensorboard);
+    writer_ = std::make_unique<CheckpointWriter>(checkpoints, config_.checkpoint.keep, *model_,
+                                                 *tokenizer_);
   }
 }
 
@@ -306,6 +308,7 @@ void Pretrainer::run() {
   if (communicator_.is_root() && options_.dry_run) std::printf("%s\n", banner().c_str());
   if (options_.dry_run) return;
   say(banner());
+  const StopSignals signals;
   if (options_.dump_batches && state_.step == 0) save();
   if (state_.step >= config_.train.max_steps) {
     say(fmt::format("nothing to do: step {} of {} is done", state_.step, config_.train.max_steps));
@@ -321,6 +324,7 @@ void Pretrainer::run() {
 
   start_phase(state_.step);
   last_settled_ = Clock::now();
+  int signal = 0;
   bool go_on = true;
   // A GPU computes one step while the next is queued: a step is settled one step late.
   std::optional<TrainingStep::Queued> queued;
@@ -342,14 +346,23 @@ void Pretrainer::run() {
       return at_end || (every > 0 && state_.step % every == 0);
     };
     const bool evaluates = due(config_.evaluation.every_steps);
-    const bool saves = due(config_.checkpoint.every_steps);
+    signal = stop_signal(signals);
+    bool saves = due(config_.checkpoint.every_steps) || signal != 0;
     if (backend_.device->is_cpu() || evaluates || saves) {
       settle(std::move(*queued));
       queued.reset();
     }
-    if (evaluates) go_on = evaluate_and_report();
-    if (saves || !go_on) save();
+    const Verdict verdict = evaluates ? evaluate_and_report() : Verdict{};
+    saves = saves || verdict.best || verdict.stop;
+    go_on = !verdict.stop && signal == 0;
+    if (saves) save();
     if (evaluates || saves) last_settled_ = Clock::now();
+    if (writer_) report(writer_->ended());
+  }
+  finish_saving();
+  if (signal != 0) {
+    say(fmt::format("stopped by {} after step {}; --resume auto goes on", signal_name(signal),
+                    state_.step));
   }
   if (log_) log_->progress().finish();
 }
@@ -386,7 +399,7 @@ void Pretrainer::log_step(const StepResult& result, double tokens_per_second) {
   log_->metrics(record, "train");
 }
 
-bool Pretrainer::evaluate_and_report() {
+Pretrainer::Verdict Pretrainer::evaluate_and_report() {
   const EvaluationResult result =
       evaluator_->run(datasets_.at(phase_.sequence_length).validation, phase_.batch_size,
                       config_.evaluation.max_batches, communicator_);
@@ -398,7 +411,7 @@ bool Pretrainer::evaluate_and_report() {
   state_.evaluations_since_best = best ? 0 : state_.evaluations_since_best + 1;
   const std::int64_t patience = config_.evaluation.patience;
   const bool stop = patience > 0 && state_.evaluations_since_best >= patience;
-  if (!log_) return !stop;
+  if (!log_) return {best, stop};
 
   ordered_json record;
   record["step"] = state_.step;
@@ -419,7 +432,7 @@ bool Pretrainer::evaluate_and_report() {
         fmt::format("stopping: no better validation loss than step {}'s in {} evaluations",
                     state_.best_step, patience));
   }
-  return !stop;
+  return {best, stop};
 }
 
 void Pretrainer::report_samples() {
@@ -447,14 +460,36 @@ void Pretrainer::report_samples() {
   log_->text("validation/predictions", markdown, state_.step);
 }
 
+int Pretrainer::stop_signal(const StopSignals& signals) {
+  // At most one rank gets it as a rule; where several do, each names the same.
+  std::vector<std::int64_t> received{signals.received(), signals.received() != 0 ? 1 : 0};
+  communicator_.all_reduce_sum(received);
+  return received[1] == 0 ? 0 : static_cast<int>(received[0] / received[1]);
+}
+
 void Pretrainer::save() {
-  if (communicator_.is_root()) {
-    const fs::path folder = fs::path(config_.run_dir) / "checkpoints";
-    state_.product_choices = backend_.product_choices ? backend_.product_choices() : "";
-    save_checkpoint(folder, state_, *model_, step_->moments(), *tokenizer_);
-    prune_checkpoints(folder, config_.checkpoint.keep);
+  if (!writer_) return;
+  report(writer_->wait());
+  state_.product_choices = backend_.product_choices ? backend_.product_choices() : "";
+  writer_->save(state_, step_->moments());
+}
+
+void Pretrainer::report(const std::optional<CheckpointWriter::Outcome>& outcome) {
+  if (!outcome || outcome->error.empty()) return;
+  // The ones before it are still there, and the next may find room again.
+  log_->message(fmt::format("warning: the checkpoint of step {} could not be written: {}",
+                            outcome->step, outcome->error));
+}
+
+void Pretrainer::finish_saving() {
+  if (writer_) {
+    const std::optional<CheckpointWriter::Outcome> outcome = writer_->wait();
+    if (outcome && !outcome->error.empty()) {
+      throw_runtime_error("the last checkpoint, of step {}, could not be written: {}",
+                          outcome->step, outcome->error);
+    }
   }
-  communicator_.barrier();
+  communicator_.barrier();  // all know that it is done
 }
 
 void Pretrainer::dump(const StepBatches& batches) {

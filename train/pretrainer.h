@@ -16,9 +16,11 @@
 #include "runtime/communicator.h"
 #include "train/backend.h"
 #include "train/checkpoint.h"
+#include "train/checkpoint_writer.h"
 #include "train/config.h"
 #include "train/evaluator.h"
 #include "train/run_log.h"
+#include "train/stop_signals.h"
 #include "train/training_step.h"
 
 namespace bert {
@@ -62,9 +64,20 @@ class Pretrainer {
   // Waits for the step, counts and logs it.
   void settle(TrainingStep::Queued queued);
   void log_step(const StepResult& result, double tokens_per_second);
-  bool evaluate_and_report();  // whether to go on
+  // What an evaluation says of the run.
+  struct Verdict {
+    bool best = false;  // no evaluation before had a smaller loss
+    bool stop = false;  // the patience is exhausted
+  };
+  Verdict evaluate_and_report();
   void report_samples();
+  // The signal that asks to stop, to whichever rank it came; 0: none.
+  int stop_signal(const StopSignals& signals);
   void save();
+  // Says what became of a checkpoint.
+  void report(const std::optional<CheckpointWriter::Outcome>& outcome);
+  // Waits until the last checkpoint is safe. RuntimeError if it is not.
+  void finish_saving();
   void dump(const StepBatches& batches);
   void say(const std::string& line);  // rank 0: to the terminal and log.txt
 
@@ -84,7 +97,8 @@ class Pretrainer {
   TrainerState state_;
   Phase phase_;
   std::unique_ptr<DataLoader> loader_;
-  std::unique_ptr<RunLog> log_;  // rank 0 of a real run
+  std::unique_ptr<RunLog> log_;               // rank 0 of a real run
+  std::unique_ptr<CheckpointWriter> writer_;  // likewise
   // The last member: after a failure no other memory may wait for what it has queued.
   std::unique_ptr<TrainingStep> step_;
 };

@@ -10,6 +10,7 @@
 #include <nlohmann/json.hpp>
 #include <sys/mount.h>
 #include <sys/resource.h>
+#include <xxhash.h>
 
 #include "model/safetensors.h"
 #include "tests/data/corpus_fixture.h"
@@ -59,7 +60,10 @@ class Trained {
     return {values.data<float>(), values.data<float>() + values.numel()};
   }
   fs::path save(const fs::path& folder, const TrainerState& state) {
-    return save_checkpoint(folder, state, *model_, moments_, number_tokenizer(25));
+    const WordpieceTokenizer tokenizer = number_tokenizer(25);
+    Snapshot snapshot(*model_, tokenizer);
+    snapshot.take(state, moments_);
+    return snapshot.save(folder);
   }
 
  private:
@@ -181,6 +185,55 @@ TEST(Checkpoint, EveryFileIsVerified) {
   }
 }
 
+TEST(Checkpoint, ADamagedTensorIsNamed) {
+  TemporaryFolder folder;
+  const fs::path path = Trained(5).save(folder.path(), some_state(20));
+  const fs::path file = path / "optimizer.safetensors";
+  const std::string name = "exp_avg_sq.bert.encoder.layer.1.attention.self.key.weight";
+  std::size_t at = 0;
+  {
+    const SafetensorsFile opened(file);
+    const MappedFile whole(file);
+    const SafetensorsTensor& tensor = opened.at(name);
+    // The same offset in another mapping of the file: from its end.
+    const SafetensorsTensor& last = opened.tensors().back();
+    at = whole.size() - static_cast<std::size_t>(last.data + last.bytes - tensor.data);
+  }
+  flip_bit(file, 8 * (at + 3));
+  try {
+    verify_checkpoint(path);
+    ADD_FAILURE();
+  } catch (const InputError& error) {
+    EXPECT_NE(std::string(error.what()).find(name), std::string::npos) << error.what();
+  }
+}
+
+// Before there was a checksum for each tensor, a file had one as a whole.
+TEST(Checkpoint, AChecksumOfAWholeTensorFile) {
+  TemporaryFolder folder;
+  const fs::path path = Trained(5).save(folder.path(), some_state(20));
+  auto list = nlohmann::json::parse(read_file(path / "checksums.json"));
+  for (const char* file : {"model.safetensors", "optimizer.safetensors"}) {
+    const std::string bytes = read_file(path / file);
+    list[file] = fmt::format("{:016x}", XXH3_64bits(bytes.data(), bytes.size()));
+  }
+  write_text(path / "checksums.json", list.dump());
+  EXPECT_NO_THROW(verify_checkpoint(path));
+  flip_bit(path / "model.safetensors", 40000);
+  EXPECT_THROW(verify_checkpoint(path), InputError);
+}
+
+TEST(Checkpoint, Links) {
+  TemporaryFolder folder;
+  for (const int step : {5, 10}) {
+    fs::create_directories(folder / checkpoint_name(step));
+    link_checkpoint(folder / checkpoint_name(step), "latest");
+    EXPECT_EQ(fs::read_symlink(folder / "latest"), checkpoint_name(step));
+  }
+  EXPECT_EQ(names_in(folder.path()),
+            (std::vector<std::string>{"latest", "step_00000005", "step_00000010"}));
+}
+
 TEST(Checkpoint, NewestThatVerifies) {
   TemporaryFolder folder;
   std::vector<std::string> damage;
@@ -204,16 +257,19 @@ TEST(Checkpoint, NewestThatVerifies) {
   EXPECT_THROW(newest_checkpoint(folder.path(), note), InputError);
 }
 
-TEST(Checkpoint, PruneKeepsTheNewest) {
+TEST(Checkpoint, PruneKeepsTheNewestAndTheBest) {
   TemporaryFolder folder;
-  for (const int step : {5, 10, 20, 100}) fs::create_directories(folder / checkpoint_name(step));
+  for (const int step : {1, 5, 10, 20, 100}) {
+    fs::create_directories(folder / checkpoint_name(step));
+    write_text(folder / checkpoint_name(step) / "config.json", "{");
+  }
   fs::create_directories(folder / "step_00000030.tmp");
   write_text(folder / "step_00000030.tmp" / "config.json", "{");
   fs::create_directories(folder / "step_00000200.set_aside");
   fs::create_directories(folder / "mine");
-  prune_checkpoints(folder.path(), 2);
+  prune_checkpoints(folder.path(), 2, /*best=*/5);
   EXPECT_EQ(names_in(folder.path()),
-            (std::vector<std::string>{"mine", "step_00000020", "step_00000100",
+            (std::vector<std::string>{"mine", "step_00000005", "step_00000020", "step_00000100",
                                       "step_00000200.set_aside"}));
 }
 

@@ -55,7 +55,7 @@ class TrainingTest : public testing::Test {
   Answer train_ranks(int ranks, const std::filesystem::path& run_dir,
                      const Arguments& more = {}) const;
   // Starts the run and kills it with SIGKILL once metrics.jsonl tells of `step`, which must be
-  // before the last. `ranks`: 0 starts it without mpirun.
+  // before the last, and a checkpoint is safe. `ranks`: 0 starts it without mpirun.
   void train_and_kill(int ranks, std::int64_t step, const std::filesystem::path& run_dir,
                       const Arguments& more) const;
 

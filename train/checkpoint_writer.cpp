@@ -1,0 +1,72 @@
+#include "train/checkpoint_writer.h"
+
+#include <utility>
+
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "runtime/error.h"
+
+namespace bert {
+namespace fs = std::filesystem;
+
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+// Training comes first: on Linux each thread has a niceness of its own.
+void yield_to_others() {
+  constexpr int kNicest = 19;
+  (void)::setpriority(PRIO_PROCESS, static_cast<id_t>(::syscall(SYS_gettid)), kNicest);
+}
+
+}  // namespace
+
+CheckpointWriter::CheckpointWriter(fs::path folder, std::int64_t keep,
+                                   const BertForPretraining& model, const Tokenizer& tokenizer)
+    : folder_(std::move(folder)), keep_(keep), snapshot_(model, tokenizer) {}
+
+CheckpointWriter::~CheckpointWriter() = default;  // the future waits
+
+void CheckpointWriter::save(const TrainerState& state, const Moments& moments) {
+  BERT_CHECK(!writing_.valid(), "what became of the last checkpoint has not been asked for");
+  const Clock::time_point start = Clock::now();
+  snapshot_.take(state, moments);
+  writing_ = std::async(std::launch::async, [this, start] {
+    yield_to_others();
+    return write(start);
+  });
+}
+
+CheckpointWriter::Outcome CheckpointWriter::write(Clock::time_point start) const {
+  const TrainerState& state = snapshot_.state();
+  Outcome outcome;
+  outcome.step = state.step;
+  try {
+    const fs::path checkpoint = snapshot_.save(folder_);
+    link_checkpoint(checkpoint, "latest");
+    const fs::path best = folder_ / checkpoint_name(state.best_step);
+    if (fs::is_directory(best)) link_checkpoint(best, "best");
+    prune_checkpoints(folder_, keep_, state.best_step);
+  } catch (const std::exception& error) {
+    outcome.error = error.what();
+  }
+  outcome.seconds = std::chrono::duration<double>(Clock::now() - start).count();
+  return outcome;
+}
+
+std::optional<CheckpointWriter::Outcome> CheckpointWriter::ended() {
+  if (!writing_.valid() ||
+      writing_.wait_for(std::chrono::seconds(0)) != std::future_status::ready) {
+    return std::nullopt;
+  }
+  return writing_.get();
+}
+
+std::optional<CheckpointWriter::Outcome> CheckpointWriter::wait() {
+  if (!writing_.valid()) return std::nullopt;
+  return writing_.get();
+}
+
+}  // namespace bert

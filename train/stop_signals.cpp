@@ -1,0 +1,49 @@
+#include "train/stop_signals.h"
+
+#include <iterator>
+
+#include "runtime/error.h"
+
+namespace bert {
+namespace {
+
+volatile std::sig_atomic_t last_signal = 0;
+
+void note(int number) { last_signal = number; }
+
+}  // namespace
+
+StopSignals::StopSignals() {
+  last_signal = 0;
+  for (std::size_t i = 0; i < std::size(kSignals); ++i) {
+    struct sigaction action {};
+    action.sa_handler = note;
+    // Reading and writing go on; after the first SIGINT the next does what it always does.
+    action.sa_flags = SA_RESTART;
+    if (kSignals[i] == SIGINT) action.sa_flags |= static_cast<int>(SA_RESETHAND);
+    BERT_CHECK(::sigaction(kSignals[i], &action, &before_[i]) == 0);
+  }
+}
+
+StopSignals::~StopSignals() {
+  for (std::size_t i = 0; i < std::size(kSignals); ++i) {
+    (void)::sigaction(kSignals[i], &before_[i], nullptr);
+  }
+}
+
+int StopSignals::received() const { return last_signal; }
+
+const char* signal_name(int number) {
+  switch (number) {
+    case SIGTERM:
+      return "SIGTERM";
+    case SIGINT:
+      return "SIGINT";
+    case SIGUSR1:
+      return "SIGUSR1";
+    default:
+      return "a signal";
+  }
+}
+
+}  // namespace bert

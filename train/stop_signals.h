@@ -1,0 +1,29 @@
+// Signals that ask a run to come to an end: from a scheduler (SIGTERM, SIGUSR1) or a keyboard
+// (SIGINT). The run finishes its step, writes a checkpoint and ends with exit code 0.
+#pragma once
+
+#include <csignal>
+
+namespace bert {
+
+class StopSignals {
+ public:
+  // From here on the three are noted. A second SIGINT ends the process at once.
+  StopSignals();
+  // As before.
+  ~StopSignals();
+  StopSignals(const StopSignals&) = delete;
+  StopSignals& operator=(const StopSignals&) = delete;
+
+  // The number of the last that came, or 0.
+  int received() const;
+
+ private:
+  static constexpr int kSignals[] = {SIGTERM, SIGINT, SIGUSR1};
+  struct sigaction before_[3];
+};
+
+// "SIGTERM"
+const char* signal_name(int number);
+
+}  // namespace bert
