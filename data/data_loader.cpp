@@ -59,6 +59,7 @@ StepBatches make_checked_step(const DatasetMixture& dataset, const LoaderOptions
 
   StepBatches result;
   result.step = step;
+  result.first_element = first;
   result.global_sequences = static_cast<std::int64_t>(count);
   PretrainingDataset::Scratch scratch;
   std::int64_t most_masked = 0;  // in the last micro-batch

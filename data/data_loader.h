@@ -44,6 +44,8 @@ struct LoaderOptions {
 
 struct StepBatches {
   std::uint64_t step = 0;
+  // Of the dataset: sequence i of the step is element first_element + i.
+  std::uint64_t first_element = 0;
   std::vector<Batch> micro_batches;   // of this rank; none if it has no sequence
   std::int64_t global_sequences = 0;  // of the whole step, over all ranks
   std::int64_t sequences = 0;         // of this rank, as are the next two

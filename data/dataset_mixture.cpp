@@ -92,4 +92,18 @@ SampleRef DatasetMixture::in_order(std::uint64_t index) const {
   return ref;
 }
 
+std::string DatasetMixture::describe(const SampleRef& ref) const {
+  const PretrainingDataset& dataset = dataset_of(ref);
+  const TokenShard& shard = dataset.shard();
+  const SamplePlan plan = dataset.plan(ref);
+  const auto place = [&](std::uint64_t begin, std::uint64_t end) {
+    const std::uint64_t document = shard.document_of(begin);
+    const std::uint64_t first = shard.sentence_begin(shard.document_begin(document));
+    return fmt::format("document {}, tokens {} to {}", document, begin - first, end - 1 - first);
+  };
+  std::string text = dataset.corpus().folder().string() + ", " + place(plan.a_begin, plan.a_end);
+  if (plan.b_end > plan.b_begin) text += " and " + place(plan.b_begin, plan.b_end);
+  return text;
+}
+
 }  // namespace bert

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <memory>
 #include <optional>
+#include <string>
 #include <utility>
 #include <vector>
 
@@ -47,6 +48,8 @@ class DatasetMixture {
   // As PretrainingDataset's.
   SampleRef shuffled(std::uint64_t index) const;
   SampleRef in_order(std::uint64_t index) const;
+  // Where the text of a sample is from: "data/corpus, document 17, tokens 120 to 247".
+  std::string describe(const SampleRef& ref) const;
   SamplePlan plan(const SampleRef& ref) const { return dataset_of(ref).plan(ref); }
   void append(const SamplePlan& plan, std::uint32_t sequence_index, Batch& batch,
               PretrainingDataset::Scratch& scratch) const {

@@ -130,6 +130,15 @@ void TokenShard::read_word_starts(std::uint64_t begin, std::span<std::uint8_t> o
   }
 }
 
+std::uint64_t TokenShard::document_of(std::uint64_t token) const {
+  std::uint64_t first = 0, end = num_documents();
+  while (end - first > 1) {
+    const std::uint64_t middle = first + (end - first) / 2;
+    (sentence_begin(document_begin(middle)) <= token ? first : end) = middle;
+  }
+  return first;
+}
+
 TokenizedDocument TokenShard::document(std::uint64_t i) const {
   TokenizedDocument document;
   read_document(i, document);

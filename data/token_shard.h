@@ -75,6 +75,8 @@ class TokenShard {
   std::uint64_t sentence_begin(std::uint64_t i) const { return sentences_[i]; }
   // The first sentence of document i; i == num_documents() gives num_sentences().
   std::uint64_t document_begin(std::uint64_t i) const { return documents_[i]; }
+  // The document that token `token` lies in, by bisection; token < num_tokens().
+  std::uint64_t document_of(std::uint64_t token) const;
 
   // Ids of tokens [begin, begin + out.size()).
   void read_ids(std::uint64_t begin, std::span<std::int32_t> out) const;

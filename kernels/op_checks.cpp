@@ -304,6 +304,7 @@ void check(const ComputeGradientNorm& op, DType dtype) {
   c.statistics(op.gradients, "gradients", {op.gradients.dim(0)});
   c.that(op.max_norm >= 0.0, "max_norm of at least 0");
   c.given(op.result, "result");
+  c.that((op.loss != nullptr) == (op.gate != nullptr), "loss and gate, both or neither");
 }
 
 void check(const AdamW& op, DType dtype) {

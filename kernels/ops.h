@@ -28,6 +28,7 @@
 #include <string>
 
 #include "kernels/dropout.h"
+#include "kernels/update_gate.h"
 #include "runtime/dtype.h"
 #include "runtime/tensor.h"
 
@@ -240,12 +241,15 @@ struct GradientNorm {
   double norm = 0.0;           // of the whole gradient, before clipping
   double scale = 1.0;          // min(1, max_norm / norm); 1 without clipping
   std::int64_t nonfinite = 0;  // how many elements are NaN or infinite
+  std::int64_t refused = 0;    // not zero: no update (update_gate.h)
 };
 // norm = sqrt(sum g^2), summed in f64 over fixed blocks. With nonfinite elements, norm and scale
 // are unspecified.
 struct ComputeGradientNorm {
-  Tensor gradients{};     // [P]
-  double max_norm = 0.0;  // 0: no clipping
+  Tensor gradients{};            // [P]
+  double max_norm = 0.0;         // 0: no clipping
+  const double* loss = nullptr;  // device, with a gate: what it limits
+  UpdateGate* gate = nullptr;    // device, or null: only nonfinite elements refuse an update
   GradientNorm* result = nullptr;
 };
 
@@ -258,7 +262,7 @@ struct AdamWStep {
 // AdamW (Loshchilov & Hutter 2019) over flat buffers in one pass, g scaled by norm->scale:
 // m = b1 m + (1-b1) g; v = b2 v + (1-b2) g^2;
 // p -= lr * ((m / bc1) / (sqrt(v / bc2) + eps) + decay * p).
-// Nothing at all is changed when norm->nonfinite is not zero.
+// Nothing at all is changed when norm->refused is not zero.
 struct AdamW {
   static constexpr std::int64_t kBlock = 64;   // parameters are laid out in multiples of this
   Tensor parameters{}, gradients{}, m{}, v{};  // [P], P a multiple of kBlock

@@ -51,6 +51,9 @@ class BertForPretraining {
   void allocate(Device& device, Ops& ops, const Capacity& capacity, bool with_gradients,
                 bool recompute = false);
 
+  // Computes with `ops` from now on, which must be of the same dtype and use the same device.
+  void use(Ops& ops) { ops_ = &ops; }
+
   // dropout_key: device memory, or null for evaluation.
   void forward(const PretrainingInput& input, const DropoutKey* dropout_key);
   // Adds to loss->mlm and loss->nsp. With gradients, turns the logits into their gradients.

@@ -16,13 +16,14 @@ class AllReducer {
 
   // Sums `piece` in place over all ranks, after the work queued so far and beside what is queued
   // from now on, which must leave the piece alone. Every rank starts the same pieces in the same
-  // order.
+  // order. f32; or f64, for a few numbers.
   virtual void start(const Tensor& piece) = 0;
   // Work queued from now on sees the sums of all pieces started.
   virtual void finish() = 0;
 };
 
-// For host memory: the pieces of `whole` are summed by one all_reduce_sum in finish().
+// For host memory: the pieces of `whole` are summed by one all_reduce_sum in finish(), others at
+// once.
 std::unique_ptr<AllReducer> make_host_all_reducer(Communicator& communicator, const Tensor& whole);
 
 }  // namespace bert

@@ -29,6 +29,9 @@ class Communicator {
   // Ends every rank of the job at once; the message has been printed by the caller.
   [[noreturn]] virtual void abort(int exit_code) = 0;
 
+  // The texts of all ranks, in their order, on each of them; for short ones.
+  std::vector<std::string> all_gather(const std::string& text);
+
   void all_reduce_sum(std::vector<std::int64_t>& values) {
     all_reduce_sum(Tensor(values.data(), DType::i64, {static_cast<std::int64_t>(values.size())}));
   }

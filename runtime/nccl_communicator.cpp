@@ -92,10 +92,14 @@ class NcclAllReducer final : public AllReducer {
   void start(const Tensor& piece) override {
     check_asynchronous();
     pending_ = true;
-    auto* const values = piece.data<float>();
     const std::int64_t count = piece.numel();
     check_cuda(cudaEventRecord(ready_, device_.stream()), "cudaEventRecord");
     check_cuda(cudaStreamWaitEvent(stream_, ready_, 0), "cudaStreamWaitEvent");
+    if (piece.dtype() == DType::f64) {
+      all_reduce(piece.data<double>(), count, ncclFloat64);
+      return;
+    }
+    auto* const values = piece.data<float>();
     if (dtype_ == DType::f32) {
       all_reduce(values, count, ncclFloat32);
       return;

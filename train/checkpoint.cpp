@@ -53,6 +53,29 @@ std::vector<fs::path> list_checkpoints(const fs::path& folder) {
   return found;
 }
 
+// JSON has neither infinities nor NaN.
+ordered_json number_or_null(double value) {
+  return std::isfinite(value) ? ordered_json(value) : ordered_json(nullptr);
+}
+
+ordered_json losses_json(const LossStatistics& losses) {
+  return {{"count", losses.count},
+          {"mean", losses.mean},
+          {"variance", losses.variance},
+          {"last", number_or_null(losses.last)},
+          {"last_step", losses.last_step}};
+}
+
+LossStatistics parse_losses(const ordered_json& json) {
+  LossStatistics losses;
+  losses.count = json.at("count");
+  losses.mean = json.at("mean");
+  losses.variance = json.at("variance");
+  if (!json.at("last").is_null()) losses.last = json.at("last");
+  losses.last_step = json.at("last_step");
+  return losses;
+}
+
 }  // namespace
 
 std::string TrainerState::to_json() const {
@@ -66,9 +89,12 @@ std::string TrainerState::to_json() const {
   json["world_size"] = world_size;
   json["threads"] = threads;
   json["corpus"] = corpus;
-  json["best_loss"] = std::isfinite(best_loss) ? ordered_json(best_loss) : ordered_json(nullptr);
+  json["best_loss"] = number_or_null(best_loss);
   json["best_step"] = best_step;
   json["evaluations_since_best"] = evaluations_since_best;
+  json["refused_in_a_row"] = refused_in_a_row;
+  json["passed_over"] = passed_over;
+  json["losses"] = losses_json(losses);
   return json.dump(2) + "\n";
 }
 
@@ -88,6 +114,9 @@ TrainerState TrainerState::parse(const std::string& text, const std::string& sou
     if (!json.at("best_loss").is_null()) state.best_loss = json.at("best_loss");
     state.best_step = json.at("best_step");
     state.evaluations_since_best = json.at("evaluations_since_best");
+    state.refused_in_a_row = json.value("refused_in_a_row", std::int64_t{0});
+    state.passed_over = json.value("passed_over", std::uint64_t{0});
+    if (json.contains("losses")) state.losses = parse_losses(json.at("losses"));
     return state;
   } catch (const ordered_json::exception& error) {
     throw_input_error("{}: not the state of a training run: {}", source, error.what());
@@ -118,8 +147,7 @@ fs::path Snapshot::save(const fs::path& folder) const {
   append_views(store, m_, "exp_avg.", tensors["optimizer.safetensors"]);
   append_views(store, v_, "exp_avg_sq.", tensors["optimizer.safetensors"]);
   for (const auto& [name, views] : tensors) write_safetensors(temporary / name, views);
-  write_file_atomic(temporary / "config.json",
-                    model_config_json(model_, tokenizer_.special().pad));
+  write_file_atomic(temporary / "config.json", model_config_json(model_, tokenizer_.special().pad));
   tokenizer_.save(temporary);
   write_file_atomic(temporary / "trainer_state.json", state_.to_json());
   write_checksums(temporary, tensors);

@@ -21,13 +21,14 @@
 
 #include "data/tokenizer.h"
 #include "model/bert_for_pretraining.h"
+#include "train/loss_monitor.h"
 
 namespace bert {
 
 // Everything besides parameters and moments that decides how a run goes on.
 struct TrainerState {
   std::int64_t step = 0;     // optimizer steps done
-  std::int64_t skipped = 0;  // of them, those whose gradient was not finite
+  std::int64_t skipped = 0;  // of them, those whose update was refused
   std::uint64_t seed = 0;
   std::string precision;        // "fp32"
   std::string device;           // its name
@@ -38,6 +39,9 @@ struct TrainerState {
   double best_loss = std::numeric_limits<double>::infinity();  // of validation
   std::int64_t best_step = 0;
   std::int64_t evaluations_since_best = 0;  // early stopping counts them
+  std::int64_t refused_in_a_row = 0;        // up to this step
+  std::uint64_t passed_over = 0;  // sequences of the training data that rollbacks left out
+  LossStatistics losses;
 
   std::string to_json() const;
   // InputError naming `source` when a key is missing or of the wrong type.
@@ -99,12 +103,12 @@ TrainerState load_checkpoint(const std::filesystem::path& checkpoint, BertForPre
 std::vector<std::filesystem::path> set_aside_checkpoints(const std::filesystem::path& folder,
                                                          std::int64_t step);
 
-// Makes folder/NAME, a link, lead to `checkpoint`, a folder beside it; in one move, so that the link
-// is there at any moment.
+// Makes folder/NAME, a link, lead to `checkpoint`, a folder beside it; in one move, so that the
+// link is there at any moment.
 void link_checkpoint(const std::filesystem::path& checkpoint, const std::string& name);
 
-// Removes all checkpoints but the newest `keep` and that of step `best`, and what interrupted writes
-// have left.
+// Removes all checkpoints but the newest `keep` and that of step `best`, and what interrupted
+// writes have left.
 void prune_checkpoints(const std::filesystem::path& folder, std::int64_t keep, std::int64_t best);
 
 }  // namespace bert

@@ -21,8 +21,8 @@ class CheckpointWriter {
     std::string error;     // empty: it is safe
   };
 
-  // Writes into `folder`, which exists, and keeps the newest `keep` and the best by validation loss.
-  // The rest is kept by reference.
+  // Writes into `folder`, which exists, and keeps the newest `keep` and the best by validation
+  // loss. The rest is kept by reference.
   CheckpointWriter(std::filesystem::path folder, std::int64_t keep, const BertForPretraining& model,
                    const Tokenizer& tokenizer);
   // Waits for the one that is being written.

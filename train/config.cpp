@@ -307,6 +307,18 @@ std::string_view precision_name(Precision precision) {
   return "?";
 }
 
+std::string_view on_divergence_name(OnDivergence policy) {
+  switch (policy) {
+    case OnDivergence::skip:
+      return "skip";
+    case OnDivergence::rollback:
+      return "rollback";
+    case OnDivergence::stop:
+      return "stop";
+  }
+  return "?";
+}
+
 std::string_view decay_name(Decay decay) {
   switch (decay) {
     case Decay::linear:

@@ -89,16 +89,31 @@ struct TrainConfig {
   bool reproducible = false;
 };
 
+// What to do with a step whose loss or gradient is not finite, or whose loss is a spike. Its update
+// is refused in any case.
+enum class OnDivergence {
+  skip,      // go on with the next batch
+  rollback,  // back to the last checkpoint, and on with the batch after this one
+  stop       // save the state before the step, and fail
+};
+
+struct DivergenceConfig {
+  OnDivergence policy = OnDivergence::skip;
+  double spike_z_score = 10.0;      // 0: no loss is a spike
+  std::int64_t max_in_a_row = 10;   // refused steps, or rollbacks to one checkpoint
+};
+
 struct EvaluationConfig {
   std::int64_t every_steps = 10000;  // 0: at the end only
   std::int64_t max_batches = 200;    // of batch_size sequences; 0: the whole validation split
   std::int64_t samples = 8;
   std::int64_t patience = 0;  // evaluations without a better loss before stopping; 0: never
+  double min_improvement = 0.0;  // of the loss, to be better
 };
 
 struct CheckpointConfig {
   std::int64_t every_steps = 10000;  // 0: at the end only
-  std::int64_t keep = 3;
+  std::int64_t keep = 3;  // besides the best
 };
 
 struct LoggingConfig {
@@ -131,6 +146,7 @@ struct Config {
   OptimizerConfig optimizer;
   ScheduleConfig schedule;
   TrainConfig train;
+  DivergenceConfig divergence;
   EvaluationConfig evaluation;
   CheckpointConfig checkpoint;
   LoggingConfig logging;
@@ -176,5 +192,6 @@ std::string explain_config(const Config& config);
 std::string_view device_choice_name(DeviceChoice device);
 std::string_view precision_name(Precision precision);
 std::string_view decay_name(Decay decay);
+std::string_view on_divergence_name(OnDivergence policy);
 
 }  // namespace bert

@@ -519,6 +519,22 @@ void add_training_keys(std::vector<ConfigKey>& keys) {
 
 void add_running_keys(std::vector<ConfigKey>& keys) {
   const std::vector<ConfigKey> list{
+      choice<OnDivergence>(
+          "divergence.policy", [](auto& c) -> auto& { return c.divergence.policy; },
+          {{OnDivergence::skip, OnDivergence::rollback, OnDivergence::stop}, on_divergence_name},
+          "After a step whose loss or gradient is not finite, or whose loss is a spike; it changes "
+          "nothing in any case. skip: go on with the next batch; rollback: back to the last "
+          "checkpoint, and on with the batch after this one; stop: save and fail."),
+      number(
+          "divergence.spike_z_score",
+          [](auto& c) -> auto& { return c.divergence.spike_z_score; },
+          {0.0},
+          "A loss this many standard deviations above the mean of the last few hundred steps is a "
+          "spike; 0: none is."),
+      integer(
+          "divergence.max_in_a_row", [](auto& c) -> auto& { return c.divergence.max_in_a_row; },
+          {1, kNoLimit},
+          "After so many such steps in a row, or rollbacks to one checkpoint, the run fails."),
       integer(
           "evaluation.every_steps", [](auto& c) -> auto& { return c.evaluation.every_steps; },
           {0, kNoLimit}, "Steps between evaluations; 0: only one, at the end."),
@@ -533,12 +549,18 @@ void add_running_keys(std::vector<ConfigKey>& keys) {
           "evaluation.patience", [](auto& c) -> auto& { return c.evaluation.patience; },
           {0, kNoLimit},
           "Evaluations without a better loss before training stops early; 0: it does not."),
+      number(
+          "evaluation.min_improvement",
+          [](auto& c) -> auto& { return c.evaluation.min_improvement; },
+          {0.0},
+          "How much smaller a validation loss must be to count as better."),
       integer(
           "checkpoint.every_steps", [](auto& c) -> auto& { return c.checkpoint.every_steps; },
           {0, kNoLimit}, "Steps between checkpoints; 0: only one, at the end."),
       integer(
           "checkpoint.keep", [](auto& c) -> auto& { return c.checkpoint.keep; }, {1, kNoLimit},
-          "How many of the newest checkpoints are kept."),
+          "How many of the newest checkpoints are kept; the one with the best validation loss is kept as "
+          "well."),
       integer(
           "logging.every_steps", [](auto& c) -> auto& { return c.logging.every_steps; },
           {1, kNoLimit}, "Steps between lines of metrics.jsonl."),

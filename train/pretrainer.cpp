@@ -12,6 +12,7 @@
 #include "model/model_files.h"
 #include "runtime/file.h"
 #include "train/inference_session.h"
+#include "train/step_replay.h"
 
 namespace bert {
 namespace fs = std::filesystem;
@@ -37,7 +38,8 @@ Pretrainer::Pretrainer(Config config, PretrainerOptions options, Communicator& c
       backend_(make_backend(config_.runtime, communicator)),
       corpora_(config_.data.path),
       tokenizer_(load_tokenizer(config_.tokenizer.path, {.cased = config_.tokenizer.cased})),
-      schedule_(config_.lr_schedule()) {
+      schedule_(config_.lr_schedule()),
+      monitor_(config_.divergence.spike_z_score) {
   corpora_.check_tokenizer(*tokenizer_);
   std::optional<BertConfig> initial;
   if (config_.model.init_from) initial = describe_model(*config_.model.init_from).config;
@@ -175,11 +177,15 @@ void Pretrainer::open_run_directory() {
     } catch (const RuntimeError& error) {
       throw_input_error("run_dir: {}", error.what());
     }
-    log_ = std::make_unique<RunLog>(run_dir, state_.step, config_.train.max_steps,
-                                    config_.logging.tensorboard);
+    open_log();
     writer_ = std::make_unique<CheckpointWriter>(checkpoints, config_.checkpoint.keep, *model_,
                                                  *tokenizer_);
   }
+}
+
+void Pretrainer::open_log() {
+  log_ = std::make_unique<RunLog>(config_.run_dir, state_.step, config_.train.max_steps,
+                                  config_.logging.tensorboard);
 }
 
 void Pretrainer::resume_from(const fs::path& checkpoint) {
@@ -235,6 +241,7 @@ void Pretrainer::resume_from(const fs::path& checkpoint) {
                  "it goes on equally well but not bit for bit\n",
                  checkpoint.c_str());
   }
+  monitor_.set_statistics(state_.losses);
   state_.precision = now.precision;
   state_.device = now.device;
   state_.world_size = now.world_size;
@@ -243,12 +250,7 @@ void Pretrainer::resume_from(const fs::path& checkpoint) {
 
 void Pretrainer::start_phase(std::int64_t step) {
   phase_ = config_.phase_at(step);
-  // Sequences seen before this phase: its batches go on from there.
-  std::uint64_t seen = 0;
-  for (const Phase& phase : config_.phases()) {
-    if (phase.first_step >= phase_.first_step) break;
-    seen += static_cast<std::uint64_t>((phase.end_step - phase.first_step) * phase.batch_size);
-  }
+  if (step == phase_.first_step) monitor_.reset();
   loader_ = std::make_unique<DataLoader>(
       datasets_.at(phase_.sequence_length).training,
       LoaderOptions{.batch_size = phase_.batch_size,
@@ -257,12 +259,24 @@ void Pretrainer::start_phase(std::int64_t step) {
                     .limits = {.tokens = phase_capacity(phase_).tokens,
                                .sequences = capacity_.sequences,
                                .masked = capacity_.masked},
-                    .sequences_before = seen,
+                    // Where its batches go on from.
+                    .sequences_before = sequences_before(phase_.first_step) + state_.passed_over,
                     .steps_before = static_cast<std::uint64_t>(phase_.first_step),
                     .first_step = static_cast<std::uint64_t>(step),
                     .end_step = static_cast<std::uint64_t>(phase_.end_step),
                     .threads = static_cast<int>(config_.data.threads),
                     .prefetch_steps = static_cast<int>(config_.data.prefetch)});
+}
+
+// Of all the steps before, each of its phase's size.
+std::uint64_t Pretrainer::sequences_before(std::int64_t step) const {
+  std::uint64_t seen = 0;
+  for (const Phase& phase : config_.phases()) {
+    const std::int64_t end = std::min(step, phase.end_step);
+    if (end <= phase.first_step) break;
+    seen += static_cast<std::uint64_t>((end - phase.first_step) * phase.batch_size);
+  }
+  return seen;
 }
 
 std::string Pretrainer::banner() const {
@@ -322,24 +336,27 @@ void Pretrainer::run() {
     return;
   }
 
+  // There must be something to go back to.
+  if (config_.divergence.policy == OnDivergence::rollback && state_.step == 0) save();
   start_phase(state_.step);
   last_settled_ = Clock::now();
   int signal = 0;
   bool go_on = true;
   // A GPU computes one step while the next is queued: a step is settled one step late.
-  std::optional<TrainingStep::Queued> queued;
+  std::optional<InFlight> before;
   while (go_on && state_.step < config_.train.max_steps) {
     if (state_.step == phase_.end_step) start_phase(state_.step);
-    std::optional<StepBatches> batches = loader_->next();
-    BERT_CHECK(batches.has_value());
-    if (options_.dump_batches) dump(*batches);
-    // Updates that were skipped left the moments alone and do not count: those that are known by
-    // now, which on a GPU are all but the last step's.
-    TrainingStep::Queued now = step_->queue(*batches, state_.step, state_.step - state_.skipped,
-                                            schedule_.at(state_.step));
-    ++state_.step;
-    if (queued) settle(std::move(*queued));
-    queued = std::move(now);
+    InFlight now = queue_step();
+    if (before && settle(*before)) {
+      // The one after it was refused as well, and is queued again.
+      (void)step_->wait(std::move(now.queued));
+      --state_.step;
+      again_ = std::move(now.batches);
+      diverged(*before);
+      before.reset();
+      continue;
+    }
+    before = std::move(now);
 
     const bool at_end = state_.step == config_.train.max_steps;
     const auto due = [&](std::int64_t every) {
@@ -349,8 +366,10 @@ void Pretrainer::run() {
     signal = stop_signal(signals);
     bool saves = due(config_.checkpoint.every_steps) || signal != 0;
     if (backend_.device->is_cpu() || evaluates || saves) {
-      settle(std::move(*queued));
-      queued.reset();
+      const std::int64_t step = state_.step;
+      if (settle(*before)) diverged(*before);
+      before.reset();
+      if (state_.step != step) continue;  // gone back
     }
     const Verdict verdict = evaluates ? evaluate_and_report() : Verdict{};
     saves = saves || verdict.best || verdict.stop;
@@ -367,23 +386,112 @@ void Pretrainer::run() {
   if (log_) log_->progress().finish();
 }
 
-void Pretrainer::settle(TrainingStep::Queued queued) {
-  const StepResult result = step_->wait(std::move(queued));
-  if (result.gradient.nonfinite != 0) ++state_.skipped;
+Pretrainer::InFlight Pretrainer::queue_step() {
+  std::optional<StepBatches> batches = std::exchange(again_, std::nullopt);
+  if (!batches) {
+    batches = loader_->next();
+    BERT_CHECK(batches.has_value());
+    if (options_.dump_batches) dump(*batches);
+  }
+  TrainingStep::Queued queued = step_->queue(
+      *batches, {.done = state_.step,
+                 .updates = state_.step - state_.skipped,
+                 .learning_rate = schedule_.at(state_.step),
+                 .max_loss = monitor_.limit(state_.step + 1)});
+  ++state_.step;
+  return {std::move(queued), std::move(*batches),
+          &datasets_.at(phase_.sequence_length).training};
+}
+
+bool Pretrainer::settle(InFlight& step) {
+  StepResult& result = step.queued.result;
+  result = step_->wait(std::move(step.queued));
+  if (!result.refused()) {
+    state_.refused_in_a_row = 0;
+    // The last of a phase may be settled in the next.
+    if (result.step > phase_.first_step) monitor_.add(result.step, result.mlm_loss);
+  }
   const auto now = Clock::now();
   const double seconds =
       std::chrono::duration<double>(now - std::exchange(last_settled_, now)).count();
   log_step(result, static_cast<double>(result.tokens) / seconds);
+  return result.refused();
+}
+
+void Pretrainer::diverged(const InFlight& step) {
+  const StepResult& result = step.queued.result;
+  ++state_.skipped;
+  ++state_.refused_in_a_row;
+  StepReplay replay(*model_, backend_, step_->memory(), *step.dataset);
+  const DropoutKey dropout{config_.seed, static_cast<std::uint32_t>(result.step - 1)};
+  std::string found;
+  for (const std::string& text :
+       communicator_.all_gather(replay.explain(step.batches, dropout, result.masked))) {
+    found += text;
+  }
+  step_->allow_updates();
+  std::string why = fmt::format("step {} was refused and changed nothing: ", result.step);
+  if (!std::isfinite(result.loss)) {
+    why += fmt::format("its loss is {}", result.loss);
+  } else if (result.gradient.nonfinite != 0) {
+    why += fmt::format("{} elements of its gradient are not finite", result.gradient.nonfinite);
+  } else {
+    why += fmt::format("its loss is {:.4f}, and above {:.4f} is a spike", result.mlm_loss,
+                       result.max_loss);
+  }
+  say("warning: " + why);
+  if (!found.empty()) say(found.substr(0, found.size() - 1));
+
+  const bool too_many = state_.refused_in_a_row >= config_.divergence.max_in_a_row;
+  if (config_.divergence.policy == OnDivergence::stop || too_many) {
+    // As it was before the step, so that a resumed run tries it again.
+    --state_.step;
+    --state_.skipped;
+    --state_.refused_in_a_row;
+    save();
+    finish_saving();
+    throw_runtime_error("{}; {}; the state before it is checkpoint {}", why,
+                        too_many ? fmt::format("{} steps in a row were refused",
+                                               config_.divergence.max_in_a_row)
+                                 : std::string("divergence.policy is stop"),
+                        checkpoint_name(state_.step));
+  }
+  if (config_.divergence.policy == OnDivergence::rollback) roll_back();
+}
+
+void Pretrainer::roll_back() {
+  const std::int64_t left = state_.step;
+  const std::uint64_t position = sequences_before(left) + state_.passed_over;
+  std::string checkpoint;
+  if (writer_) {
+    report(writer_->wait());
+    const auto newest = newest_checkpoint(
+        fs::path(config_.run_dir) / "checkpoints",
+        [&](const std::string& damage) { say("warning: " + damage); });
+    if (newest) checkpoint = newest->string();
+  }
+  communicator_.broadcast(checkpoint);
+  if (checkpoint.empty()) throw_runtime_error("there is no checkpoint to go back to");
+  resume_from(checkpoint);
+  rollbacks_ = rolled_back_to_ == state_.step ? rollbacks_ + 1 : 1;
+  rolled_back_to_ = state_.step;
+  if (rollbacks_ > config_.divergence.max_in_a_row) {
+    throw_runtime_error("step {} diverged after {} rollbacks to {}", left, rollbacks_ - 1,
+                        checkpoint);
+  }
+  state_.passed_over = position - sequences_before(state_.step);
+  if (log_) {
+    log_.reset();
+    open_log();
+    say(fmt::format("went back from step {} to {}, and on with the batches after", left,
+                    checkpoint));
+  }
+  again_.reset();
+  start_phase(state_.step);
 }
 
 void Pretrainer::log_step(const StepResult& result, double tokens_per_second) {
   if (!log_) return;
-  if (result.gradient.nonfinite != 0) {
-    log_->message(
-        fmt::format("warning: step {}: {} elements of the gradient are not finite; the "
-                    "update was skipped",
-                    result.step, result.gradient.nonfinite));
-  }
   log_->progress().update(result.step, result.mlm_loss, result.learning_rate, tokens_per_second);
   const std::int64_t every = config_.logging.every_steps;
   if (result.step % every != 0 && result.step != config_.train.max_steps) return;
@@ -403,7 +511,7 @@ Pretrainer::Verdict Pretrainer::evaluate_and_report() {
   const EvaluationResult result =
       evaluator_->run(datasets_.at(phase_.sequence_length).validation, phase_.batch_size,
                       config_.evaluation.max_batches, communicator_);
-  const bool best = result.loss() < state_.best_loss;
+  const bool best = result.loss() < state_.best_loss - config_.evaluation.min_improvement;
   if (best) {
     state_.best_loss = result.loss();
     state_.best_step = state_.step;
@@ -470,6 +578,7 @@ int Pretrainer::stop_signal(const StopSignals& signals) {
 void Pretrainer::save() {
   if (!writer_) return;
   report(writer_->wait());
+  state_.losses = monitor_.statistics();
   state_.product_choices = backend_.product_choices ? backend_.product_choices() : "";
   writer_->save(state_, step_->moments());
 }

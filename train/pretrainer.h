@@ -19,6 +19,7 @@
 #include "train/checkpoint_writer.h"
 #include "train/config.h"
 #include "train/evaluator.h"
+#include "train/loss_monitor.h"
 #include "train/run_log.h"
 #include "train/stop_signals.h"
 #include "train/training_step.h"
@@ -57,12 +58,24 @@ class Pretrainer {
   Capacity phase_capacity(const Phase& phase) const;
   void open_datasets();
   void open_run_directory();
+  void open_log();
   void resume_from(const std::filesystem::path& checkpoint);
   void start_phase(std::int64_t step);
 
   // Training.
-  // Waits for the step, counts and logs it.
-  void settle(TrainingStep::Queued queued);
+  // A step that is queued, and its batches, which it may have to be made of again.
+  struct InFlight {
+    TrainingStep::Queued queued;
+    StepBatches batches;
+    const DatasetMixture* dataset = nullptr;  // which they are from
+  };
+  InFlight queue_step();
+  // Waits for the step, counts and logs it. Whether it was refused.
+  bool settle(InFlight& step);
+  // After a step that was refused, the last: says why and does what divergence.policy wants.
+  void diverged(const InFlight& step);
+  void roll_back();
+  std::uint64_t sequences_before(std::int64_t step) const;
   void log_step(const StepResult& result, double tokens_per_second);
   // What an evaluation says of the run.
   struct Verdict {
@@ -95,8 +108,11 @@ class Pretrainer {
   std::chrono::steady_clock::time_point last_settled_;
 
   TrainerState state_;
+  LossMonitor monitor_;
   Phase phase_;
   std::unique_ptr<DataLoader> loader_;
+  std::optional<StepBatches> again_;  // of a step that was refused with the one before it
+  std::int64_t rolled_back_to_ = -1, rollbacks_ = 0;
   std::unique_ptr<RunLog> log_;               // rank 0 of a real run
   std::unique_ptr<CheckpointWriter> writer_;  // likewise
   // The last member: after a failure no other memory may wait for what it has queued.

@@ -1,6 +1,7 @@
 #include "train/training_step.h"
 
 #include <cmath>
+#include <cstddef>
 #include <cstdio>
 #include <cstring>
 #include <utility>
@@ -17,6 +18,13 @@ struct TrainingStep::Scalars {
   GradientNorm gradient;
   AdamWStep adamw;
   DropoutKey dropout;
+  UpdateGate gate;
+
+  // Whether updates are refused outlives a step; what comes before is set anew for each.
+  static std::size_t size_of_a_step() {
+    static_assert(offsetof(Scalars, gate.closed) + sizeof gate.closed == sizeof(Scalars));
+    return offsetof(Scalars, gate.closed);
+  }
 };
 
 TrainingStep::TrainingStep(const Config& config, Backend& backend, Communicator& communicator,
@@ -30,6 +38,7 @@ TrainingStep::TrainingStep(const Config& config, Backend& backend, Communicator&
       scalar_memory_(*backend.device, sizeof(Scalars)),
       scalars_(static_cast<Scalars*>(scalar_memory_.data())) {
   Device& device = *backend_.device;
+  device.fill_zero(scalars_, sizeof *scalars_);
   const Tensor& values = model_.parameters().values();
   device.fill_zero(moment_memory_.data(), moment_memory_.bytes());
   const Tensor both(moment_memory_.data(), values.dtype(), {2 * values.numel()});
@@ -51,30 +60,31 @@ void TrainingStep::recorded(int key, const F& f) {
   backend_.device->run_recorded(key, f);
 }
 
-TrainingStep::Queued TrainingStep::queue(const StepBatches& batches, std::int64_t done,
-                                         std::int64_t updates, double learning_rate) {
+TrainingStep::Queued TrainingStep::queue(const StepBatches& batches, const Position& at) {
   // The loss is a mean over the masked tokens of the whole step: counted before the first forward.
   std::vector<std::int64_t> totals{batches.masked, batches.tokens};
   communicator_.all_reduce_sum(totals);
   StepResult result;
-  result.step = done + 1;
+  result.step = at.done + 1;
   result.masked = totals[0];
   result.tokens = totals[1];
-  result.learning_rate = learning_rate;
+  result.learning_rate = at.learning_rate;
+  result.max_loss = at.max_loss;
 
   Scalars scalars;
   scalars.loss.mlm_scale = result.masked > 0 ? 1.0 / static_cast<double>(result.masked) : 0.0;
   scalars.loss.nsp_scale = 1.0 / static_cast<double>(batches.global_sequences);
-  scalars.adamw.learning_rate = learning_rate;
+  scalars.adamw.learning_rate = at.learning_rate;
   if (config_.optimizer.bias_correction) {
-    const auto t = static_cast<double>(updates + 1);
+    const auto t = static_cast<double>(at.updates + 1);
     scalars.adamw.bias_correction1 = 1.0 - std::pow(config_.optimizer.beta1, t);
     scalars.adamw.bias_correction2 = 1.0 - std::pow(config_.optimizer.beta2, t);
   }
-  scalars.dropout = {config_.seed, static_cast<std::uint32_t>(done)};
+  scalars.dropout = {config_.seed, static_cast<std::uint32_t>(at.done)};
+  if (result.masked > 0) scalars.gate.max_loss = at.max_loss / scalars.loss.mlm_scale;
 
   Device& device = *backend_.device;
-  const auto upload = [&] { device.copy_from_host(scalars_, &scalars, sizeof scalars); };
+  const auto upload = [&] { device.copy_from_host(scalars_, &scalars, Scalars::size_of_a_step()); };
   upload();
   if (first_step_ && communicator_.size() > 1 && backend_.product_choices) {
     choose_products(batches.micro_batches.front());
@@ -131,7 +141,10 @@ void TrainingStep::compute_gradients(const StepBatches& batches) {
       model_.backward(input, ready);
     });
   }
-  if (reducer_) reducer_->finish();
+  if (!reducer_) return;
+  reducer_->start(Tensor(&scalars_->loss.mlm.loss, DType::f64, {1}));
+  if (model_.has_nsp()) reducer_->start(Tensor(&scalars_->loss.nsp.loss, DType::f64, {1}));
+  reducer_->finish();
 }
 
 void TrainingStep::update() {
@@ -139,6 +152,8 @@ void TrainingStep::update() {
   const ParameterStore& store = model_.parameters();
   ops.gradient_norm({.gradients = store.gradients(),
                      .max_norm = config_.optimizer.max_grad_norm,
+                     .loss = &scalars_->loss.mlm.loss,
+                     .gate = &scalars_->gate,
                      .result = &scalars_->gradient});
   ops.adamw({.parameters = store.values(),
              .gradients = store.gradients(),
@@ -154,14 +169,16 @@ void TrainingStep::update() {
              .norm = &scalars_->gradient});
 }
 
+void TrainingStep::allow_updates() {
+  backend_.device->fill_zero(&scalars_->gate.closed, sizeof scalars_->gate.closed);
+}
+
 StepResult TrainingStep::wait(Queued queued) {
   Scalars scalars;
   std::memcpy(&scalars, queued.scalars->wait(), sizeof scalars);
   StepResult& result = queued.result;
-  double losses[2] = {scalars.loss.mlm.loss, scalars.loss.nsp.loss};
-  communicator_.all_reduce_sum(Tensor(losses, DType::f64, {2}));
-  result.mlm_loss = losses[0] * scalars.loss.mlm_scale;
-  result.nsp_loss = model_.has_nsp() ? losses[1] * scalars.loss.nsp_scale : 0.0;
+  result.mlm_loss = scalars.loss.mlm.loss * scalars.loss.mlm_scale;
+  result.nsp_loss = model_.has_nsp() ? scalars.loss.nsp.loss * scalars.loss.nsp_scale : 0.0;
   result.loss = result.mlm_loss + result.nsp_loss;
   result.gradient = scalars.gradient;
   return result;

@@ -4,6 +4,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <limits>
 #include <memory>
 #include <string>
 
@@ -23,7 +24,10 @@ struct StepResult {
   double loss = 0.0, mlm_loss = 0.0, nsp_loss = 0.0;
   GradientNorm gradient;
   double learning_rate = 0.0;
+  double max_loss = 0.0;                // above it mlm_loss would have been a spike
   std::int64_t tokens = 0, masked = 0;  // over all ranks
+
+  bool refused() const { return gradient.refused != 0; }  // nothing was updated
 };
 
 class TrainingStep {
@@ -39,12 +43,20 @@ class TrainingStep {
     StepResult result;
     std::unique_ptr<PendingRead> scalars;
   };
-  // Queues a step, without waiting for it on a GPU. `done`: steps before it; `updates`: those of
-  // them that changed the parameters, as far as is known.
-  Queued queue(const StepBatches& batches, std::int64_t done, std::int64_t updates,
-               double learning_rate);
+  // What a step is told besides its samples.
+  struct Position {
+    std::int64_t done = 0;     // steps before it
+    std::int64_t updates = 0;  // those of them that changed the parameters
+    double learning_rate = 0.0;
+    double max_loss = std::numeric_limits<double>::infinity();  // more than this is refused
+  };
+  // Queues a step, without waiting for it on a GPU. Its update is refused, on the device, where the
+  // loss or a gradient is not finite or mlm_loss is above the limit; so are then those of all steps
+  // queued after it, until allow_updates().
+  Queued queue(const StepBatches& batches, const Position& at);
   // Waits for a step, the oldest that is queued.
   StepResult wait(Queued queued);
+  void allow_updates();
 
   DeviceBatch& memory() { return memory_; }            // of a micro-batch, for others between steps
   const Moments& moments() const { return moments_; }  // zero at first

@@ -75,11 +75,12 @@ void CpuOps::gradient_norm(const ComputeGradientNorm& op) {
   op.result->scale =
       op.max_norm > 0.0 && op.result->norm > op.max_norm ? op.max_norm / op.result->norm : 1.0;
   op.result->nonfinite = nonfinite;
+  op.result->refused = refuses_update(nonfinite, op.loss, op.gate);
 }
 
 void CpuOps::adamw(const AdamW& op) {
   check(op, dtype());
-  if (op.norm->nonfinite != 0) return;
+  if (op.norm->refused != 0) return;
   const std::int64_t blocks = op.parameters.numel() / AdamW::kBlock;
   const auto* decays = op.decays.data<std::uint8_t>();
   float *parameters = op.parameters.data<float>(), *first = op.m.data<float>(),

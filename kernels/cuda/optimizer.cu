@@ -68,8 +68,8 @@ __global__ void __launch_bounds__(kThreads)
 
 // One block.
 __global__ void __launch_bounds__(kThreads)
-    finish_norm(const NormPart* __restrict__ parts, int count, double max_norm,
-                GradientNorm* result) {
+    finish_norm(const NormPart* __restrict__ parts, int count, double max_norm, const double* loss,
+                UpdateGate* gate, GradientNorm* result) {
   double squares = 0.0;
   double nonfinite = 0.0;  // exact up to 2^53
   for (int i = static_cast<int>(threadIdx.x); i < count; i += kThreads) {
@@ -83,6 +83,7 @@ __global__ void __launch_bounds__(kThreads)
     result->norm = norm;
     result->scale = max_norm > 0.0 && norm > max_norm ? max_norm / norm : 1.0;
     result->nonfinite = static_cast<std::int64_t>(sums[1]);
+    result->refused = refuses_update(result->nonfinite, loss, gate);
   }
 }
 
@@ -112,7 +113,7 @@ __global__ void __launch_bounds__(kThreads, kUpdateBlocksPerSm)
                  const GradientNorm* __restrict__ norm) {
   constexpr int kN = 4;
   static_assert(AdamW::kBlock % kN == 0);
-  if (norm->nonfinite != 0) return;
+  if (norm->refused != 0) return;
   // sqrt(v / bc2) + eps = (sqrt(v) + eps * sqrt(bc2)) / sqrt(bc2).
   const double root2 = sqrt(step->bias_correction2);
   const auto scale = static_cast<float>(norm->scale);
@@ -182,7 +183,7 @@ void CudaOps::gradient_norm(const ComputeGradientNorm& op) {
   launch("sum_squares", sum_squares, {.grid = static_cast<unsigned>(blocks), .block = kThreads},
          stream_, op.gradients.data<float>(), n, parts);
   launch("finish_norm", finish_norm, {.grid = 1, .block = kThreads}, stream_, parts,
-         static_cast<int>(blocks), op.max_norm, op.result);
+         static_cast<int>(blocks), op.max_norm, op.loss, op.gate, op.result);
 }
 
 void CudaOps::adamw(const AdamW& op) {

@@ -27,12 +27,13 @@ void gradient_norm(const ComputeGradientNorm& op) {
   }
   result.norm = std::sqrt(total);
   if (op.max_norm > 0.0 && result.norm > op.max_norm) result.scale = op.max_norm / result.norm;
+  result.refused = refuses_update(result.nonfinite, op.loss, op.gate);
   *op.result = result;
 }
 
 template <typename Scalar>
 void adamw(const AdamW& op) {
-  if (op.norm->nonfinite != 0) return;  // a poisoned step changes nothing
+  if (op.norm->refused != 0) return;  // a poisoned step changes nothing
   const Scalar beta1 = static_cast<Scalar>(op.beta1), beta2 = static_cast<Scalar>(op.beta2);
   const Scalar learning_rate = static_cast<Scalar>(op.step->learning_rate);
   const Scalar correction1 = static_cast<Scalar>(op.step->bias_correction1);

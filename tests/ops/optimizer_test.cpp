@@ -209,6 +209,49 @@ TEST_P(Optimizer, APoisonedStepChangesNothing) {
   }
 }
 
+// Refused are a loss above the limit, a loss that is NaN, an element that is not finite, and all that
+// comes after, until the gate is opened again.
+TEST_P(Optimizer, TheGateRefusesUpdates) {
+  Device& device = *backend_.device;
+  Problem problem(device, *backend_.ops);
+  problem.step.set({.learning_rate = 0.5});
+  DeviceStruct<double> loss(device, 0.0);
+  DeviceStruct<UpdateGate> gate(device, {});
+  // Whether a step changes parameters, moments or copies; it does all or nothing.
+  const auto updates = [&](double loss_now, double max_loss, double gradient, bool reopened) {
+    std::vector<double> gradients = problem.slope;
+    gradients[70] = gradient;
+    problem.g.set(gradients);
+    loss.set(loss_now);
+    gate.set({.max_loss = max_loss, .closed = reopened ? 0 : gate.get().closed});
+    const std::vector<double> p = problem.p.values(), m = problem.m.values(),
+                              v = problem.v.values(), copies = problem.compute.values();
+    backend_.ops->gradient_norm({.gradients = problem.g,
+                                 .loss = loss.data(),
+                                 .gate = gate.data(),
+                                 .result = problem.norm.data()});
+    backend_.ops->adamw(problem.op());
+    const bool changed = problem.p.values() != p;
+    EXPECT_EQ(problem.m.values() != m, changed);
+    EXPECT_EQ(problem.v.values() != v, changed);
+    if (problem.copied) {
+      EXPECT_EQ(problem.compute.values() != copies, changed);
+    }
+    EXPECT_EQ(problem.norm.get().refused, changed ? 0 : 1);
+    EXPECT_EQ(gate.get().closed, changed ? 0 : 1);
+    return changed;
+  };
+  EXPECT_TRUE(updates(5.0, 5.0, 1.0, false));
+  EXPECT_TRUE(updates(1e300, kInfinity, 1.0, false));
+  EXPECT_FALSE(updates(5.0, 4.999, 1.0, false));
+  EXPECT_FALSE(updates(1.0, 4.999, 1.0, false));  // the gate is still closed
+  EXPECT_TRUE(updates(1.0, 4.999, 1.0, true));
+  EXPECT_FALSE(updates(kNaN, kInfinity, 1.0, true));
+  EXPECT_FALSE(updates(1.0, 5.0, kNaN, true));
+  EXPECT_FALSE(updates(1.0, 5.0, -kInfinity, true));
+  EXPECT_TRUE(updates(1.0, 5.0, 1.0, true));
+}
+
 // More parameters than a backend takes at once: each moves by the same rule, wherever it lies.
 TEST_P(Optimizer, EveryOneOfManyParametersMoves) {
   constexpr std::int64_t kSize = 700 * AdamW::kBlock;

@@ -39,36 +39,6 @@ runtime: {threads: 1}
 
 std::string quoted(const std::string& text) { return fmt::format("'{}'", text); }
 
-// The processes of `train` that work on `run_dir`, which no other run shares.
-std::vector<pid_t> processes_of(const fs::path& run_dir) {
-  std::vector<pid_t> found;
-  std::error_code error;
-  for (const auto& entry : fs::directory_iterator("/proc", error)) {
-    const std::string name = entry.path().filename().string();
-    if (name.find_first_not_of("0123456789") != std::string::npos) continue;
-    if (fs::read_symlink(entry.path() / "exe", error) != fs::path(BERT_TRAIN)) continue;
-    try {
-      const std::string arguments = read_file(entry.path() / "cmdline");
-      if (arguments.find("run_dir=" + run_dir.string()) != std::string::npos) {
-        found.push_back(static_cast<pid_t>(std::stol(name)));
-      }
-    } catch (const InputError&) {  // it has just ended
-    }
-  }
-  return found;
-}
-
-std::int64_t last_step(const fs::path& run_dir) {
-  const fs::path path = run_dir / "metrics.jsonl";
-  if (!fs::exists(path)) return 0;
-  const std::string text = read_file(path);
-  const auto end = text.rfind('\n');
-  if (end == std::string::npos) return 0;
-  const auto before = text.rfind('\n', end - 1);
-  const auto begin = before == std::string::npos ? 0 : before + 1;
-  return json::parse(text.substr(begin, end - begin)).at("step");
-}
-
 }  // namespace
 
 std::unique_ptr<Tokenizer> topic_tokenizer() {
@@ -110,6 +80,35 @@ TrainingWorld::TrainingWorld() {
 const TrainingWorld& TrainingWorld::get() {
   static const TrainingWorld world;
   return world;
+}
+
+std::vector<pid_t> processes_of(const fs::path& run_dir) {
+  std::vector<pid_t> found;
+  std::error_code error;
+  for (const auto& entry : fs::directory_iterator("/proc", error)) {
+    const std::string name = entry.path().filename().string();
+    if (name.find_first_not_of("0123456789") != std::string::npos) continue;
+    if (fs::read_symlink(entry.path() / "exe", error) != fs::path(BERT_TRAIN)) continue;
+    try {
+      const std::string arguments = read_file(entry.path() / "cmdline");
+      if (arguments.find("run_dir=" + run_dir.string()) != std::string::npos) {
+        found.push_back(static_cast<pid_t>(std::stol(name)));
+      }
+    } catch (const InputError&) {  // it has just ended
+    }
+  }
+  return found;
+}
+
+std::int64_t last_step(const fs::path& run_dir) {
+  const fs::path path = run_dir / "metrics.jsonl";
+  if (!fs::exists(path)) return 0;
+  const std::string text = read_file(path);
+  const auto end = text.rfind('\n');
+  if (end == std::string::npos) return 0;
+  const auto before = text.rfind('\n', end - 1);
+  const auto begin = before == std::string::npos ? 0 : before + 1;
+  return json::parse(text.substr(begin, end - begin)).at("step");
 }
 
 std::string TrainingTest::command(const fs::path& run_dir, const Arguments& more) const {

@@ -44,6 +44,11 @@ void write_topic_corpus(const std::filesystem::path& folder, std::uint64_t seed)
 
 using Arguments = std::vector<std::string>;
 
+// The processes of `train` that work on `run_dir`, which no other run shares.
+std::vector<pid_t> processes_of(const std::filesystem::path& run_dir);
+// The step of the last whole line of metrics.jsonl; 0 without one.
+std::int64_t last_step(const std::filesystem::path& run_dir);
+
 class TrainingTest : public testing::Test {
  protected:
   // A command line of train: `more` are overrides and options, quoted here.

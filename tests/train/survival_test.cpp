@@ -1,0 +1,245 @@
+// Signals, kills at any moment, disks that refuse: what is there afterwards can be resumed, and
+// ends with the bytes of a run that nothing happened to.
+#include <chrono>
+#include <csignal>
+#include <cstdlib>
+#include <cstring>
+#include <functional>
+#include <random>
+#include <thread>
+
+#include <sys/mount.h>
+
+#include "tests/train/training_fixture.h"
+#include "train/checkpoint.h"
+
+namespace bert {
+namespace {
+
+namespace fs = std::filesystem;
+using std::chrono::milliseconds;
+
+class SurvivalTest : public TrainingTest {
+ protected:
+  // Runs `line`, calls `meanwhile` beside it, and gives the answer.
+  Answer run_and(const std::string& line, const std::function<void()>& meanwhile) const {
+    Answer answer;
+    std::thread runner([&] { answer = run(line); });
+    meanwhile();
+    runner.join();
+    return answer;
+  }
+  static bool wait_for(const std::function<bool()>& condition) {
+    const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(60);
+    while (!condition()) {
+      if (std::chrono::steady_clock::now() > deadline) return false;
+      std::this_thread::sleep_for(milliseconds(1));
+    }
+    return true;
+  }
+  static void signal_all(const fs::path& run_dir, int number) {
+    for (const pid_t process : processes_of(run_dir)) ::kill(process, number);
+  }
+  void expect_same_end(const fs::path& found, const fs::path& expected, std::int64_t step) {
+    EXPECT_TRUE(contents(checkpoint_of(found, step)) == contents(checkpoint_of(expected, step)));
+    EXPECT_EQ(comparable_metrics(found), comparable_metrics(expected));
+  }
+};
+
+TEST_F(SurvivalTest, SignalsEndARunWell) {
+  const Arguments settings{"train.max_steps=300"};
+  const fs::path whole = folder_ / "whole";
+  ASSERT_EQ(train(whole, settings).exit_code, 0);
+  const std::pair<int, const char*> signals[] = {
+      {SIGTERM, "SIGTERM"}, {SIGINT, "SIGINT"}, {SIGUSR1, "SIGUSR1"}};
+  for (const auto& [number, name] : signals) {
+    const fs::path run_dir = folder_ / name;
+    const Answer first = run_and(command(run_dir, settings), [&, number = number] {
+      ASSERT_TRUE(wait_for([&] { return last_step(run_dir) >= 33; }));
+      signal_all(run_dir, number);
+    });
+    ASSERT_EQ(first.exit_code, 0) << first.output;
+    EXPECT_NE(first.output.find(fmt::format("stopped by {} after step ", name)), std::string::npos)
+        << first.output;
+    const std::int64_t step = last_step(run_dir);
+    ASSERT_LT(step, 300);
+    // Nothing is lost but what came after the signal.
+    EXPECT_TRUE(fs::exists(checkpoint_of(run_dir, step)));
+    EXPECT_EQ(fs::read_symlink(run_dir / "checkpoints" / "latest"), checkpoint_name(step));
+    Arguments resumed = settings;
+    resumed.insert(resumed.end(), {"--resume", "auto"});
+    const Answer second = train(run_dir, resumed);
+    ASSERT_EQ(second.exit_code, 0) << second.output;
+    EXPECT_NE(second.output.find(fmt::format("resumed at step {}", step)), std::string::npos);
+    expect_same_end(run_dir, whole, 300);
+  }
+}
+
+// mpirun passes SIGUSR1 on to all ranks; one rank alone may get a signal as well.
+TEST_F(SurvivalTest, RanksStopTogether) {
+  if (!runs_under_mpirun(BERT_TRAIN)) GTEST_SKIP() << "MPI is not installed";
+  const Arguments settings{"train.max_steps=2000"};
+  for (const bool one : {false, true}) {
+    const fs::path run_dir = folder_ / (one ? "one" : "all");
+    const Answer answer = run_and(mpirun(2) + command(run_dir, settings), [&] {
+      ASSERT_TRUE(wait_for([&] { return last_step(run_dir) >= 20; }));
+      const std::vector<pid_t> ranks = processes_of(run_dir);
+      ASSERT_EQ(ranks.size(), 2u);
+      for (const pid_t rank : ranks) {
+        ::kill(rank, SIGUSR1);
+        if (one) break;
+      }
+    });
+    EXPECT_EQ(answer.exit_code, 0) << answer.output;
+    EXPECT_NE(answer.output.find("stopped by SIGUSR1 after step "), std::string::npos)
+        << answer.output;
+    EXPECT_TRUE(fs::exists(checkpoint_of(run_dir, last_step(run_dir))));
+  }
+}
+
+// Steps of a second or so; the second SIGINT does not wait for the one that is under way.
+TEST_F(SurvivalTest, ASecondInterruptEndsAtOnce) {
+  const fs::path run_dir = folder_ / "run";
+  std::chrono::steady_clock::time_point killed;
+  const Answer answer =
+      run_and(command(run_dir, {"train.batch_size=8000", "evaluation.every_steps=0"}), [&] {
+        ASSERT_TRUE(wait_for([&] { return last_step(run_dir) >= 1; }));
+        signal_all(run_dir, SIGINT);
+        std::this_thread::sleep_for(milliseconds(50));
+        signal_all(run_dir, SIGINT);
+        killed = std::chrono::steady_clock::now();
+        ASSERT_TRUE(wait_for([&] { return processes_of(run_dir).empty(); }));
+        EXPECT_LT(std::chrono::steady_clock::now() - killed, milliseconds(500));
+      });
+  EXPECT_NE(answer.exit_code, 0) << answer.output;
+  EXPECT_EQ(answer.output.find("stopped by"), std::string::npos) << answer.output;
+}
+
+// Killed again and again at random moments, with a checkpoint every other step, so that many kills
+// hit the writing of one. BERT_KILLS: how many (10).
+TEST_F(SurvivalTest, KillsAtRandomMoments) {
+  const char* const wanted = std::getenv("BERT_KILLS");
+  const int kills = wanted != nullptr ? std::atoi(wanted) : 10;
+  const Arguments settings{"train.max_steps=400", "checkpoint.every_steps=2", "checkpoint.keep=2",
+                           "evaluation.every_steps=50"};
+  const fs::path whole = folder_ / "whole";
+  ASSERT_EQ(train(whole, settings).exit_code, 0);
+  Arguments resumed = settings;
+  resumed.insert(resumed.end(), {"--resume", "auto"});
+
+  std::mt19937 random(20260101);
+  int done = 0, unfinished = 0, from_start = 0;
+  for (int run_number = 0; done < kills || run_number == 0; ++run_number) {
+    const fs::path run_dir = folder_ / std::to_string(run_number);
+    while (true) {
+      const bool last = done >= kills;
+      const Answer answer = run_and(command(run_dir, resumed), [&] {
+        if (last) return;
+        ASSERT_TRUE(wait_for([&] { return !processes_of(run_dir).empty(); }));
+        std::this_thread::sleep_for(milliseconds(random() % 700));
+        signal_all(run_dir, SIGKILL);
+      });
+      EXPECT_EQ(answer.output.find("error:"), std::string::npos) << answer.output;
+      if (answer.exit_code == 0) break;
+      ASSERT_FALSE(last) << answer.output;
+      ++done;
+      for (const auto& entry : fs::directory_iterator(run_dir / "checkpoints")) {
+        unfinished += entry.path().extension() == ".tmp" ? 1 : 0;
+      }
+      from_start += fs::exists(run_dir / "checkpoints" / "latest") ? 0 : 1;
+    }
+    expect_same_end(run_dir, whole, 400);
+    fs::remove_all(run_dir);
+  }
+  std::printf("%d kills; %d found a checkpoint half-written, %d came before the first\n", done,
+              unfinished, from_start);
+  RecordProperty("kills", done);
+}
+
+class FullDiskTest : public SurvivalTest {
+ protected:
+  // A small disk at `folder`; a skip where none can be mounted.
+  void mount_disk(const fs::path& folder, const char* size) {
+    fs::create_directories(folder);
+    if (::mount("tmpfs", folder.c_str(), "tmpfs", 0, size) != 0) {
+      GTEST_SKIP() << "a small disk cannot be mounted here: " << std::strerror(errno);
+    }
+    mounted_ = folder;
+  }
+  ~FullDiskTest() override {
+    if (!mounted_.empty()) ::umount2(mounted_.c_str(), MNT_DETACH);
+  }
+  fs::path mounted_;
+};
+
+// Checkpoints that do not fit are warned of, training goes on, and when there is room again they
+// are written again; the last one must be.
+TEST_F(FullDiskTest, CheckpointsWaitForRoom) {
+  const fs::path whole = folder_ / "whole", run_dir = folder_ / "run";
+  const Arguments settings{"train.max_steps=200", "checkpoint.every_steps=10", "checkpoint.keep=1",
+                           "evaluation.every_steps=0"};
+  ASSERT_EQ(train(whole, settings).exit_code, 0);
+  mount_disk(run_dir / "checkpoints", "size=4m");
+  if (IsSkipped()) return;
+  const fs::path filler = run_dir / "checkpoints" / "filler";
+  write_text(filler, std::string((4 << 20) - 200000, 'x'));
+  Arguments resumed = settings;
+  resumed.insert(resumed.end(), {"--resume", "auto"});
+  const auto says = [&](const char* text) {
+    return fs::exists(run_dir / "log.txt") &&
+           read_file(run_dir / "log.txt").find(text) != std::string::npos;
+  };
+  Answer answer = run_and(command(run_dir, resumed), [&] {
+    ASSERT_TRUE(wait_for([&] { return says("could not be written"); }));
+    fs::remove(filler);
+  });
+  ASSERT_EQ(answer.exit_code, 0) << answer.output;
+  EXPECT_NE(answer.output.find("warning: the checkpoint of step "), std::string::npos);
+  EXPECT_NE(answer.output.find("No space left on device"), std::string::npos) << answer.output;
+  expect_same_end(run_dir, whole, 200);
+
+  // No room up to the end: an error, and the checkpoint before is still there.
+  const fs::path before = checkpoint_of(run_dir, 200);
+  write_text(filler, std::string(4 << 20, 'x'));
+  Arguments longer = resumed;
+  longer.push_back("train.max_steps=220");
+  answer = train(run_dir, longer);
+  EXPECT_EQ(answer.exit_code, 1) << answer.output;
+  EXPECT_NE(answer.output.find("error: the last checkpoint, of step 220, could not be written"),
+            std::string::npos)
+      << answer.output;
+  EXPECT_NO_THROW(verify_checkpoint(before));
+}
+
+// A folder that can no longer be written to, as of a file system that was mounted read-only after
+// an error.
+TEST_F(FullDiskTest, AFolderThatBecomesReadOnly) {
+  const fs::path whole = folder_ / "whole", run_dir = folder_ / "run";
+  const fs::path checkpoints = run_dir / "checkpoints";
+  const Arguments settings{"train.max_steps=300", "checkpoint.every_steps=10",
+                           "evaluation.every_steps=0", "--resume", "auto"};
+  ASSERT_EQ(train(whole, settings).exit_code, 0);
+  mount_disk(checkpoints, "size=16m");
+  if (IsSkipped()) return;
+  const auto remount = [&](unsigned long flags) {
+    ASSERT_EQ(::mount("none", checkpoints.c_str(), nullptr, MS_REMOUNT | flags, nullptr), 0)
+        << std::strerror(errno);
+  };
+  const Answer answer = run_and(command(run_dir, settings), [&] {
+    ASSERT_TRUE(wait_for([&] { return fs::exists(checkpoints / "latest"); }));
+    // Refused while a file is open for writing.
+    ASSERT_TRUE(wait_for([&] {
+      return ::mount("none", checkpoints.c_str(), nullptr, MS_REMOUNT | MS_RDONLY, nullptr) == 0;
+    }));
+    EXPECT_TRUE(wait_for([&] {
+      return read_file(run_dir / "log.txt").find("could not be written") != std::string::npos;
+    }));
+    remount(0);
+  });
+  ASSERT_EQ(answer.exit_code, 0) << answer.output;
+  EXPECT_NE(answer.output.find("Read-only file system"), std::string::npos) << answer.output;
+  expect_same_end(run_dir, whole, 300);
+}
+
+}  // namespace
+}  // namespace bert
