@@ -4,6 +4,7 @@
 #include <cmath>
 #include <cstdlib>
 
+#include "tests/train/poisoned_run.h"
 #include "tests/train/training_fixture.h"
 
 namespace bert {
@@ -110,6 +111,36 @@ TEST_F(GpuTraining, RecordingChangesNothing) {
   const fs::path recorded = trained("recorded", several);
   const fs::path plain = trained("plain", with(several, {"runtime.cuda_graph=false"}));
   EXPECT_EQ(comparable_metrics(recorded), comparable_metrics(plain));
+}
+
+// When a step turns out to be poisoned, the one after it is queued already: it is refused as well,
+// and made again. What is skipped, named and logged is what a CPU has.
+TEST_F(GpuTraining, APoisonedBatchIsSkippedAlone) {
+  const PoisonedRun poison(folder_.path());
+  const std::set<std::int64_t> expected = poison.poisoned_steps(BERT_TRAIN, 12);
+  ASSERT_GE(expected.size(), 1u);
+  const auto trained = [&](const std::string& name, const std::string& more) {
+    const Answer answer = run(poison.command(BERT_TRAIN, folder_ / name, more));
+    EXPECT_EQ(answer.exit_code, 0) << answer.output;
+    for (const std::int64_t step : expected) {
+      EXPECT_NE(answer.output.find(fmt::format("step {} was refused", step)), std::string::npos)
+          << answer.output;
+    }
+    EXPECT_NE(answer.output.find("in " + poison.sample()), std::string::npos) << answer.output;
+    std::vector<double> losses;  // NaN of a step that was refused
+    std::int64_t steps = 0;
+    for (const auto& record : read_metrics(folder_ / name)) {
+      if (!record.contains("loss")) continue;
+      EXPECT_EQ(record.at("step"), ++steps);
+      EXPECT_EQ(record.at("loss").is_null(), expected.contains(steps));
+      losses.push_back(record.at("loss").is_null() ? 0.0 : record.at("loss").get<double>());
+    }
+    EXPECT_EQ(steps, 12);
+    return losses;
+  };
+  const std::vector<double> cpu = trained("cpu", "runtime.device=cpu"),
+                            gpu = trained("gpu", "runtime.precision=fp32");
+  EXPECT_LT(largest_difference(cpu, gpu), 2e-4);
 }
 
 TEST_F(GpuTraining, ResumesBitForBit) { expect_exact_resume(0); }
