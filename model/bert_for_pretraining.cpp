@@ -16,16 +16,28 @@ void BertForPretraining::allocate(Device& device, Ops& ops, const Capacity& capa
   ops_ = &ops;
   capacity_ = capacity;
   store_.allocate(device, ops.statistics_dtype(), ops.dtype(), with_gradients);
-  arena_.build(device, [&](Arena& arena) {
-    embeddings_.plan(arena, capacity, ops, saved_.embeddings);
-    encoder_.plan(arena, capacity, ops, recompute || !with_gradients, saved_.encoder);
-    mlm_head_.plan(arena, capacity, ops, with_gradients, saved_.mlm);
-    if (has_nsp()) {
-      pooler_->plan(arena, capacity, ops, saved_.pooler);
-      nsp_head_->plan(arena, capacity, ops, saved_.nsp);
-    }
-    if (with_gradients) encoder_.plan_backward(arena, capacity, ops, workspace_);
-  });
+  arena_.build(device,
+               [&](Arena& arena) { plan(arena, ops, capacity, with_gradients, recompute); });
+}
+
+std::size_t BertForPretraining::count_activation_bytes(Ops& ops, const Capacity& capacity,
+                                                       bool with_gradients, bool recompute) {
+  BERT_CHECK(ops_ == nullptr, "the model has its memory already");
+  Arena counted;
+  plan(counted, ops, capacity, with_gradients, recompute);
+  return counted.bytes();
+}
+
+void BertForPretraining::plan(Arena& arena, Ops& ops, const Capacity& capacity, bool with_gradients,
+                              bool recompute) {
+  embeddings_.plan(arena, capacity, ops, saved_.embeddings);
+  encoder_.plan(arena, capacity, ops, recompute || !with_gradients, saved_.encoder);
+  mlm_head_.plan(arena, capacity, ops, with_gradients, saved_.mlm);
+  if (has_nsp()) {
+    pooler_->plan(arena, capacity, ops, saved_.pooler);
+    nsp_head_->plan(arena, capacity, ops, saved_.nsp);
+  }
+  if (with_gradients) encoder_.plan_backward(arena, capacity, ops, workspace_);
 }
 
 void BertForPretraining::forward(const PretrainingInput& input, const DropoutKey* dropout_key) {

@@ -47,10 +47,14 @@ class BertForPretraining {
 
   // Gives parameters and one micro-batch memory on `device`, for `ops`' dtype. With `recompute`,
   // the layers share the memory of what backward needs of them and backward repeats their forward:
-  // a third more products, the same bits, and at most 2 C instead of 15 C elements a token and layer.
+  // a third more products, the same bits, and at most 2 C instead of 15 C elements a token and
+  // layer.
   void allocate(Device& device, Ops& ops, const Capacity& capacity, bool with_gradients,
                 bool recompute = false);
 
+  // What activation_bytes() will be after allocate() with these arguments; before allocate() only.
+  std::size_t count_activation_bytes(Ops& ops, const Capacity& capacity, bool with_gradients,
+                                     bool recompute = false);
   // Computes with `ops` from now on, which must be of the same dtype and use the same device.
   void use(Ops& ops) { ops_ = &ops; }
 
@@ -87,6 +91,7 @@ class BertForPretraining {
     Pooler::Saved pooler;
     NspHead::Saved nsp;
   };
+  void plan(Arena& arena, Ops& ops, const Capacity& capacity, bool with_gradients, bool recompute);
   Context context(const PretrainingInput& input) const {
     return {ops_, dropout_key_, input.tokens};
   }

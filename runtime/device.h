@@ -28,6 +28,8 @@ class Device {
   // 64-byte aligned; RuntimeError with the size asked for when there is not enough.
   virtual void* allocate(std::size_t bytes) = 0;
   virtual void free(void* pointer) = 0;
+  // Bytes that could be allocated now, by all processes that share them. The host's by default.
+  virtual std::size_t memory_available() const;
   virtual void fill_zero(void* pointer, std::size_t bytes) = 0;
   virtual void copy_from_host(void* device, const void* host, std::size_t bytes) = 0;
   // Within the device; the two do not overlap.

@@ -4,6 +4,7 @@
 
 #include "runtime/device.h"
 #include "runtime/error.h"
+#include "runtime/host_memory.h"
 
 namespace bert {
 namespace {
@@ -45,6 +46,8 @@ class FinishedRead final : public PendingRead {
 };
 
 }  // namespace
+
+std::size_t Device::memory_available() const { return host_memory_available(); }
 
 std::unique_ptr<PendingRead> Device::read_later(const void* device, std::size_t bytes) {
   return std::make_unique<FinishedRead>(*this, device, bytes);

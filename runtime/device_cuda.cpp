@@ -154,6 +154,12 @@ void* CudaDevice::allocate(std::size_t bytes) {
   return pointer;
 }
 
+std::size_t CudaDevice::memory_available() const {
+  std::size_t free = 0, total = 0;
+  check_cuda(cudaMemGetInfo(&free, &total), "cudaMemGetInfo");
+  return free;
+}
+
 void CudaDevice::free(void* pointer) {
   recordings_.clear();
   (void)cudaFree(pointer);  // waits for what is queued; called by destructors, so never throws

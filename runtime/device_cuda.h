@@ -62,6 +62,7 @@ class CudaDevice final : public Device {
   bool is_cpu() const override { return false; }
   void* allocate(std::size_t bytes) override;
   void free(void* pointer) override;
+  std::size_t memory_available() const override;
   void fill_zero(void* pointer, std::size_t bytes) override;
   void copy_from_host(void* device, const void* host, std::size_t bytes) override;
   void copy(void* to, const void* from, std::size_t bytes) override;

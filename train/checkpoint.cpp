@@ -88,6 +88,7 @@ std::string TrainerState::to_json() const {
   json["product_choices"] = product_choices;
   json["world_size"] = world_size;
   json["threads"] = threads;
+  json["auto_micro_batch_tokens"] = auto_micro_batch_tokens;
   json["corpus"] = corpus;
   json["best_loss"] = number_or_null(best_loss);
   json["best_step"] = best_step;
@@ -110,6 +111,7 @@ TrainerState TrainerState::parse(const std::string& text, const std::string& sou
     state.product_choices = json.value("product_choices", "");
     state.world_size = json.at("world_size");
     state.threads = json.at("threads");
+    state.auto_micro_batch_tokens = json.value("auto_micro_batch_tokens", std::int64_t{0});
     state.corpus = json.at("corpus");
     if (!json.at("best_loss").is_null()) state.best_loss = json.at("best_loss");
     state.best_step = json.at("best_step");
@@ -208,6 +210,22 @@ std::optional<fs::path> newest_checkpoint(
         "{}: all {} checkpoints are damaged; move them away to start afresh, or name another "
         "run_dir",
         folder.string(), checkpoints.size());
+  }
+  return std::nullopt;
+}
+
+std::optional<TrainerState> peek_state(const fs::path& checkpoint) {
+  const fs::path state = checkpoint / "trainer_state.json";
+  try {
+    return TrainerState::parse(read_file(state), state.string());
+  } catch (const InputError&) {  // whoever resumes from it will say so
+    return std::nullopt;
+  }
+}
+
+std::optional<TrainerState> newest_state(const fs::path& folder) {
+  for (const fs::path& checkpoint : list_checkpoints(folder)) {
+    if (auto state = peek_state(checkpoint)) return state;
   }
   return std::nullopt;
 }

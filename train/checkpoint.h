@@ -35,6 +35,8 @@ struct TrainerState {
   std::string product_choices;  // how its products were computed, where that was measured; or empty
   std::int64_t world_size = 1;
   std::int64_t threads = 1;
+  std::int64_t auto_micro_batch_tokens =
+      0;               // what train.micro_batch_tokens: auto chose; 0: unknown
   std::string corpus;  // fingerprint of what the samples are made from
   double best_loss = std::numeric_limits<double>::infinity();  // of validation
   std::int64_t best_step = 0;
@@ -92,6 +94,12 @@ void verify_model_files(const std::filesystem::path& folder);
 // write over what might still be saved.
 std::optional<std::filesystem::path> newest_checkpoint(
     const std::filesystem::path& folder, const std::function<void(const std::string&)>& on_damaged);
+
+// The state in the newest checkpoint of `folder` where it can be read, whole or not: what a run
+// that is resumed chose before, for what must be decided before anything can be loaded.
+std::optional<TrainerState> newest_state(const std::filesystem::path& folder);
+// The same for one checkpoint.
+std::optional<TrainerState> peek_state(const std::filesystem::path& checkpoint);
 
 // Fills parameters and moments. `checkpoint` has been verified.
 TrainerState load_checkpoint(const std::filesystem::path& checkpoint, BertForPretraining& model,

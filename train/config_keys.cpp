@@ -506,7 +506,9 @@ void add_training_keys(std::vector<ConfigKey>& keys) {
       integer_or_auto(
           "train.micro_batch_tokens", [](auto& c) -> auto& { return c.train.micro_batch_tokens; },
           kMicroBatches,
-          "Tokens computed at once; less needs less memory and changes no result. auto chooses."),
+          "Tokens computed at once; less needs less memory and changes no result but its rounding. "
+          "auto: up to 4096 on a CPU and 32768 on a GPU, or as many as memory allows; a run keeps "
+          "what it chose when it is resumed."),
       boolean(
           "train.recompute", [](auto& c) -> auto& { return c.train.recompute; },
           "Layers share the memory of what backward needs of them, and backward repeats their "
@@ -619,6 +621,23 @@ std::vector<ConfigKey> make_table() {
 
 }  // namespace
 
+namespace {
+
+// Whether `part` is some of the words of `name` ("layers" of "num_hidden_layers"), or the first
+// letters of all of them ("lr" of "learning_rate").
+bool abbreviates(std::string_view part, std::string_view name) {
+  if (part.empty() || part.size() >= name.size()) return false;
+  std::string initials;
+  for (std::size_t i = 0; i < name.size(); ++i) {
+    if (i == 0 || name[i - 1] == '_') initials += name[i];
+  }
+  const std::string words = fmt::format("_{}_", name);
+  return words.find(fmt::format("_{}_", part)) != std::string::npos ||
+         (part.size() > 1 && part == initials);
+}
+
+}  // namespace
+
 std::string_view ConfigKey::section() const {
   const auto dot = name.find('.');
   return dot == std::string::npos ? std::string_view() : std::string_view(name).substr(0, dot);
@@ -655,6 +674,10 @@ std::string_view nearest_config_key(std::string_view name) {
     // A right name in a wrong section is nearer than a similar name in the right one.
     consider(key.name, 2 * edit_distance(name, key.name));
     consider(key.name, 2 * edit_distance(leaf, key.leaf()) + 1);
+    if (abbreviates(leaf, key.leaf())) {
+      const bool here = dot != std::string_view::npos && key.section() == name.substr(0, dot);
+      consider(key.name, here ? 3 : 4);
+    }
     if (dot == std::string_view::npos && !key.section().empty()) {
       consider(key.section(), 2 * edit_distance(name, key.section()));
     }

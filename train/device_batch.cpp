@@ -5,21 +5,29 @@
 
 namespace bert {
 
+void DeviceBatch::plan(Arena& arena, const Capacity& capacity, bool with_nsp) {
+  const auto take = [&](std::int64_t n) { return arena.take(DType::i32, {n}); };
+  input_.input_ids = take(capacity.tokens);
+  input_.token_type_ids = take(capacity.tokens);
+  input_.tokens.position_ids = take(capacity.tokens);
+  input_.tokens.token_sequence = take(capacity.tokens);
+  input_.tokens.cu_seqlens = take(capacity.sequences + 1);
+  input_.tokens.sequence_index = arena.take(DType::u32, {capacity.sequences});
+  input_.masked_rows = take(capacity.masked);
+  input_.masked_targets = take(capacity.masked);
+  if (with_nsp) input_.nsp_labels = take(capacity.sequences);
+  counts_ = take(3);
+}
+
+std::size_t DeviceBatch::count_bytes(const Capacity& capacity, bool with_nsp) {
+  Arena counted;
+  DeviceBatch().plan(counted, capacity, with_nsp);
+  return counted.bytes();
+}
+
 DeviceBatch::DeviceBatch(Device& device, const Capacity& capacity, bool with_nsp)
-    : device_(device), capacity_(capacity) {
-  arena_.build(device, [&](Arena& arena) {
-    const auto take = [&](std::int64_t n) { return arena.take(DType::i32, {n}); };
-    input_.input_ids = take(capacity.tokens);
-    input_.token_type_ids = take(capacity.tokens);
-    input_.tokens.position_ids = take(capacity.tokens);
-    input_.tokens.token_sequence = take(capacity.tokens);
-    input_.tokens.cu_seqlens = take(capacity.sequences + 1);
-    input_.tokens.sequence_index = arena.take(DType::u32, {capacity.sequences});
-    input_.masked_rows = take(capacity.masked);
-    input_.masked_targets = take(capacity.masked);
-    if (with_nsp) input_.nsp_labels = take(capacity.sequences);
-    counts_ = take(3);
-  });
+    : device_(&device), capacity_(capacity) {
+  arena_.build(device, [&](Arena& arena) { plan(arena, capacity, with_nsp); });
   host_.assign(arena_.bytes(), 0);  // tails hold valid indices from the start
   const auto* counts = static_cast<const std::int32_t*>(counts_.raw());
   input_.tokens.num_tokens = counts;
@@ -62,7 +70,7 @@ const PretrainingInput& DeviceBatch::upload(const Batch& batch) {
   put(counts_, std::vector<std::int32_t>{static_cast<std::int32_t>(batch.num_tokens()),
                                          static_cast<std::int32_t>(batch.num_sequences()),
                                          static_cast<std::int32_t>(batch.num_masked())});
-  device_.copy_from_host(arena_.data(), host_.data(), host_.size());
+  device_->copy_from_host(arena_.data(), host_.data(), host_.size());
   return input_;
 }
 

@@ -3,6 +3,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <exception>
+#include <filesystem>
 #include <optional>
 #include <string>
 #include <thread>
@@ -13,6 +14,7 @@
 #include "runtime/communicator.h"
 #include "train/config.h"
 #include "train/pretrainer.h"
+#include "train/rank_agreement.h"
 
 namespace {
 
@@ -28,6 +30,11 @@ using namespace bert;
   const int exit_code = known != nullptr ? known->exit_code() : 1;
   communicator.abort(exit_code);
   std::_Exit(exit_code);  // for compilers that do not see that abort never returns
+}
+
+// "key=value", and no file of that name.
+bool is_override(const std::string& argument) {
+  return argument.find('=') != std::string::npos && !std::filesystem::exists(argument);
 }
 
 void run(Pretrainer& pretrainer, Communicator& communicator) {
@@ -48,14 +55,16 @@ int train(int argc, char** argv) {
   std::vector<std::string> overrides;
   PretrainerOptions options;
   bool print_config = false;
-  app.add_option("config", config_path, "The configuration, a YAML file")->required();
+  app.add_option("config", config_path, "The configuration, a YAML file");
   app.add_option("overrides", overrides, "key.path=value, over what the file says");
   app.add_option("--resume", options.resume,
                  "auto: go on from the run directory's newest valid checkpoint, or start afresh; "
                  "DIR: from exactly that checkpoint");
   app.add_flag("--dry-run", options.dry_run, "Check everything, print the plan, change nothing");
+  app.add_flag("--json", options.json, "With --dry-run: the plan as JSON");
   app.add_flag("--print-config", print_config,
-               "Print every key with its value, meaning and default");
+               "Print every key with its value, meaning and default; without a configuration, the "
+               "defaults");
   app.add_option("--dump-batches", options.dump_batches,
                  "Append each micro-batch to this file as a JSON line, and save the fresh weights "
                  "as step 0: for comparing another implementation on the same data");
@@ -63,11 +72,22 @@ int train(int argc, char** argv) {
 
   const std::unique_ptr<Communicator> communicator = make_communicator();
   try {
-    const Config config = load_config(config_path, overrides);
+    if (config_path.empty() && !print_config) {
+      throw_input_error("config: which configuration? For example configs/bert_tiny.yaml");
+    }
+    // An override can stand where the configuration would, when there is none.
+    const bool defaults = config_path.empty() || (print_config && is_override(config_path));
+    if (defaults && !config_path.empty()) overrides.insert(overrides.begin(), config_path);
+    const Config config = defaults ? parse_config("{}", "the defaults", overrides)
+                                   : load_config(config_path, overrides);
     if (print_config) {
       if (communicator->is_root()) std::fputs(explain_config(config).c_str(), stdout);
       return 0;
     }
+    if (options.json && !options.dry_run) {
+      throw_input_error("--json goes with --dry-run; a run's numbers are in its metrics.jsonl");
+    }
+    check_ranks_agree(*communicator, facts_of(config));
     if (options.dump_batches && communicator->size() > 1) {
       throw_input_error("--dump-batches works with one rank only");
     }

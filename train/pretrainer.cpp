@@ -12,6 +12,8 @@
 #include "model/model_files.h"
 #include "runtime/file.h"
 #include "train/inference_session.h"
+#include "train/rank_agreement.h"
+#include "train/run_directory.h"
 #include "train/step_replay.h"
 
 namespace bert {
@@ -21,13 +23,6 @@ using nlohmann::ordered_json;
 namespace {
 
 using Clock = std::chrono::steady_clock;
-
-// More tokens than this in a micro-batch gain nothing and cost memory.
-constexpr std::int64_t kAutoMicroBatchTokens = 4096, kAutoMicroBatchTokensOnGpu = 32768;
-
-std::string megabytes(std::size_t bytes) {
-  return fmt::format("{:.1f} MB", static_cast<double>(bytes) / 1e6);
-}
 
 }  // namespace
 
@@ -48,13 +43,19 @@ Pretrainer::Pretrainer(Config config, PretrainerOptions options, Communicator& c
                                                           ? BertForPretraining::Heads::mlm_and_nsp
                                                           : BertForPretraining::Heads::mlm);
   open_datasets();
-  for (const Phase& phase : config_.phases()) {
-    const Capacity needed = phase_capacity(phase);
-    capacity_.tokens = std::max(capacity_.tokens, needed.tokens);
-    capacity_.sequences = std::max(capacity_.sequences, needed.sequences);
-    capacity_.masked = std::max(capacity_.masked, needed.masked);
-    capacity_.max_seqlen = std::max(capacity_.max_seqlen, needed.max_seqlen);
-  }
+  check_datasets();
+  state_.seed = config_.seed;
+  state_.precision = precision_name(backend_.precision);
+  state_.device = backend_.device->name();
+  state_.world_size = communicator_.size();
+  state_.threads = backend_.threads;
+  state_.corpus = corpora_.fingerprint();
+  check_ranks_agree(communicator_, {{"the device", backend_.device->is_cpu() ? "a CPU" : "a GPU"},
+                                    {"the precision", state_.precision},
+                                    {"the corpus", state_.corpus},
+                                    {"the tokenizer", tokenizer_->fingerprint()}});
+  if (communicator_.is_root()) check_run_directory();
+  plan_micro_batches();
 
   Device& device = *backend_.device;
   model_->allocate(device, *backend_.ops, capacity_, /*with_gradients=*/true,
@@ -68,12 +69,6 @@ Pretrainer::Pretrainer(Config config, PretrainerOptions options, Communicator& c
     load_parameters(SafetensorsFile(fs::path(*config_.model.init_from) / "model.safetensors"),
                     model_->parameters(), /*missing_heads_ok=*/true);
   }
-  state_.seed = config_.seed;
-  state_.precision = precision_name(backend_.precision);
-  state_.device = device.name();
-  state_.world_size = communicator_.size();
-  state_.threads = backend_.threads;
-  state_.corpus = corpora_.fingerprint();
   open_run_directory();
 }
 
@@ -93,31 +88,55 @@ DatasetOptions Pretrainer::dataset_options(std::int64_t sequence_length, std::ui
           .seed = seed};
 }
 
-Capacity Pretrainer::phase_capacity(const Phase& phase) const {
-  const std::int64_t ranks = communicator_.size();
-  if (phase.batch_size < ranks) {
-    throw_input_error("{} is {}, less than one sequence for each of {} ranks",
-                      config_.where("train.batch_size"), phase.batch_size, ranks);
+// A batch that holds a sample twice would weigh it twice.
+void Pretrainer::check_datasets() const {
+  for (const Phase& phase : config_.phases()) {
+    const std::uint64_t samples = datasets_.at(phase.sequence_length).training.num_samples();
+    if (static_cast<std::uint64_t>(phase.batch_size) <= samples) continue;
+    throw_input_error(
+        "{}: a batch of {} sequences is more than the corpus's training part has: {} of up to {} "
+        "tokens; make it smaller, or prepare more text",
+        config_.where("train.batch_size"), phase.batch_size, samples, phase.sequence_length);
   }
-  Capacity capacity;
-  capacity.max_seqlen = phase.sequence_length;
-  capacity.sequences = (phase.batch_size + ranks - 1) / ranks;
-  const std::int64_t step_tokens = capacity.sequences * phase.sequence_length;
-  const std::int64_t most =
-      backend_.device->is_cpu() ? kAutoMicroBatchTokens : kAutoMicroBatchTokensOnGpu;
-  const std::int64_t wanted = phase.micro_batch_tokens.value_or(
-      std::min(step_tokens, std::max(most, phase.sequence_length)));
-  if (wanted < phase.sequence_length) {
-    throw_input_error("{} is {}, expected room for one sequence of {} tokens at least",
-                      config_.where("train.micro_batch_tokens"), wanted, phase.sequence_length);
+}
+
+void Pretrainer::check_run_directory() const {
+  check_writable(config_.run_dir);
+  const std::size_t number = dtype_size(backend_.ops->statistics_dtype());
+  const auto warning =
+      check_disk_space(config_.run_dir, most_checkpoints(config_),
+                       checkpoint_bytes(model_->parameters().num_parameters(), number));
+  if (warning) std::fprintf(stderr, "warning: %s\n", warning->c_str());
+}
+
+// How large micro-batches are, and with them all that is allocated. A run that is resumed on the
+// same device and number of ranks rounds as before only with micro-batches as before.
+void Pretrainer::plan_micro_batches() {
+  std::vector<std::int64_t> earlier{0};
+  if (communicator_.is_root() && options_.resume) {
+    const auto found = *options_.resume == "auto"
+                           ? newest_state(fs::path(config_.run_dir) / "checkpoints")
+                           : peek_state(*options_.resume);
+    if (found && found->world_size == state_.world_size && found->device == state_.device) {
+      earlier[0] = found->auto_micro_batch_tokens > 0
+                       ? found->auto_micro_batch_tokens
+                       : most_auto_tokens(backend_.device->is_cpu());  // of older versions
+    }
   }
-  capacity.tokens = std::min(wanted, step_tokens);
-  // Each sequence rounds its number of predictions up by one at most.
-  capacity.masked = std::min(
-      capacity.tokens, static_cast<std::int64_t>(std::ceil(config_.objective.mask_fraction *
-                                                           static_cast<double>(capacity.tokens))) +
-                           capacity.sequences);
-  return capacity;
+  communicator_.all_reduce_sum(earlier);
+  const auto before = earlier[0] > 0 ? std::optional(earlier[0]) : std::nullopt;
+  state_.auto_micro_batch_tokens =
+      choose_auto_tokens(config_, *model_, backend_, communicator_, before);
+  if (before && *before != state_.auto_micro_batch_tokens && communicator_.is_root()) {
+    std::fprintf(stderr,
+                 "warning: there is less memory than before: micro-batches of at most %lld tokens "
+                 "instead of %lld; the run goes on equally well but not bit for bit\n",
+                 static_cast<long long>(state_.auto_micro_batch_tokens),
+                 static_cast<long long>(*before));
+  }
+  capacity_ = run_capacity(config_, communicator_.size(), state_.auto_micro_batch_tokens);
+  memory_ = plan_memory(*model_, backend_, capacity_, config_.train.recompute);
+  memory_for_a_rank_ = memory_for_a_rank(backend_, communicator_, memory_.snapshot);
 }
 
 // InputError where the corpus does not fit a phase.
@@ -246,6 +265,7 @@ void Pretrainer::resume_from(const fs::path& checkpoint) {
   state_.device = now.device;
   state_.world_size = now.world_size;
   state_.threads = now.threads;
+  state_.auto_micro_batch_tokens = now.auto_micro_batch_tokens;
 }
 
 void Pretrainer::start_phase(std::int64_t step) {
@@ -256,7 +276,9 @@ void Pretrainer::start_phase(std::int64_t step) {
       LoaderOptions{.batch_size = phase_.batch_size,
                     .rank = communicator_.rank(),
                     .world_size = communicator_.size(),
-                    .limits = {.tokens = phase_capacity(phase_).tokens,
+                    .limits = {.tokens = phase_capacity(config_, phase_, communicator_.size(),
+                                                        state_.auto_micro_batch_tokens)
+                                             .tokens,
                                .sequences = capacity_.sequences,
                                .masked = capacity_.masked},
                     // Where its batches go on from.
@@ -279,50 +301,55 @@ std::uint64_t Pretrainer::sequences_before(std::int64_t step) const {
   return seen;
 }
 
-std::string Pretrainer::banner() const {
-  const ParameterStore& store = model_->parameters();
-  const BertConfig& bert = model_->config();
-  const CorpusCounts counts[] = {corpora_.counts(Part::train), corpora_.counts(Part::validation)};
-  std::vector<std::string> folders;
-  for (const auto& corpus : corpora_.corpora()) folders.push_back(corpus->folder().string());
-  const Phase first = config_.phase_at(0);
-  std::string text;
-  text +=
-      fmt::format("model       {} layers of {}, {} heads, vocabulary {}, {}-LN, {} parameters\n",
-                  bert.num_hidden_layers, bert.hidden_size, bert.num_attention_heads,
-                  bert.vocab_size, layer_norm_name(bert.layer_norm), store.num_parameters());
-  text += fmt::format("corpus      {}: {} + {} documents, {} + {} tokens (training + validation)\n",
-                      fmt::join(folders, " + "), counts[0].documents, counts[1].documents,
-                      counts[0].tokens, counts[1].tokens);
-  text += fmt::format(
-      "batches     {} sequences of up to {} tokens a step, {} steps an epoch, "
-      "micro-batches of up to {} tokens on each of {} rank(s)\n",
-      first.batch_size, first.sequence_length,
-      datasets_.at(first.sequence_length).training.num_samples() /
-          static_cast<std::uint64_t>(first.batch_size),
-      capacity_.tokens, communicator_.size());
-  text +=
-      fmt::format("memory      parameters {}, gradients {}, moments {}, activations {}\n",
-                  megabytes(store.values().bytes()), megabytes(store.gradients().bytes()),
-                  megabytes(2 * step_->moments().m.bytes()), megabytes(model_->activation_bytes()));
-  text += fmt::format("computing   {}; ranks: {}", backend_.description(), communicator_.name());
+RunPlan Pretrainer::plan() const {
+  RunPlan plan;
+  plan.model = model_->config();
+  plan.parameters = model_->parameters().num_parameters();
+  for (const auto& corpus : corpora_.corpora()) plan.corpora.push_back(corpus->folder().string());
+  plan.training = corpora_.counts(Part::train);
+  plan.validation = corpora_.counts(Part::validation);
+  plan.ranks = communicator_.size();
+  for (const Phase& phase : config_.phases()) {
+    const DatasetMixture& training = datasets_.at(phase.sequence_length).training;
+    plan.phases.push_back(
+        {.first_step = phase.first_step,
+         .end_step = phase.end_step,
+         .sequence_length = phase.sequence_length,
+         .batch_size = phase.batch_size,
+         .micro_batch_tokens =
+             phase_capacity(config_, phase, plan.ranks, state_.auto_micro_batch_tokens).tokens,
+         .samples = training.num_samples(),
+         .sample_tokens = mean_sample_tokens(training)});
+  }
+  plan.communication = communicator_.name();
   const AllReducer* const reducer = step_->reducer();
   if (reducer != nullptr && reducer->name() != communicator_.name()) {
-    text += fmt::format(", gradients by {}", reducer->name());
+    plan.communication += fmt::format(", gradients by {}", reducer->name());
   }
-  text += '\n';
-  text += fmt::format("run         {} steps into {}", config_.train.max_steps, config_.run_dir);
-  if (state_.step > 0) text += fmt::format(", resumed at step {}", state_.step);
-  return text;
+  plan.computing = backend_.description();
+  plan.on_cpu = backend_.device->is_cpu();
+  plan.memory = memory_;
+  plan.memory_for_it = memory_for_a_rank_;
+  plan.checkpoint_bytes =
+      checkpoint_bytes(plan.parameters, dtype_size(model_->parameters().values().dtype()));
+  plan.checkpoint_every = config_.checkpoint.every_steps;
+  plan.checkpoints_kept = config_.checkpoint.keep;
+  plan.max_steps = config_.train.max_steps;
+  plan.first_step = state_.step;
+  plan.run_dir = config_.run_dir;
+  return plan;
 }
 
 // --- Training -----------------------------------------------------------------------------------
 
 void Pretrainer::run() {
-  if (communicator_.is_root() && options_.dry_run) std::printf("%s\n", banner().c_str());
+  if (options_.dry_run && communicator_.is_root()) {
+    const std::string text = options_.json ? to_json(plan()).dump(2) : describe(plan());
+    std::printf("%s\n", text.c_str());
+  }
   if (options_.dry_run) return;
-  say(banner());
   const StopSignals signals;
+  if (log_) say(describe(plan()));
   if (options_.dump_batches && state_.step == 0) save();
   if (state_.step >= config_.train.max_steps) {
     say(fmt::format("nothing to do: step {} of {} is done", state_.step, config_.train.max_steps));
@@ -339,7 +366,9 @@ void Pretrainer::run() {
   // There must be something to go back to.
   if (config_.divergence.policy == OnDivergence::rollback && state_.step == 0) save();
   start_phase(state_.step);
-  last_settled_ = Clock::now();
+  const std::int64_t first_step = state_.step;
+  const auto started = Clock::now();
+  last_settled_ = started;
   int signal = 0;
   bool go_on = true;
   // A GPU computes one step while the next is queued: a step is settled one step late.
@@ -384,6 +413,8 @@ void Pretrainer::run() {
                     state_.step));
   }
   if (log_) log_->progress().finish();
+  say(describe_end(state_.step - first_step, tokens_done_,
+                   std::chrono::duration<double>(Clock::now() - started).count()));
 }
 
 Pretrainer::InFlight Pretrainer::queue_step() {
@@ -415,6 +446,10 @@ bool Pretrainer::settle(InFlight& step) {
   const double seconds =
       std::chrono::duration<double>(now - std::exchange(last_settled_, now)).count();
   log_step(result, static_cast<double>(result.tokens) / seconds);
+  tokens_done_ += result.tokens;
+  if (const auto mean = time_estimate_.add(seconds); mean && log_) {
+    say(describe_estimate(plan(), result.step, *mean));
+  }
   return result.refused();
 }
 
@@ -560,10 +595,8 @@ void Pretrainer::report_samples() {
     const std::string masked = show_masked(*tokenizer_, batch, b);
     if (b == 0) log_->message("  e.g. " + predicted);
     markdown += fmt::format("| {} | {} | {} |\n", original, masked, predicted);
-    log_->prediction({{"step", state_.step},
-                      {"text", original},
-                      {"masked", masked},
-                      {"predicted", predicted}});
+    log_->prediction(
+        {{"step", state_.step}, {"text", original}, {"masked", masked}, {"predicted", predicted}});
   }
   log_->text("validation/predictions", markdown, state_.step);
 }

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <chrono>
+#include <cstddef>
 #include <cstdint>
 #include <filesystem>
 #include <map>
@@ -21,6 +22,7 @@
 #include "train/evaluator.h"
 #include "train/loss_monitor.h"
 #include "train/run_log.h"
+#include "train/run_plan.h"
 #include "train/stop_signals.h"
 #include "train/training_step.h"
 
@@ -31,6 +33,7 @@ struct PretrainerOptions {
   // folder of one checkpoint. Absent: the run directory must be empty.
   std::optional<std::string> resume;
   bool dry_run = false;  // check everything, print the plan, change nothing
+  bool json = false;     // the plan of a dry run, for a script
   // Development: write each micro-batch as a JSON line to this file, and the fresh weights as a
   // checkpoint of step 0, so that another implementation can train on the very same data.
   std::optional<std::string> dump_batches;
@@ -42,8 +45,8 @@ class Pretrainer {
   Pretrainer(Config config, PretrainerOptions options, Communicator& communicator);
   ~Pretrainer();
 
-  // What will be run, for people: sizes, memory, steps.
-  std::string banner() const;
+  // What will be run: sizes, memory, steps.
+  RunPlan plan() const;
   // Trains to the end (or does nothing under dry_run).
   void run();
 
@@ -55,8 +58,10 @@ class Pretrainer {
 
   // Opening.
   DatasetOptions dataset_options(std::int64_t sequence_length, std::uint64_t seed) const;
-  Capacity phase_capacity(const Phase& phase) const;
   void open_datasets();
+  void check_datasets() const;
+  void check_run_directory() const;
+  void plan_micro_batches();
   void open_run_directory();
   void open_log();
   void resume_from(const std::filesystem::path& checkpoint);
@@ -103,9 +108,13 @@ class Pretrainer {
   std::unique_ptr<BertForPretraining> model_;
   LrSchedule schedule_;
   Capacity capacity_;
+  MemoryPlan memory_;
+  std::size_t memory_for_a_rank_ = 0;          // before it is taken
   std::map<std::int64_t, Datasets> datasets_;  // by sequence length, for all phases
   std::unique_ptr<Evaluator> evaluator_;
   std::chrono::steady_clock::time_point last_settled_;
+  TimeEstimate time_estimate_;
+  std::int64_t tokens_done_ = 0;  // by this process
 
   TrainerState state_;
   LossMonitor monitor_;

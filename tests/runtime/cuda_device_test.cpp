@@ -188,6 +188,12 @@ TEST_F(CudaDeviceTest, CopiesAcrossTheBusAreNotRecorded) {
   }
 }
 
+TEST_F(CudaDeviceTest, KnowsWhatIsFree) {
+  const std::size_t before = device_->memory_available();
+  const DeviceBuffer taken(*device_, 10 << 20);
+  EXPECT_EQ(device_->memory_available(), before - (10 << 20));
+}
+
 TEST_F(CudaDeviceTest, MemoryThatIsNotThereIsAnError) {
   fake_cuda().memory = 100 << 20;
   const std::string message = message_of([&] { (void)device_->allocate(200 << 20); });

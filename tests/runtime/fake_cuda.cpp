@@ -151,6 +151,7 @@ cudaError_t cudaFree(void* pointer) {
 }
 cudaError_t cudaMemGetInfo(std::size_t* free, std::size_t* total) {
   *free = fake_cuda().memory;
+  for (const auto& [address, size] : allocations()) *free -= size;
   *total = fake_cuda().memory;
   return cudaSuccess;
 }

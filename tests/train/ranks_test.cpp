@@ -1,6 +1,8 @@
 // Data parallelism: however a step's batch is shared among ranks and micro-batches, its loss is the
 // same.
 #include <cmath>
+#include <csignal>
+#include <functional>
 
 #include "tests/train/training_fixture.h"
 
@@ -87,7 +89,7 @@ TEST_F(RanksTest, SameValidation) {
 
 TEST_F(RanksTest, OnlyRankZeroWritesAndPrints) {
   const fs::path one = folder_ / "one", two = folder_ / "two";
-  const Arguments settings{"train.max_steps=10"};
+  const Arguments settings{"train.max_steps=15"};
   ASSERT_EQ(train(one, settings).exit_code, 0);
   const Answer answer = train_ranks(2, two, settings);
   ASSERT_EQ(answer.exit_code, 0) << answer.output;
@@ -100,12 +102,14 @@ TEST_F(RanksTest, OnlyRankZeroWritesAndPrints) {
     return n;
   };
   EXPECT_EQ(count("model       2 layers"), 1u) << answer.output;
-  EXPECT_EQ(count("step 10: validation loss"), 1u) << answer.output;
+  EXPECT_EQ(count("step 15: validation loss"), 1u) << answer.output;
+  EXPECT_EQ(count("estimated: "), 1u) << answer.output;
+  EXPECT_EQ(count("finished: 15 steps in "), 1u) << answer.output;
   std::vector<std::string> names_one, names_two;
   for (const auto& [name, content] : contents(one)) names_one.push_back(name);
   for (const auto& [name, content] : contents(two)) names_two.push_back(name);
   EXPECT_EQ(names_one, names_two);
-  EXPECT_EQ(losses(two).size(), 10u);
+  EXPECT_EQ(losses(two).size(), 15u);
 }
 
 // One line that begins with "error:", mpirun's own words aside, and the exit code of the error.
@@ -128,20 +132,137 @@ TEST_F(RanksTest, WhatIsWrongEverywhereIsSaidOnce) {
   expect_one_error(train_ranks(2, folder_ / "run", {"train.batch_seize=3"}), "train.batch_size");
 }
 
-// A rank that fails alone, here for its corpus, ends the others, which wait for it.
-TEST_F(RanksTest, OneFailingRankEndsAll) {
-  const std::string line = mpirun(1) + command(folder_ / "run") + " : -np 1 " +
-                           command(folder_ / "run", {"data.path=/nowhere"});
-  expect_one_error(run(line), "/nowhere");
+// Two ranks, each a program of its own, started in a folder of its own with settings of its own.
+class UnlikeRanksTest : public RanksTest {
+ protected:
+  Answer run_two(const Arguments& first, const Arguments& second) const {
+    return run(fmt::format("{} -wdir {} {} : -np 1 -wdir {} {}", mpirun(1),
+                           (folder_ / "first").string(), command(folder_ / "run", first),
+                           (folder_ / "second").string(), command(folder_ / "run", second)));
+  }
+  // Refused for that reason within seconds, by rank 1, with nothing written.
+  void expect_refused_by_rank_one(const Answer& answer, const std::string& part) {
+    expect_one_error(answer, "error: rank 1: " + part);
+    EXPECT_FALSE(fs::exists(folder_ / "run"));
+  }
+  void SetUp() override {
+    RanksTest::SetUp();
+    for (const char* name : {"first", "second"}) {
+      fs::create_directories(folder_ / name);
+      fs::copy(TrainingWorld::get().corpus(), folder_ / name / "corpus",
+               fs::copy_options::recursive);
+      fs::copy(TrainingWorld::get().tokenizer(), folder_ / name / "tokenizer",
+               fs::copy_options::recursive);
+    }
+  }
+  const Arguments here_{"data.path=corpus", "tokenizer.path=tokenizer", "train.max_steps=10"};
+};
+
+TEST_F(UnlikeRanksTest, CopiesDoNotDiffer) {
+  const Answer answer = run_two(here_, here_);
+  EXPECT_EQ(answer.exit_code, 0) << answer.output;
 }
 
-TEST_F(RanksTest, AKilledRankEndsAll) {
-  const auto [answer, seconds] =
-      train_and_kill_one(2, folder_ / "run", {"train.max_steps=1000000"});
-  EXPECT_NE(answer.exit_code, 0) << answer.output;
-  EXPECT_NE(answer.exit_code, 124) << "stopped by the time limit only";
-  EXPECT_NE(answer.output.find("signal 9"), std::string::npos) << answer.output;
-  EXPECT_LT(seconds, 30.0);
+TEST_F(UnlikeRanksTest, OtherSettings) {
+  expect_refused_by_rank_one(
+      run_two({"train.batch_size=32"}, {"train.batch_size=64"}),
+      "this rank is not like rank 0: train.batch_size is 64 here, 32 on rank 0");
+  expect_refused_by_rank_one(run_two({}, {"seed=4"}),
+                             "this rank is not like rank 0: seed is 4 here");
+  // The corpus is not looked for before the settings agree.
+  expect_refused_by_rank_one(run_two({}, {"data.path=/nowhere"}),
+                             "this rank is not like rank 0: data.path is /nowhere here");
+}
+
+TEST_F(UnlikeRanksTest, AnotherCorpus) {
+  fs::remove_all(folder_ / "second" / "corpus");
+  write_topic_corpus(folder_ / "second" / "corpus", 2);
+  expect_refused_by_rank_one(run_two(here_, here_), "this rank is not like rank 0: the corpus is ");
+}
+
+// A rank that fails alone ends the others, which wait for it.
+TEST_F(UnlikeRanksTest, OneFailingAtTheStartEndsAll) {
+  fs::remove_all(folder_ / "second" / "corpus");
+  expect_refused_by_rank_one(run_two(here_, here_), "corpus");
+}
+
+TEST_F(UnlikeRanksTest, OneFailingDuringTrainingEndsAll) {
+  const fs::path tokens = folder_ / "second" / "corpus" / "train" / "tokens.bin";
+  flip_bit(tokens, 8 * (fs::file_size(tokens) / 2) + 3);
+  expect_one_error(run_two(here_, here_), "error: rank 1: corpus/train/tokens.bin");
+}
+
+TEST_F(UnlikeRanksTest, OneFailingDuringEvaluationEndsAll) {
+  const fs::path tokens = folder_ / "second" / "corpus" / "validation" / "tokens.bin";
+  flip_bit(tokens, 8 * (fs::file_size(tokens) / 2) + 3);
+  expect_one_error(run_two(here_, here_), "error: rank 1: corpus/validation/tokens.bin");
+  EXPECT_EQ(losses(folder_ / "run").size(), 10u);  // it was the evaluation, at the end
+}
+
+// Every death of a rank ends the job, whatever the ranks are doing. Rank 0 dies too: it is the one
+// that writes.
+class DyingRankTest : public RanksTest {
+ protected:
+  void expect_end_of_all(const std::string& moment, const Arguments& settings,
+                         const std::function<bool(const fs::path&)>& when) {
+    for (const int victim : {0, 1}) {
+      for (const int signal : {SIGKILL, SIGABRT}) {
+        SCOPED_TRACE(fmt::format("{}, rank {}, signal {}", moment, victim, signal));
+        const fs::path run_dir = folder_ / fmt::format("{}_{}_{}", moment, victim, signal);
+        Arguments all{"train.max_steps=1000000"};
+        all.insert(all.end(), settings.begin(), settings.end());
+        const auto [answer, seconds] =
+            train_and_signal(2, run_dir, all, victim, signal, [&] { return when(run_dir); });
+        std::printf("%s, rank %d, signal %d: ended after %.2f s\n", moment.c_str(), victim, signal,
+                    seconds);
+        EXPECT_NE(answer.exit_code, 0) << answer.output;
+        EXPECT_NE(answer.exit_code, 124) << "stopped by the time limit only";
+        EXPECT_NE(answer.output.find(fmt::format("signal {}", signal)), std::string::npos)
+            << answer.output;
+        EXPECT_NE(answer.output.find(fmt::format("rank {}", victim)), std::string::npos)
+            << answer.output;
+        EXPECT_LT(seconds, 30.0);
+        EXPECT_TRUE(processes_of(run_dir).empty());
+        resumable(run_dir);
+      }
+    }
+  }
+  // What is left can be gone on from; a half-written checkpoint is none.
+  void resumable(const fs::path& run_dir) {
+    const std::int64_t done = last_step(run_dir);
+    const Answer answer = train_ranks(
+        2, run_dir,
+        {fmt::format("train.max_steps={}", done + 11), "--resume", "auto", "--dry-run"});
+    EXPECT_EQ(answer.exit_code, 0) << answer.output;
+    EXPECT_EQ(answer.output.find("warning"), std::string::npos) << answer.output;
+  }
+};
+
+TEST_F(DyingRankTest, AtTheStart) {
+  expect_end_of_all("start", {}, [](const fs::path&) { return true; });
+}
+
+TEST_F(DyingRankTest, DuringTraining) {
+  expect_end_of_all("training", {"evaluation.every_steps=0", "checkpoint.every_steps=0"},
+                    [](const fs::path& run_dir) { return last_step(run_dir) >= 5; });
+}
+
+// Evaluations take nearly all of the time of this run: the whole validation part after each step of
+// two sequences.
+TEST_F(DyingRankTest, DuringEvaluation) {
+  expect_end_of_all("evaluation",
+                    {"train.batch_size=2", "evaluation.every_steps=1", "evaluation.max_batches=0",
+                     "evaluation.samples=0", "checkpoint.every_steps=0"},
+                    [](const fs::path& run_dir) { return last_step(run_dir) >= 3; });
+}
+
+TEST_F(DyingRankTest, WhileACheckpointIsWritten) {
+  expect_end_of_all(
+      "checkpoint", {"checkpoint.every_steps=1", "evaluation.every_steps=0", "train.batch_size=2"},
+      [](const fs::path& run_dir) {
+        return last_step(run_dir) >= 3 &&
+               fs::exists(checkpoint_of(run_dir, last_step(run_dir)).string() + ".tmp");
+      });
 }
 
 }  // namespace

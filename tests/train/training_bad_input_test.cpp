@@ -52,6 +52,20 @@ TEST_F(TrainingBadInput, CommandLine) {
   expect_refused_untouched({"train"}, "key.path=value");
 }
 
+// Whatever can be asked of the defaults is answered without a file.
+TEST_F(TrainingBadInput, PrintConfigNeedsNoConfiguration) {
+  const Answer defaults = run(fmt::format("{} --print-config", BERT_TRAIN));
+  EXPECT_EQ(defaults.exit_code, 0) << defaults.output;
+  EXPECT_NE(defaults.output.find("  batch_size: 256\n"), std::string::npos) << defaults.output;
+  const Answer changed =
+      run(fmt::format("{} train.batch_size=77 model.preset=bert_mini --print-config", BERT_TRAIN));
+  EXPECT_EQ(changed.exit_code, 0) << changed.output;
+  EXPECT_NE(changed.output.find("  batch_size: 77\n"), std::string::npos) << changed.output;
+  EXPECT_NE(changed.output.find("  hidden_size: 256\n"), std::string::npos) << changed.output;
+  expect_refused(run(fmt::format("{} train.bach_size=77 --print-config", BERT_TRAIN)),
+                 "did you mean train.batch_size?");
+}
+
 TEST_F(TrainingBadInput, Keys) {
   expect_refused_untouched({"train.batchsize=4"}, "did you mean train.batch_size?");
   expect_refused_untouched({"optimiser.epsilon=1e-6"}, "optimizer.epsilon");
@@ -69,6 +83,119 @@ TEST_F(TrainingBadInput, WhatDoesNotFit) {
   expect_refused_untouched({"model.vocab_size=100"}, "100 is less than the 197 entries");
   expect_refused_untouched({"model.num_attention_heads=5"}, "num_attention_heads");
   expect_refused_untouched({"train.micro_batch_tokens=16"}, "train.micro_batch_tokens");
+}
+
+TEST_F(TrainingBadInput, ABatchLargerThanTheCorpus) {
+  expect_refused_untouched(
+      {"train.batch_size=100000"},
+      "train.batch_size: a batch of 100000 sequences is more than the corpus's "
+      "training part has: ");
+}
+
+// The plan is printed, and nothing is changed, not even the time of the folder.
+TEST_F(TrainingBadInput, DryRun) {
+  const auto before = fs::last_write_time(folder_.path());
+  const Answer text = train(run_dir(), with(kShort, {"--dry-run"}));
+  EXPECT_EQ(text.exit_code, 0) << text.output;
+  for (const char* part :
+       {"parameters ", "gradients ", "moments ", "activations ", "batch ", "workspace",
+        "at most 2048 tokens a step, about ", "checkpoints ", "every 5 steps, the newest 3 kept",
+        "10 steps into ", " tokens, ", " epochs"}) {
+    EXPECT_NE(text.output.find(part), std::string::npos) << text.output << "lacks " << part;
+  }
+  const Answer json = train(run_dir(), with(kShort, {"--dry-run", "--json"}));
+  EXPECT_EQ(json.exit_code, 0) << json.output;
+  const auto plan = nlohmann::json::parse(json.output);
+  EXPECT_EQ(plan.at("phases").at(0).at("step_tokens_at_most"), 2048);
+  EXPECT_EQ(plan.at("phases").at(0).at("micro_batch_tokens"), 2048);
+  EXPECT_FALSE(fs::exists(run_dir()));
+  EXPECT_EQ(fs::last_write_time(folder_.path()), before);
+  expect_refused_untouched({"--json"}, "--dry-run");
+
+  // The mean is that of the run's batches, and a checkpoint is as large as was said.
+  ASSERT_EQ(
+      train(run_dir(), with(kShort, {"--dump-batches", (folder_ / "batches").string()})).exit_code,
+      0);
+  double tokens = 0;
+  const std::string batches = read_file(folder_ / "batches");
+  for (std::size_t at = 0; (at = batches.find("\"input_ids\":", at)) != std::string::npos; ++at) {
+    tokens += 1 + static_cast<double>(std::count(
+                      batches.begin() + static_cast<std::ptrdiff_t>(at),
+                      batches.begin() + static_cast<std::ptrdiff_t>(batches.find(']', at)), ','));
+  }
+  EXPECT_NEAR(tokens / plan.at("tokens").get<double>(), 1.0, 0.05);
+  std::uintmax_t bytes = 0;
+  for (const char* name : {"model.safetensors", "optimizer.safetensors"}) {
+    bytes += fs::file_size(checkpoint_of(run_dir(), 10) / name);
+  }
+  const auto planned = plan.at("checkpoint").at("bytes").get<double>();
+  EXPECT_GE(static_cast<double>(bytes), planned);
+  EXPECT_LT(static_cast<double>(bytes), planned + 50000);  // headers
+}
+
+// The address space is limited, which is one of the limits that are looked at.
+TEST_F(TrainingBadInput, TooLittleMemory) {
+  const Arguments model{"model.hidden_size=256", "model.num_hidden_layers=8", "--dry-run",
+                        "--json"};
+  const std::size_t plenty = std::size_t{8} << 30;
+  const auto limited = [&](std::size_t bytes, const Arguments& more) {
+    return run(fmt::format("ulimit -v {}; {}", bytes / 1024, command(run_dir(), more)));
+  };
+  const Answer answer = limited(plenty, model);
+  if (answer.exit_code != 0) GTEST_SKIP() << "it does not run with 8 GB of address space";
+  const auto plan = nlohmann::json::parse(answer.output).at("memory");
+  const std::size_t total = plan.at("total"), snapshot = plan.at("checkpoint_snapshot_on_host");
+  const std::size_t taken_before =
+      plenty - plan.at("free_for_a_rank").get<std::size_t>() - snapshot;
+
+  const Arguments start{"model.hidden_size=256", "model.num_hidden_layers=8"};
+  expect_refused(limited(taken_before + 2 * snapshot, start), "GB are needed for micro-batches of");
+  EXPECT_FALSE(fs::exists(run_dir()));
+
+  // Half of the activations: smaller micro-batches, which the run remembers when it goes on with
+  // plenty, so that it goes on with the same bits.
+  const std::size_t activations = plan.at("activations");
+  const std::size_t room = taken_before + snapshot + (total - activations / 2) * 10 / 9;
+  const Arguments more = with(start, {"train.max_steps=4", "checkpoint.every_steps=2",
+                                      "schedule.warmup_steps=2", "evaluation.max_batches=1"});
+  const Answer small = limited(room, more);
+  ASSERT_EQ(small.exit_code, 0) << small.output;
+  const auto chosen = [&](std::int64_t step) -> std::int64_t {
+    return nlohmann::json::parse(read_file(checkpoint_of(run_dir(), step) / "trainer_state.json"))
+        .at("auto_micro_batch_tokens");
+  };
+  EXPECT_LT(chosen(4), 2048);
+  EXPECT_GE(chosen(4), 768);
+  const std::string weights = read_file(checkpoint_of(run_dir(), 4) / "model.safetensors");
+  const Answer resumed =
+      train(run_dir(), with(more, {"--resume", checkpoint_of(run_dir(), 2).string()}));
+  ASSERT_EQ(resumed.exit_code, 0) << resumed.output;
+  EXPECT_LT(chosen(4), 2048);
+  EXPECT_TRUE(read_file(checkpoint_of(run_dir(), 4) / "model.safetensors") == weights);
+  // Its micro-batches are what makes those bits.
+  const Answer large = train(folder_ / "large", more);
+  ASSERT_EQ(large.exit_code, 0) << large.output;
+  EXPECT_FALSE(read_file(checkpoint_of(folder_ / "large", 4) / "model.safetensors") == weights);
+}
+
+// On disks of their own, mounted where only the command sees them.
+TEST_F(TrainingBadInput, DisksThatAreFullOrCannotBeWrittenTo) {
+  fs::create_directories(folder_ / "disk");
+  const auto on_disk = [&](const std::string& options, const Arguments& more) {
+    return run(
+        fmt::format("unshare --user --map-root-user --mount sh -c 'mount -t tmpfs -o {} none "
+                    "{} && exec \"$@\"' sh {}",
+                    options, (folder_ / "disk").string(), command(folder_ / "disk" / "run", more)));
+  };
+  if (on_disk("size=64m", with(kShort, {"--dry-run"})).exit_code != 0) {
+    GTEST_SKIP() << "disks cannot be mounted here";
+  }
+  // Two checkpoints of 300 kB.
+  expect_refused(on_disk("size=400k", kShort), "up to 2 checkpoints of ");
+  expect_refused(on_disk("size=400k", with(kShort, {"--dry-run"})), " GB are free on the disk of ");
+  EXPECT_EQ(on_disk("size=400k", with(kShort, {"checkpoint.every_steps=0", "--dry-run"})).exit_code,
+            0);
+  expect_refused(on_disk("size=64m,ro", kShort), "Read-only file system");
 }
 
 TEST_F(TrainingBadInput, MissingFiles) {
@@ -144,6 +271,9 @@ TEST_F(TrainingBadInput, RunDirectory) {
   fs::remove(run_dir() / "letters.txt");
   EXPECT_EQ(train(run_dir(), kShort).exit_code, 0);  // an empty folder is fine
   expect_refused_and_kept(kShort, "--resume auto");
+  // What a run writes to must be a folder.
+  write_text(run_dir() / "tensorboard", "dear");
+  expect_refused_and_kept(with(kShort, {"--resume", "auto"}), "tensorboard is not a folder");
 }
 
 TEST_F(TrainingBadInput, ResumeWithSomethingElse) {

@@ -39,7 +39,49 @@ runtime: {threads: 1}
 
 std::string quoted(const std::string& text) { return fmt::format("'{}'", text); }
 
+// A process's place among those that mpirun has started; -1: it has ended.
+int rank_of(pid_t process) {
+  const std::string name = "OMPI_COMM_WORLD_RANK=";
+  try {
+    const std::string environment =
+        '\0' + read_file(fs::path("/proc") / std::to_string(process) / "environ");
+    const auto at = environment.find('\0' + name);
+    if (at != std::string::npos) return std::stoi(environment.substr(at + 1 + name.size()));
+  } catch (const InputError&) {
+  }
+  return -1;
+}
+
 }  // namespace
+
+std::vector<pid_t> processes_of(const fs::path& run_dir) {
+  std::vector<pid_t> found;
+  std::error_code error;
+  for (const auto& entry : fs::directory_iterator("/proc", error)) {
+    const std::string name = entry.path().filename().string();
+    if (name.find_first_not_of("0123456789") != std::string::npos) continue;
+    if (fs::read_symlink(entry.path() / "exe", error) != fs::path(BERT_TRAIN)) continue;
+    try {
+      const std::string arguments = read_file(entry.path() / "cmdline");
+      if (arguments.find("run_dir=" + run_dir.string()) != std::string::npos) {
+        found.push_back(static_cast<pid_t>(std::stol(name)));
+      }
+    } catch (const InputError&) {  // it has just ended
+    }
+  }
+  return found;
+}
+
+std::int64_t last_step(const fs::path& run_dir) {
+  const fs::path path = run_dir / "metrics.jsonl";
+  if (!fs::exists(path)) return 0;
+  const std::string text = read_file(path);
+  const auto end = text.rfind('\n');
+  if (end == std::string::npos) return 0;
+  const auto before = text.rfind('\n', end - 1);
+  const auto begin = before == std::string::npos ? 0 : before + 1;
+  return json::parse(text.substr(begin, end - begin)).at("step");
+}
 
 std::unique_ptr<Tokenizer> topic_tokenizer() {
   std::vector<std::string> pieces = {"[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"};
@@ -82,35 +124,6 @@ const TrainingWorld& TrainingWorld::get() {
   return world;
 }
 
-std::vector<pid_t> processes_of(const fs::path& run_dir) {
-  std::vector<pid_t> found;
-  std::error_code error;
-  for (const auto& entry : fs::directory_iterator("/proc", error)) {
-    const std::string name = entry.path().filename().string();
-    if (name.find_first_not_of("0123456789") != std::string::npos) continue;
-    if (fs::read_symlink(entry.path() / "exe", error) != fs::path(BERT_TRAIN)) continue;
-    try {
-      const std::string arguments = read_file(entry.path() / "cmdline");
-      if (arguments.find("run_dir=" + run_dir.string()) != std::string::npos) {
-        found.push_back(static_cast<pid_t>(std::stol(name)));
-      }
-    } catch (const InputError&) {  // it has just ended
-    }
-  }
-  return found;
-}
-
-std::int64_t last_step(const fs::path& run_dir) {
-  const fs::path path = run_dir / "metrics.jsonl";
-  if (!fs::exists(path)) return 0;
-  const std::string text = read_file(path);
-  const auto end = text.rfind('\n');
-  if (end == std::string::npos) return 0;
-  const auto before = text.rfind('\n', end - 1);
-  const auto begin = before == std::string::npos ? 0 : before + 1;
-  return json::parse(text.substr(begin, end - begin)).at("step");
-}
-
 std::string TrainingTest::command(const fs::path& run_dir, const Arguments& more) const {
   const TrainingWorld& world = TrainingWorld::get();
   std::string line = fmt::format("{} {}", BERT_TRAIN, quoted(world.config().string()));
@@ -149,21 +162,35 @@ void TrainingTest::train_and_kill(int ranks, std::int64_t step, const fs::path& 
   FAIL() << "the run always ended before it could be killed";
 }
 
-std::pair<Answer, double> TrainingTest::train_and_kill_one(int ranks, const fs::path& run_dir,
-                                                           const Arguments& more) const {
+std::pair<Answer, double> TrainingTest::train_and_signal(int ranks, const fs::path& run_dir,
+                                                         const Arguments& more, int victim,
+                                                         int signal,
+                                                         const std::function<bool()>& when) const {
   using Clock = std::chrono::steady_clock;
   Answer answer;
   std::thread runner([&] { answer = run(mpirun(ranks) + command(run_dir, more)); });
   const auto deadline = Clock::now() + std::chrono::seconds(60);
-  while (last_step(run_dir) < 5 && Clock::now() < deadline) {
-    std::this_thread::sleep_for(std::chrono::milliseconds(10));
+  pid_t process = 0;
+  while (process == 0 && Clock::now() < deadline) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    if (!when()) continue;
+    const std::vector<pid_t> processes = processes_of(run_dir);
+    if (processes.size() < static_cast<std::size_t>(ranks)) continue;
+    for (const pid_t candidate : processes) {
+      if (rank_of(candidate) == victim) process = candidate;
+    }
   }
-  const std::vector<pid_t> processes = processes_of(run_dir);
-  EXPECT_EQ(processes.size(), static_cast<std::size_t>(ranks));
-  if (!processes.empty()) ::kill(processes.back(), SIGKILL);
+  EXPECT_NE(process, 0) << "the moment never came";
+  if (process != 0) ::kill(process, signal);
   const auto killed = Clock::now();
   runner.join();
   return {answer, std::chrono::duration<double>(Clock::now() - killed).count()};
+}
+
+std::pair<Answer, double> TrainingTest::train_and_kill_one(int ranks, const fs::path& run_dir,
+                                                           const Arguments& more) const {
+  return train_and_signal(ranks, run_dir, more, ranks - 1, SIGKILL,
+                          [&] { return last_step(run_dir) >= 5; });
 }
 
 std::vector<json> read_metrics(const fs::path& run_dir) {

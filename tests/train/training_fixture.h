@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <memory>
 #include <string>
 #include <utility>
@@ -10,6 +11,7 @@
 
 #include <gtest/gtest.h>
 #include <nlohmann/json.hpp>
+#include <sys/types.h>
 
 #include "tests/data/corpus_fixture.h"
 #include "tests/support/program_runner.h"
@@ -44,11 +46,6 @@ void write_topic_corpus(const std::filesystem::path& folder, std::uint64_t seed)
 
 using Arguments = std::vector<std::string>;
 
-// The processes of `train` that work on `run_dir`, which no other run shares.
-std::vector<pid_t> processes_of(const std::filesystem::path& run_dir);
-// The step of the last whole line of metrics.jsonl; 0 without one.
-std::int64_t last_step(const std::filesystem::path& run_dir);
-
 class TrainingTest : public testing::Test {
  protected:
   // A command line of train: `more` are overrides and options, quoted here.
@@ -64,6 +61,11 @@ class TrainingTest : public testing::Test {
   void train_and_kill(int ranks, std::int64_t step, const std::filesystem::path& run_dir,
                       const Arguments& more) const;
 
+  // Starts a run under mpirun, sends `signal` to rank `victim` once `when` says so, and gives what
+  // mpirun then answers and how many seconds after.
+  std::pair<Answer, double> train_and_signal(int ranks, const std::filesystem::path& run_dir,
+                                             const Arguments& more, int victim, int signal,
+                                             const std::function<bool()>& when) const;
   // Starts a long run under mpirun, kills one of its ranks with SIGKILL, and gives what mpirun then
   // answers and how many seconds after.
   std::pair<Answer, double> train_and_kill_one(int ranks, const std::filesystem::path& run_dir,
@@ -77,6 +79,10 @@ std::vector<nlohmann::json> read_metrics(const std::filesystem::path& run_dir);
 std::vector<nlohmann::json> comparable_metrics(const std::filesystem::path& run_dir);
 // "loss" of each step logged.
 std::vector<double> losses(const std::filesystem::path& run_dir);
+// The step of the last line of metrics.jsonl, 0 without one.
+std::int64_t last_step(const std::filesystem::path& run_dir);
+// The processes of `train` that work on `run_dir`, which no other run shares.
+std::vector<pid_t> processes_of(const std::filesystem::path& run_dir);
 std::filesystem::path checkpoint_of(const std::filesystem::path& run_dir, std::int64_t step);
 
 }  // namespace bert

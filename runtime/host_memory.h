@@ -1,0 +1,16 @@
+// HostMemory: how much more memory this process may take before the kernel refuses or kills it.
+#pragma once
+
+#include <cstddef>
+#include <filesystem>
+
+namespace bert {
+
+// Bytes: the least of what the machine has available (MemAvailable), what is left below the limits
+// of this process's control group and of those around it (a container's, a batch job's), where page
+// cache counts as free, and what is left of the address space (ulimit -v). The largest size_t where
+// nothing is known. `proc` and `cgroup`: where the kernel shows these.
+std::size_t host_memory_available(const std::filesystem::path& proc = "/proc",
+                                  const std::filesystem::path& cgroup = "/sys/fs/cgroup");
+
+}  // namespace bert

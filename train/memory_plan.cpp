@@ -1,0 +1,140 @@
+#include "train/memory_plan.h"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <vector>
+
+#include "runtime/error.h"
+#include "train/device_batch.h"
+
+namespace bert {
+namespace {
+
+constexpr std::size_t kMegabyte = std::size_t{1} << 20;
+constexpr std::int64_t kChoices = 16;
+
+double gigabytes(std::size_t bytes) { return static_cast<double>(bytes) / 1e9; }
+
+// The allowance. On a CPU, buffers of products and of each thread, batches made ahead, libraries;
+// on a GPU, 64 MB of products, kernels and recorded graphs, staging, NCCL.
+std::size_t workspace_bytes(const Backend& backend) {
+  if (!backend.device->is_cpu()) return 768 * kMegabyte;
+  return (64 + 32 * static_cast<std::size_t>(backend.threads)) * kMegabyte;
+}
+
+// The least of all ranks' values.
+std::int64_t least_of_ranks(Communicator& communicator, std::int64_t value) {
+  std::vector<std::int64_t> values(static_cast<std::size_t>(communicator.size()), 0);
+  values[static_cast<std::size_t>(communicator.rank())] = value;
+  communicator.all_reduce_sum(values);
+  return *std::min_element(values.begin(), values.end());
+}
+
+[[noreturn]] void refuse(const Config& config, const Capacity& capacity, const Backend& backend,
+                         const Communicator& communicator, std::size_t needed,
+                         std::size_t available) {
+  std::string advice;
+  if (!config.train.recompute) advice += "train.recompute: true, ";
+  const bool given = std::any_of(config.train.phases.begin(), config.train.phases.end(),
+                                 [](const PhaseConfig& p) { return p.micro_batch_tokens; }) ||
+                     config.train.micro_batch_tokens;
+  if (given) advice += "a smaller train.micro_batch_tokens or auto, ";
+  if (backend.device->is_cpu() && communicator.local_size() > 1) advice += "fewer ranks, ";
+  throw_input_error(
+      "{}: {:.2f} GB are needed for micro-batches of {} tokens in sequences of up to {}, and "
+      "{:.2f} "
+      "GB of {} are free for a rank; what helps: {}shorter sequences, a smaller model",
+      config.where("train.micro_batch_tokens"), gigabytes(needed), capacity.tokens,
+      capacity.max_seqlen, gigabytes(available), backend.device->name(), advice);
+}
+
+}  // namespace
+
+MemoryPlan plan_memory(BertForPretraining& model, const Backend& backend, const Capacity& capacity,
+                       bool recompute) {
+  Ops& ops = *backend.ops;
+  const auto flat = static_cast<std::size_t>(model.parameters().flat_size());
+  MemoryPlan plan;
+  plan.parameters = flat * dtype_size(ops.statistics_dtype());
+  if (ops.dtype() != ops.statistics_dtype()) plan.compute_copies = flat * dtype_size(ops.dtype());
+  plan.gradients = plan.parameters;
+  plan.moments = 2 * plan.parameters;
+  plan.activations =
+      model.count_activation_bytes(ops, capacity, /*with_gradients=*/true, recompute);
+  plan.batch = DeviceBatch::count_bytes(capacity, model.has_nsp());
+  if (backend.device->is_cpu()) plan.batch *= 2;
+  plan.workspace = workspace_bytes(backend);
+  plan.snapshot = plan.parameters + plan.moments;
+  return plan;
+}
+
+Capacity phase_capacity(const Config& config, const Phase& phase, int ranks,
+                        std::int64_t auto_tokens) {
+  if (phase.batch_size < ranks) {
+    throw_input_error("{} is {}, less than one sequence for each of {} ranks",
+                      config.where("train.batch_size"), phase.batch_size, ranks);
+  }
+  Capacity capacity;
+  capacity.max_seqlen = phase.sequence_length;
+  capacity.sequences = (phase.batch_size + ranks - 1) / ranks;
+  const std::int64_t step_tokens = capacity.sequences * phase.sequence_length;
+  const std::int64_t wanted =
+      phase.micro_batch_tokens.value_or(std::max(auto_tokens, phase.sequence_length));
+  if (wanted < phase.sequence_length) {
+    throw_input_error("{} is {}, expected room for one sequence of {} tokens at least",
+                      config.where("train.micro_batch_tokens"), wanted, phase.sequence_length);
+  }
+  capacity.tokens = std::min(wanted, step_tokens);
+  // Each sequence rounds its number of predictions up by one at most.
+  capacity.masked = std::min(
+      capacity.tokens, static_cast<std::int64_t>(std::ceil(config.objective.mask_fraction *
+                                                           static_cast<double>(capacity.tokens))) +
+                           capacity.sequences);
+  return capacity;
+}
+
+Capacity run_capacity(const Config& config, int ranks, std::int64_t auto_tokens) {
+  Capacity capacity;
+  for (const Phase& phase : config.phases()) {
+    const Capacity needed = phase_capacity(config, phase, ranks, auto_tokens);
+    capacity.tokens = std::max(capacity.tokens, needed.tokens);
+    capacity.sequences = std::max(capacity.sequences, needed.sequences);
+    capacity.masked = std::max(capacity.masked, needed.masked);
+    capacity.max_seqlen = std::max(capacity.max_seqlen, needed.max_seqlen);
+  }
+  return capacity;
+}
+
+std::size_t memory_for_a_rank(const Backend& backend, const Communicator& communicator,
+                              std::size_t snapshot) {
+  const std::size_t available = backend.device->memory_available();
+  if (!backend.device->is_cpu()) return available;
+  const std::size_t shared = available > snapshot ? available - snapshot : 0;
+  return shared / static_cast<std::size_t>(communicator.local_size());
+}
+
+std::int64_t choose_auto_tokens(const Config& config, BertForPretraining& model,
+                                const Backend& backend, Communicator& communicator,
+                                std::optional<std::int64_t> earlier) {
+  const auto plan = [&](std::int64_t tokens) {
+    const Capacity capacity = run_capacity(config, communicator.size(), tokens);
+    return plan_memory(model, backend, capacity, config.train.recompute);
+  };
+  const std::int64_t most = most_auto_tokens(backend.device->is_cpu());
+  const std::int64_t piece = most / kChoices;
+  const std::size_t available = memory_for_a_rank(backend, communicator, plan(piece).snapshot);
+
+  // With none to spare, and no allowance: less is surely too little.
+  const MemoryPlan least = plan(piece);
+  if (least.total() - least.workspace > available) {
+    refuse(config, run_capacity(config, communicator.size(), piece), backend, communicator,
+           least.total(), available);
+  }
+  std::int64_t chosen = most;
+  while (chosen > piece && plan(chosen).total() > available - available / 10) chosen -= piece;
+  if (earlier && plan(*earlier).total() <= available) chosen = *earlier;
+  return least_of_ranks(communicator, chosen);
+}
+
+}  // namespace bert

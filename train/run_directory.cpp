@@ -1,0 +1,98 @@
+#include "train/run_directory.h"
+
+#include <algorithm>
+#include <cerrno>
+#include <cstdlib>
+#include <cstring>
+
+#include <fcntl.h>
+#include <sys/statvfs.h>
+#include <unistd.h>
+
+#include "runtime/error.h"
+
+namespace bert {
+namespace fs = std::filesystem;
+
+namespace {
+
+// Where a folder is, or would be made.
+fs::path nearest_existing(const fs::path& folder) {
+  std::error_code error;
+  for (fs::path path = fs::absolute(folder, error); !path.empty(); path = path.parent_path()) {
+    if (fs::exists(path, error) || path == path.parent_path()) return path;
+  }
+  return "/";
+}
+
+// A new file in `folder` that has no name, or no longer; -1 and errno.
+int open_unnamed(const fs::path& folder) {
+  const int file = ::open(folder.c_str(), O_TMPFILE | O_WRONLY | O_CLOEXEC, 0600);
+  if (file >= 0 || (errno != EOPNOTSUPP && errno != EISDIR && errno != EINVAL)) return file;
+  // A file system that has no such files.
+  std::string name = (folder / ".write_probe_XXXXXX").string();
+  const int named = ::mkstemp(name.data());
+  if (named >= 0) ::unlink(name.c_str());
+  return named;
+}
+
+// 0, or the errno of what failed.
+int try_to_write(const fs::path& folder) {
+  const int file = open_unnamed(folder);
+  if (file < 0) return errno;
+  const char block[4096] = {};
+  errno = ENOSPC;  // where less is written and no error given
+  int error = ::write(file, block, sizeof block) == static_cast<ssize_t>(sizeof block) ? 0 : errno;
+  // Some file systems find their quota only then.
+  if (error == 0 && ::fsync(file) != 0) error = errno;
+  ::close(file);
+  return error;
+}
+
+double gigabytes(double bytes) { return bytes / 1e9; }
+
+}  // namespace
+
+void check_writable(const fs::path& run_dir) {
+  const fs::path there = nearest_existing(run_dir);
+  std::error_code error;
+  for (const char* inside : {"", "checkpoints", "tensorboard"}) {
+    const fs::path folder = *inside == '\0' ? there : run_dir / inside;
+    if (!fs::exists(folder, error)) continue;
+    if (!fs::is_directory(folder, error)) {
+      throw_input_error("run_dir: {} is not a folder", folder.string());
+    }
+    if (const int failed = try_to_write(folder)) {
+      throw_input_error("run_dir: {}: files cannot be written to {}: {}", run_dir.string(),
+                        folder.string(), std::strerror(failed));
+    }
+  }
+}
+
+std::optional<std::string> check_disk_space(const fs::path& run_dir, std::int64_t checkpoints,
+                                            std::size_t bytes) {
+  const fs::path there = nearest_existing(run_dir);
+  struct statvfs disk {};
+  if (::statvfs(there.c_str(), &disk) != 0) return std::nullopt;  // a file system that cannot tell
+  std::int64_t present = 0;
+  std::error_code error;
+  for (const auto& entry : fs::directory_iterator(run_dir / "checkpoints", error)) {
+    const std::string name = entry.path().filename().string();
+    if (name.starts_with("step_") && name.find('.') == std::string::npos) ++present;
+  }
+  const double needed = static_cast<double>(std::max<std::int64_t>(1, checkpoints - present)) *
+                        static_cast<double>(bytes);
+  const double available = static_cast<double>(disk.f_bavail) * static_cast<double>(disk.f_frsize);
+  const std::string text = fmt::format(
+      "run_dir: {}: up to {} checkpoints of {:.3f} GB need {:.3f} GB more, and {:.3f} GB are free "
+      "on the disk of {}",
+      run_dir.string(), checkpoints, gigabytes(static_cast<double>(bytes)), gigabytes(needed),
+      gigabytes(available), there.string());
+  if (needed > available) {
+    throw_input_error("{}; keep fewer (checkpoint.keep), or name a folder of another disk", text);
+  }
+  if (needed > 0.9 * available) return text;
+  return std::nullopt;
+}
+
+}  // namespace bert

@@ -1,0 +1,188 @@
+#include "train/run_plan.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "train/progress.h"
+
+namespace bert {
+namespace {
+
+constexpr std::uint64_t kSamplesLookedAt = 256;
+
+std::string size_text(std::size_t bytes) {
+  const auto number = static_cast<double>(bytes);
+  if (bytes < 1'000'000'000) return fmt::format("{:.1f} MB", number / 1e6);
+  return fmt::format("{:.2f} GB", number / 1e9);
+}
+
+// "812", "40.5 thousand", "75.3 billion".
+std::string rounded(double number) {
+  if (number < 1e4) return fmt::format("{:.0f}", number);
+  if (number < 1e6) return fmt::format("{:.1f} thousand", number / 1e3);
+  if (number < 1e9) return fmt::format("{:.1f} million", number / 1e6);
+  return fmt::format("{:.2f} billion", number / 1e9);
+}
+
+std::string describe_phase(const PhasePlan& phase, int ranks) {
+  return fmt::format(
+      "{} sequences of up to {} tokens a step, {:.1f} steps an epoch, micro-batches of up to {} "
+      "tokens on each of {} rank(s)\n"
+      "            at most {} tokens a step, about {:.0f} on average\n",
+      phase.batch_size, phase.sequence_length, phase.steps_per_epoch(), phase.micro_batch_tokens,
+      ranks, phase.step_tokens_at_most(), phase.step_tokens());
+}
+
+std::string describe_memory(const RunPlan& plan) {
+  const MemoryPlan& memory = plan.memory;
+  std::string text = fmt::format("memory      parameters {}", size_text(memory.parameters));
+  if (memory.compute_copies > 0) text += ", compute copies " + size_text(memory.compute_copies);
+  text += fmt::format(", gradients {}, moments {}, activations {}, batch {}\n",
+                      size_text(memory.gradients), size_text(memory.moments),
+                      size_text(memory.activations), size_text(memory.batch));
+  text += fmt::format("            with {} for workspace about {} of the {} free for a rank\n",
+                      size_text(memory.workspace), size_text(memory.total()),
+                      size_text(plan.memory_for_it));
+  text +=
+      fmt::format("            rank 0 takes {} of the host besides while it writes a checkpoint\n",
+                  size_text(memory.snapshot));
+  return text;
+}
+
+}  // namespace
+
+double RunPlan::epochs() const {
+  double sum = 0.0;
+  for (const PhasePlan& phase : phases) {
+    sum += static_cast<double>(phase.steps()) / phase.steps_per_epoch();
+  }
+  return sum;
+}
+
+double RunPlan::tokens() const {
+  double sum = 0.0;
+  for (const PhasePlan& phase : phases) {
+    sum += static_cast<double>(phase.steps()) * phase.step_tokens();
+  }
+  return sum;
+}
+
+double mean_sample_tokens(const DatasetMixture& training) {
+  const std::uint64_t count = std::min(kSamplesLookedAt, training.num_samples());
+  double sum = 0.0;
+  for (std::uint64_t i = 0; i < count; ++i) {
+    sum += static_cast<double>(training.plan(training.shuffled(i)).length);
+  }
+  return sum / static_cast<double>(count);
+}
+
+std::int64_t most_checkpoints(const Config& config) {
+  const std::int64_t every = config.checkpoint.every_steps;
+  const std::int64_t made = every == 0 ? 1 : (config.train.max_steps + every - 1) / every;
+  return std::min(made, config.checkpoint.keep + 1);
+}
+
+std::size_t checkpoint_bytes(std::int64_t parameters, std::size_t number) {
+  return 3 * static_cast<std::size_t>(parameters) * number;
+}
+
+std::string describe(const RunPlan& plan) {
+  const BertConfig& model = plan.model;
+  std::string text;
+  text +=
+      fmt::format("model       {} layers of {}, {} heads, vocabulary {}, {}-LN, {} parameters\n",
+                  model.num_hidden_layers, model.hidden_size, model.num_attention_heads,
+                  model.vocab_size, layer_norm_name(model.layer_norm), plan.parameters);
+  text += fmt::format("corpus      {}: {} + {} documents, {} + {} tokens (training + validation)\n",
+                      fmt::join(plan.corpora, " + "), plan.training.documents,
+                      plan.validation.documents, plan.training.tokens, plan.validation.tokens);
+  for (const PhasePlan& phase : plan.phases) {
+    text += "batches     ";
+    if (plan.phases.size() > 1) text += fmt::format("from step {} on: ", phase.first_step);
+    text += describe_phase(phase, plan.ranks);
+  }
+  text += describe_memory(plan);
+  text += fmt::format("computing   {}; ranks: {}\n", plan.computing, plan.communication);
+  text += fmt::format("checkpoints {} each, ", size_text(plan.checkpoint_bytes));
+  text += plan.checkpoint_every > 0 ? fmt::format("every {} steps, ", plan.checkpoint_every)
+                                    : std::string("at the end only, ");
+  text += fmt::format("the newest {} kept\n", plan.checkpoints_kept);
+  text += fmt::format("run         {} steps into {}: {} tokens, {:.2f} epochs", plan.max_steps,
+                      plan.run_dir, rounded(plan.tokens()), plan.epochs());
+  if (plan.first_step > 0) text += fmt::format(", resumed at step {}", plan.first_step);
+  return text;
+}
+
+nlohmann::ordered_json to_json(const RunPlan& plan) {
+  nlohmann::ordered_json json;
+  json["parameters"] = plan.parameters;
+  json["corpora"] = plan.corpora;
+  json["training_tokens"] = plan.training.tokens;
+  json["validation_tokens"] = plan.validation.tokens;
+  for (const PhasePlan& phase : plan.phases) {
+    json["phases"].push_back({{"first_step", phase.first_step},
+                              {"end_step", phase.end_step},
+                              {"sequence_length", phase.sequence_length},
+                              {"batch_size", phase.batch_size},
+                              {"micro_batch_tokens", phase.micro_batch_tokens},
+                              {"step_tokens_at_most", phase.step_tokens_at_most()},
+                              {"step_tokens", phase.step_tokens()},
+                              {"steps_per_epoch", phase.steps_per_epoch()}});
+  }
+  json["ranks"] = plan.ranks;
+  json["communication"] = plan.communication;
+  json["computing"] = plan.computing;
+  json["memory"] = {{"parameters", plan.memory.parameters},
+                    {"compute_copies", plan.memory.compute_copies},
+                    {"gradients", plan.memory.gradients},
+                    {"moments", plan.memory.moments},
+                    {"activations", plan.memory.activations},
+                    {"batch", plan.memory.batch},
+                    {"workspace", plan.memory.workspace},
+                    {"total", plan.memory.total()},
+                    {"free_for_a_rank", plan.memory_for_it},
+                    {"checkpoint_snapshot_on_host", plan.memory.snapshot}};
+  json["checkpoint"] = {{"bytes", plan.checkpoint_bytes},
+                        {"every_steps", plan.checkpoint_every},
+                        {"keep", plan.checkpoints_kept}};
+  json["max_steps"] = plan.max_steps;
+  json["first_step"] = plan.first_step;
+  json["tokens"] = plan.tokens();
+  json["epochs"] = plan.epochs();
+  json["run_dir"] = plan.run_dir;
+  return json;
+}
+
+std::optional<double> TimeEstimate::add(double seconds) {
+  ++steps_;
+  if (steps_ > kSkipped) sum_ += seconds;
+  if (steps_ != kSkipped + kTimed) return std::nullopt;
+  return sum_ / kTimed;
+}
+
+std::string describe_estimate(const RunPlan& plan, std::int64_t step, double seconds) {
+  double step_tokens = 0.0, rest_tokens = 0.0;
+  for (const PhasePlan& phase : plan.phases) {
+    if (step > phase.first_step && step <= phase.end_step) step_tokens = phase.step_tokens();
+    const std::int64_t left = phase.end_step - std::max(step, phase.first_step);
+    if (left > 0) rest_tokens += static_cast<double>(left) * phase.step_tokens();
+  }
+  std::string text = fmt::format("estimated: {:.2g} s a step, {} for the rest without evaluations",
+                                 seconds, format_duration(seconds * rest_tokens / step_tokens));
+  if (plan.checkpoint_every > 0) {
+    text += fmt::format(", a checkpoint every {}",
+                        format_duration(seconds * static_cast<double>(plan.checkpoint_every)));
+  }
+  return text;
+}
+
+std::string describe_end(std::int64_t steps, std::int64_t tokens, double seconds) {
+  return fmt::format(
+      "finished: {} steps in {}, {:.2g} s a step, {} tokens/s, evaluations and checkpoints "
+      "included",
+      steps, format_duration(seconds),
+      seconds / static_cast<double>(std::max<std::int64_t>(1, steps)),
+      format_rate(static_cast<double>(tokens) / seconds));
+}
+
+}  // namespace bert
