@@ -16,6 +16,13 @@ if(BERT_SANITIZE)
   target_link_options(bert_options INTERFACE -fsanitize=${BERT_SANITIZE})
 endif()
 
+if(BERT_FUZZ)
+  if(NOT CMAKE_CXX_COMPILER_ID MATCHES Clang)
+    message(FATAL_ERROR "BERT_FUZZ needs libFuzzer: set CMAKE_CXX_COMPILER to clang++")
+  endif()
+  target_compile_options(bert_options INTERFACE -fsanitize=fuzzer-no-link)
+endif()
+
 # One static library per folder: bert_library(runtime SOURCES ... LINK ...) makes bert_runtime.
 # CONFIGURE_DEPENDS globbing is avoided: a new file is a line in its folder's CMakeLists.txt.
 function(bert_library name)

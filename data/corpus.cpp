@@ -1,12 +1,14 @@
 #include "data/corpus.h"
 
 #include <bit>
+#include <charconv>
 
 #include <nlohmann/json.hpp>
 #include <xxhash.h>
 
 #include "runtime/error.h"
 #include "runtime/file.h"
+#include "runtime/json.h"
 
 namespace bert {
 namespace fs = std::filesystem;
@@ -24,13 +26,31 @@ json counts_to_json(const CorpusCounts& counts) {
           {"unknown", counts.unknown}};
 }
 
-CorpusCounts counts_from_json(const json& object) {
+// The integers of a manifest, by key. `where` is its path.
+struct Integers {
+  const json& object;
+  const std::string& where;
+  template <typename T>
+  void read(const char* key, T& value) const {
+    value = json_integer<T>(object.at(key), where + ": " + key);
+  }
+  template <typename T>
+  void read(const char* key, std::vector<T>& values) const {
+    values.clear();
+    for (const json& value : object.at(key)) {
+      values.push_back(json_integer<T>(value, where + ": " + key));
+    }
+  }
+};
+
+CorpusCounts counts_from_json(const json& object, const std::string& where) {
   CorpusCounts counts;
-  object.at("documents").get_to(counts.documents);
-  object.at("sentences").get_to(counts.sentences);
-  object.at("words").get_to(counts.words);
-  object.at("tokens").get_to(counts.tokens);
-  object.at("unknown").get_to(counts.unknown);
+  const Integers integers{object, where};
+  integers.read("documents", counts.documents);
+  integers.read("sentences", counts.sentences);
+  integers.read("words", counts.words);
+  integers.read("tokens", counts.tokens);
+  integers.read("unknown", counts.unknown);
   return counts;
 }
 
@@ -39,39 +59,53 @@ std::string json_checksum(const json& body) {
   return hex64(hash_bytes(text.data(), text.size()));
 }
 
-CorpusManifest manifest_from_json(const json& body) {
+// 16 hex digits, as hex64 writes them.
+std::uint64_t digest_from_json(const json& value, const std::string& where) {
+  const std::string text = value.get<std::string>();
+  std::uint64_t digest = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), digest, 16);
+  if (error != std::errc() || end != text.data() + text.size()) {
+    throw_input_error("{} is '{}': expected 16 hexadecimal digits", where, text);
+  }
+  return digest;
+}
+
+CorpusManifest manifest_from_json(const json& body, const std::string& where) {
   CorpusManifest manifest;
   const json& tokenizer = body.at("tokenizer");
   tokenizer.at("fingerprint").get_to(manifest.tokenizer_fingerprint);
-  tokenizer.at("vocab_size").get_to(manifest.vocab_size);
-  tokenizer.at("pad").get_to(manifest.special.pad);
-  tokenizer.at("unk").get_to(manifest.special.unk);
-  tokenizer.at("cls").get_to(manifest.special.cls);
-  tokenizer.at("sep").get_to(manifest.special.sep);
-  tokenizer.at("mask").get_to(manifest.special.mask);
-  body.at("seed").get_to(manifest.seed);
+  const Integers ids{tokenizer, where};
+  ids.read("vocab_size", manifest.vocab_size);
+  ids.read("pad", manifest.special.pad);
+  ids.read("unk", manifest.special.unk);
+  ids.read("cls", manifest.special.cls);
+  ids.read("sep", manifest.special.sep);
+  ids.read("mask", manifest.special.mask);
+  const Integers integers{body, where};
+  integers.read("seed", manifest.seed);
   body.at("validation_fraction").get_to(manifest.validation_fraction);
-  body.at("sequence_lengths").get_to(manifest.sequence_lengths);
+  integers.read("sequence_lengths", manifest.sequence_lengths);
   for (const json& source : body.at("sources")) {
-    manifest.sources.push_back({source.at("name"), counts_from_json(source.at("counts"))});
+    manifest.sources.push_back({source.at("name"), counts_from_json(source.at("counts"), where)});
   }
   for (const Part part : {Part::train, Part::validation}) {
     manifest.parts[static_cast<std::size_t>(part)] =
-        counts_from_json(body.at("parts").at(std::string(part_name(part))));
+        counts_from_json(body.at("parts").at(std::string(part_name(part))), where);
   }
   // Corpora of earlier versions do not say these.
   if (const auto lengths = body.find("lengths"); lengths != body.end()) {
-    lengths->at("documents").get_to(manifest.document_lengths.counts);
-    lengths->at("sentences").get_to(manifest.sentence_lengths.counts);
+    Integers{*lengths, where}.read("documents", manifest.document_lengths.counts);
+    Integers{*lengths, where}.read("sentences", manifest.sentence_lengths.counts);
   }
   if (const auto dropped = body.find("dropped"); dropped != body.end()) {
-    dropped->at("duplicate_documents").get_to(manifest.dropped.duplicate_documents);
-    dropped->at("duplicate_lines").get_to(manifest.dropped.duplicate_lines);
-    dropped->at("short_documents").get_to(manifest.dropped.short_documents);
-    dropped->at("short_lines").get_to(manifest.dropped.short_lines);
+    const Integers counts{*dropped, where};
+    counts.read("duplicate_documents", manifest.dropped.duplicate_documents);
+    counts.read("duplicate_lines", manifest.dropped.duplicate_lines);
+    counts.read("short_documents", manifest.dropped.short_documents);
+    counts.read("short_lines", manifest.dropped.short_lines);
   }
   for (const auto& [path, digest] : body.at("files").items()) {
-    manifest.files[path] = std::stoull(digest.get<std::string>(), nullptr, 16);
+    manifest.files[path] = digest_from_json(digest, where + ": the digest of " + path);
   }
   return manifest;
 }
@@ -134,11 +168,14 @@ std::string CorpusManifest::to_json() const {
 
 CorpusManifest CorpusManifest::parse(const std::string& text, const fs::path& path) {
   try {
+    check_json_text(text, path.string());
     const json manifest = json::parse(text);
     if (manifest.at("format") != kFormatName) {
       throw_input_error("{}: is not the manifest of a corpus", path.string());
     }
-    if (const int version = manifest.at("format_version"); version != kFormat) {
+    const auto version =
+        json_integer<int>(manifest.at("format_version"), path.string() + ": format_version");
+    if (version != kFormat) {
       throw_input_error(
           "{}: corpus format {}, this program reads format {}; rebuild it with "
           "prepare_corpus",
@@ -151,7 +188,7 @@ CorpusManifest CorpusManifest::parse(const std::string& text, const fs::path& pa
           "with prepare_corpus",
           path.string());
     }
-    return manifest_from_json(body);
+    return manifest_from_json(body, path.string());
   } catch (const std::exception& error) {
     if (dynamic_cast<const Error*>(&error) != nullptr) throw;
     throw_input_error("{}: is damaged ({}); rebuild the corpus with prepare_corpus", path.string(),

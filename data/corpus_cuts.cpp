@@ -66,18 +66,24 @@ void find_cuts(const TokenShard& shard, const CutRule& rule,
         "split the input into several corpora",
         shard.num_sentences());
   }
+  std::uint64_t begin = 0;  // of what is not yet cut
   for (std::uint64_t document = 0; document < shard.num_documents(); ++document) {
     const std::uint64_t budget = longest_sample(rule, document);
     const std::uint64_t last_sentence = shard.document_begin(document + 1);
     std::uint64_t sentence = shard.document_begin(document);
     const std::uint64_t document_end = shard.sentence_begin(last_sentence);
-    std::uint64_t begin = shard.sentence_begin(sentence);
+    // Documents follow one another, or there would be no end of samples.
+    if (shard.sentence_begin(sentence) != begin || document_end < begin ||
+        document_end > shard.num_tokens()) {
+      shard.throw_out_of_order("documents");
+    }
     while (begin < document_end) {
       emit({begin, static_cast<std::uint32_t>(sentence), static_cast<std::uint32_t>(document)});
       std::uint64_t end = std::min(begin + budget, document_end);
       if (rule.sampling == Sampling::sentences && end < document_end) {
         end = sentences_end(shard, sentence, begin, end);
       }
+      if (end <= begin) shard.throw_out_of_order("sentences");
       begin = end;
       while (sentence < last_sentence && shard.sentence_begin(sentence + 1) <= begin) ++sentence;
     }

@@ -58,6 +58,15 @@ Footer read_footer(const fs::path& path, const MappedFile& file) {
     throw_damaged(path, "does not end like a corpus file");
   }
   if (footer_hash(footer) != footer.footer_hash) throw_damaged(path, "wrong footer checksum");
+  // Its own sizes decide what is read: none of them may be beyond the file.
+  if (footer.element_bytes == 0 || footer.payload_bytes % footer.element_bytes != 0) {
+    throw_damaged(path, fmt::format("{} bytes are no whole number of elements of {} bytes",
+                                    footer.payload_bytes, footer.element_bytes));
+  }
+  if (footer.payload_bytes > file.size()) {
+    throw_damaged(path, fmt::format("has {} bytes, fewer than the {} of its elements", file.size(),
+                                    footer.payload_bytes));
+  }
   const std::uint64_t expected = footer.payload_bytes +
                                  num_blocks(footer.payload_bytes) * sizeof(std::uint64_t) +
                                  sizeof footer;
@@ -154,6 +163,11 @@ void CorpusFile::verify_block(std::uint64_t block) const {
     throw_damaged(path_, fmt::format("wrong checksum of bytes {} to {}", begin, begin + bytes - 1));
   }
   verified_[block].store(true, std::memory_order_release);
+}
+
+void CorpusFile::throw_outside(std::uint64_t begin, std::uint64_t end) const {
+  throw_damaged(path_,
+                fmt::format("has no elements {} to {}, which other files speak of", begin, end));
 }
 
 void CorpusFile::verify() const {

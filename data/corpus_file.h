@@ -88,6 +88,8 @@ class CorpusFile {
   }
   // Reads and checks every block.
   void verify() const;
+  // Elements [begin, end) are asked for, and there are none: what names them contradicts this file.
+  [[noreturn]] void throw_outside(std::uint64_t begin, std::uint64_t end) const;
   // Lets go of the memory behind the pages touched so far; they can be touched again.
   void release() const { map_.release(); }
 
@@ -113,8 +115,10 @@ class CorpusArray {
       : file_(path, kind, sizeof(T)) {}
 
   std::uint64_t size() const { return file_.payload_bytes() / sizeof(T); }
+  // InputError where there are no such elements: indices come from other files, which may lie.
   const T& operator[](std::uint64_t i) const { return span(i, i + 1)[0]; }
   std::span<const T> span(std::uint64_t begin, std::uint64_t end) const {
+    if (begin > end || end > size()) file_.throw_outside(begin, end);
     const std::byte* bytes = file_.bytes(begin * sizeof(T), end * sizeof(T));
     return {reinterpret_cast<const T*>(bytes), static_cast<std::size_t>(end - begin)};
   }

@@ -9,6 +9,7 @@
 #include "data/unicode.h"
 #include "runtime/error.h"
 #include "runtime/file.h"
+#include "runtime/json.h"
 
 namespace bert {
 namespace fs = std::filesystem;
@@ -157,28 +158,37 @@ bool load_part_summary(const fs::path& folder, const PartPlan& plan, std::int32_
                        PartSummary& summary) {
   if (!fs::exists(folder / "part.json")) return false;
   try {
-    const json answer = json::parse(read_file(folder / "part.json"));
+    const auto answer = parse_json<json>(read_file(folder / "part.json"), "part.json");
     if (answer.at("key") != plan.key) return false;
+    const auto count = [](const json& value) {
+      return json_integer<std::uint64_t>(value, "part.json");
+    };
     TextStats& text = summary.text;
-    answer.at("files").get_to(text.files);
-    answer.at("lines").get_to(text.lines);
-    answer.at("bytes").get_to(text.bytes);
-    answer.at("invalid_utf8").get_to(text.invalid_utf8);
+    text.files = count(answer.at("files"));
+    text.lines = count(answer.at("lines"));
+    text.bytes = count(answer.at("bytes"));
+    text.invalid_utf8 = count(answer.at("invalid_utf8"));
     answer.at("first_invalid_utf8").get_to(text.first_invalid_utf8);
-    answer.at("malformed").get_to(text.malformed);
+    text.malformed = count(answer.at("malformed"));
     answer.at("first_malformed").get_to(text.first_malformed);
-    answer.at("short_lines").get_to(text.short_lines);
-    answer.at("cut_lines").get_to(text.cut_lines);
-    answer.at("cut_documents").get_to(text.cut_documents);
-    answer.at("segment_documents").get_to(summary.segment_documents);
-    answer.at("documents").get_to(summary.documents);
-    answer.at("sentences").get_to(summary.sentences);
-    answer.at("tokens").get_to(summary.tokens);
+    text.short_lines = count(answer.at("short_lines"));
+    text.cut_lines = count(answer.at("cut_lines"));
+    text.cut_documents = count(answer.at("cut_documents"));
+    summary.segment_documents.clear();
+    for (const json& documents : answer.at("segment_documents")) {
+      summary.segment_documents.push_back(count(documents));
+    }
+    summary.documents = count(answer.at("documents"));
+    summary.sentences = count(answer.at("sentences"));
+    summary.tokens = count(answer.at("tokens"));
     summary.unknown_words.clear();
     for (const json& entry : answer.at("unknown_words")) {
-      summary.unknown_words.emplace_back(entry.at(0), entry.at(1));
+      summary.unknown_words.emplace_back(entry.at(0), count(entry.at(1)));
     }
-    answer.at("digests").get_to(summary.digests);
+    summary.digests.clear();
+    for (const auto& [file, digest] : answer.at("digests").items()) {
+      summary.digests[file] = count(digest);
+    }
     // Blocks are checked when they are read; here, that the files are those of this part.
     for (const auto& [file, digest] : summary.digests) {
       if (corpus_file_info(folder / file).digest != digest) return false;

@@ -4,15 +4,12 @@
 
 #include "runtime/error.h"
 #include "runtime/file.h"
+#include "runtime/json.h"
 
 namespace bert::hf {
 
 ParsedJson read_json(const std::filesystem::path& file) {
-  try {
-    return ParsedJson::parse(read_file(file));
-  } catch (const ParsedJson::exception& error) {
-    throw_input_error("{} is not valid JSON: {}", file.string(), error.what());
-  }
+  return parse_json<ParsedJson>(read_file(file), file.string());
 }
 
 Json special_token_names(const Tokenizer& tokenizer) {

@@ -81,7 +81,19 @@ SamplePlan PretrainingDataset::plan(const SampleRef& ref) const {
     plan.a_begin = cuts_[ref.sample].token;
     plan.a_end = cuts_[ref.sample + 1].token;
   }
+  // Only a cut table or a part with contradictions can miss this.
+  const auto fits = [&](std::uint64_t begin, std::uint64_t end) {
+    return begin <= end && end <= shard_->num_tokens() &&
+           end - begin <= static_cast<std::uint64_t>(content_);
+  };
   const std::uint64_t text = plan.a_end - plan.a_begin + plan.b_end - plan.b_begin;
+  if (!fits(plan.a_begin, plan.a_end) || !fits(plan.b_begin, plan.b_end) ||
+      text > static_cast<std::uint64_t>(content_)) {
+    throw_input_error(
+        "{}: the cut table of samples of {} tokens does not fit the text; rebuild the corpus with "
+        "prepare_corpus",
+        corpus_->folder().string(), content_);
+  }
   plan.length = static_cast<std::int64_t>(text) + special_tokens(options_);
   return plan;
 }

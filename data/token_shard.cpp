@@ -118,6 +118,13 @@ void TokenShard::read_ids(std::uint64_t begin, std::span<std::int32_t> out) cons
     const auto ids = narrow_tokens_.span(begin, begin + out.size());
     std::copy(ids.begin(), ids.end(), out.begin());
   }
+  // Whoever computes with an id uses it as an index.
+  for (const std::int32_t id : out) {
+    if (id < 0 || id >= vocab_size_) {
+      throw_input_error("{}: token id {}, but the vocabulary has {} entries", folder_.string(), id,
+                        vocab_size_);
+    }
+  }
 }
 
 void TokenShard::read_word_starts(std::uint64_t begin, std::span<std::uint8_t> out) const {
@@ -147,7 +154,9 @@ TokenizedDocument TokenShard::document(std::uint64_t i) const {
 
 void TokenShard::read_document(std::uint64_t i, TokenizedDocument& document) const {
   const std::uint64_t first = document_begin(i), last = document_begin(i + 1);
+  if (first > last || last > num_sentences()) throw_out_of_order("documents");
   const std::uint64_t begin = sentence_begin(first), end = sentence_begin(last);
+  if (begin > end || end > num_tokens_) throw_out_of_order("sentences");
   document.ids.resize(end - begin);
   document.word_starts.resize(end - begin);
   read_ids(begin, document.ids);
@@ -157,6 +166,12 @@ void TokenShard::read_document(std::uint64_t i, TokenizedDocument& document) con
     document.sentence_ends.push_back(
         static_cast<std::uint32_t>(sentence_begin(sentence + 1) - begin));
   }
+}
+
+void TokenShard::throw_out_of_order(std::string_view what) const {
+  throw_input_error(
+      "{}: the {} are not in increasing order; rebuild the corpus with prepare_corpus",
+      folder_.string(), what);
 }
 
 void TokenShard::release() const {
@@ -182,24 +197,14 @@ void TokenShard::verify() const {
   const auto increasing = [&](const CorpusArray<std::uint64_t>& array, const char* what) {
     const auto values = array.span(0, array.size());
     const auto fault = std::adjacent_find(values.begin(), values.end(), std::greater_equal<>());
-    if (values[0] != 0 || fault != values.end()) {
-      throw_input_error("{}: the {} are not in increasing order", folder_.string(), what);
-    }
+    if (values[0] != 0 || fault != values.end()) throw_out_of_order(what);
   };
-  if (num_tokens_ > 0) {
-    increasing(sentences_, "sentences");
-    increasing(documents_, "documents");
-  }
+  increasing(sentences_, "sentences");
+  increasing(documents_, "documents");
   std::vector<std::int32_t> ids(std::size_t{1} << 16);
   for (std::uint64_t begin = 0; begin < num_tokens_; begin += ids.size()) {
     ids.resize(std::min<std::uint64_t>(ids.size(), num_tokens_ - begin));
     read_ids(begin, ids);
-    for (const std::int32_t id : ids) {
-      if (id < 0 || id >= vocab_size_) {
-        throw_input_error("{}: token id {}, but the vocabulary has {} entries", folder_.string(),
-                          id, vocab_size_);
-      }
-    }
   }
 }
 

@@ -13,6 +13,7 @@
 #include <filesystem>
 #include <span>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -78,7 +79,7 @@ class TokenShard {
   // The document that token `token` lies in, by bisection; token < num_tokens().
   std::uint64_t document_of(std::uint64_t token) const;
 
-  // Ids of tokens [begin, begin + out.size()).
+  // Ids of tokens [begin, begin + out.size()); InputError if one is not of the vocabulary.
   void read_ids(std::uint64_t begin, std::span<std::int32_t> out) const;
   bool starts_word(std::uint64_t token) const {
     return (words_[token / 8] >> (token % 8) & 1u) != 0;
@@ -95,6 +96,8 @@ class TokenShard {
   FileDigests digests() const;
   // Reads and checks every byte, and that the files fit together.
   void verify() const;
+  // `what` ("sentences") contradict themselves, as no writer makes them.
+  [[noreturn]] void throw_out_of_order(std::string_view what) const;
 
  private:
   std::filesystem::path folder_;

@@ -8,6 +8,7 @@
 #include "data/hf_tokenizer_json.h"
 #include "runtime/error.h"
 #include "runtime/file.h"
+#include "runtime/json.h"
 
 namespace bert {
 namespace {
@@ -82,14 +83,13 @@ void read_config(const fs::path& file, WordpieceOptions& options) {
 std::vector<std::string> order_pieces(const fs::path& file, const ParsedJson& vocab,
                                       const ParsedJson& added) {
   std::vector<std::pair<std::string, std::int64_t>> entries;
-  for (const auto& [text, id] : vocab.items()) {
-    entries.emplace_back(text, id.template get<std::int64_t>());
-  }
+  const auto integer = [&](const ParsedJson& id, const std::string& text) {
+    return json_integer<std::int64_t>(id, fmt::format("{}: the id of '{}'", file.string(), text));
+  };
+  for (const auto& [text, id] : vocab.items()) entries.emplace_back(text, integer(id, text));
   for (const ParsedJson& token : added) {
-    if (!vocab.contains(token.at("content").get<std::string>())) {
-      entries.emplace_back(token.at("content").get<std::string>(),
-                           token.at("id").get<std::int64_t>());
-    }
+    const std::string text = token.at("content").get<std::string>();
+    if (!vocab.contains(text)) entries.emplace_back(text, integer(token.at("id"), text));
   }
   std::vector<std::string> pieces(entries.size());
   for (auto& [text, id] : entries) {
@@ -134,7 +134,11 @@ std::vector<std::string> read_tokenizer_json(const fs::path& file, WordpieceOpti
   splitter.strip_accents = get<bool>(normalizer, "strip_accents").value_or(splitter.lowercase);
   splitter.split_ideographs = get<bool>(normalizer, "handle_chinese_chars").value_or(true);
   splitter.clean_text = get<bool>(normalizer, "clean_text").value_or(true);
-  options.max_word_chars = get<std::size_t>(model, "max_input_chars_per_word").value_or(100);
+  if (const auto most = model.find("max_input_chars_per_word");
+      most != model.end() && !most->is_null()) {
+    options.max_word_chars =
+        json_integer<std::uint32_t>(*most, file.string() + ": model.max_input_chars_per_word");
+  }
   options.special.unk = get<std::string>(model, "unk_token").value_or(options.special.unk);
   for (const ParsedJson& token : part("added_tokens")) {
     const std::string text = token.at("content").get<std::string>();

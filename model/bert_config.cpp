@@ -5,7 +5,7 @@
 
 #include <nlohmann/json.hpp>
 
-#include "runtime/error.h"
+#include "runtime/json.h"
 
 namespace bert {
 namespace {
@@ -45,8 +45,7 @@ class JsonKeys {
   }
   void read(const char* key, std::int64_t& value) const {
     if (const Json* found = find(key)) {
-      if (!found->is_number_integer()) wrong(key, *found, "an integer");
-      value = found->get<std::int64_t>();
+      value = json_integer<std::int64_t>(*found, source_ + ": " + key);
     }
   }
   void read(const char* key, double& value) const {
@@ -190,12 +189,7 @@ std::string to_hugging_face_json(const BertConfig& config, std::string_view arch
 }
 
 BertConfig from_hugging_face_json(std::string_view text, const std::string& source) {
-  Json json;
-  try {
-    json = Json::parse(text);
-  } catch (const Json::parse_error& error) {
-    throw_input_error("{} is not JSON: {}", source, error.what());
-  }
+  const auto json = parse_json<Json>(text, source);
   if (!json.is_object()) throw_input_error("{}: expected a JSON object", source);
   const JsonKeys keys(json, source);
 

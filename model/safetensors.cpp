@@ -11,7 +11,7 @@
 
 #include <nlohmann/json.hpp>
 
-#include "runtime/error.h"
+#include "runtime/json.h"
 
 namespace bert {
 namespace {
@@ -19,6 +19,8 @@ namespace {
 static_assert(std::endian::native == std::endian::little, "safetensors data is little endian");
 
 using Json = nlohmann::ordered_json;
+// For reading: it finds a key among many at once. Where tensors lie gives their order.
+using Header = nlohmann::json;
 
 constexpr std::size_t kMostHeader = 100'000'000;  // the limit of the Hugging Face library
 constexpr const char* kMetadata = "__metadata__";
@@ -119,7 +121,7 @@ class HeaderParser {
   void parse(std::vector<SafetensorsTensor>& tensors,
              std::map<std::string, std::string>& metadata) {
     const std::string_view header = find_header();
-    const Json json = parse_json(header);
+    const Header json = parse_header(header);
     if (!json.is_object()) damaged("its header is not a JSON object");
     for (const auto& [name, entry] : json.items()) {
       if (name == kMetadata) {
@@ -157,27 +159,28 @@ class HeaderParser {
   }
 
   // JSON allows a key twice and keeps the last; here that hides a tensor, so it is an error.
-  Json parse_json(std::string_view header) const {
+  Header parse_header(std::string_view header) const {
+    check_json_text(header, path_ + ", its header");
     std::vector<std::set<std::string>> seen;
-    const auto watch = [&](int, Json::parse_event_t event, Json& value) {
-      if (event == Json::parse_event_t::object_start) {
+    const auto watch = [&](int, Header::parse_event_t event, Header& value) {
+      if (event == Header::parse_event_t::object_start) {
         seen.emplace_back();
-      } else if (event == Json::parse_event_t::object_end) {
+      } else if (event == Header::parse_event_t::object_end) {
         seen.pop_back();
-      } else if (event == Json::parse_event_t::key &&
+      } else if (event == Header::parse_event_t::key &&
                  !seen.back().insert(value.get<std::string>()).second) {
         damaged("its header names {} twice", value.get<std::string>());
       }
       return true;
     };
     try {
-      return Json::parse(header, watch);
-    } catch (const Json::exception& error) {
+      return Header::parse(header, watch);
+    } catch (const Header::exception& error) {
       damaged("its header is not JSON: {}", error.what());
     }
   }
 
-  void parse_metadata(const Json& entry, std::map<std::string, std::string>& metadata) const {
+  void parse_metadata(const Header& entry, std::map<std::string, std::string>& metadata) const {
     if (!entry.is_object()) damaged("{} is not an object", kMetadata);
     for (const auto& [key, value] : entry.items()) {
       if (!value.is_string()) damaged("{}.{} is not a string", kMetadata, key);
@@ -185,7 +188,7 @@ class HeaderParser {
     }
   }
 
-  SafetensorsTensor parse_tensor(const std::string& name, const Json& entry) const {
+  SafetensorsTensor parse_tensor(const std::string& name, const Header& entry) const {
     const std::size_t keys = entry.is_object() ? entry.size() : 0;
     if (keys != 3 || !entry.contains("dtype") || !entry.contains("shape") ||
         !entry.contains("data_offsets")) {
@@ -193,15 +196,15 @@ class HeaderParser {
     }
     SafetensorsTensor tensor;
     tensor.name = name;
-    const Json& dtype = entry["dtype"];
+    const Header& dtype = entry["dtype"];
     if (!dtype.is_string()) damaged("tensor {}: its dtype is not a string", name);
     tensor.dtype = dtype.get<std::string>();
     std::uint64_t size = element_size(tensor.dtype);
     if (size == 0) damaged("tensor {}: the dtype {} is not known", name, tensor.dtype);
 
-    const Json& shape = entry["shape"];
+    const Header& shape = entry["shape"];
     if (!shape.is_array()) damaged("tensor {}: its shape is not a list", name);
-    for (const Json& extent : shape) {
+    for (const Header& extent : shape) {
       const std::uint64_t value = unsigned_number(name, "shape", extent);
       tensor.shape.push_back(static_cast<std::int64_t>(value));
       if (value > 0 && size > std::numeric_limits<std::int64_t>::max() / value) {
@@ -210,7 +213,7 @@ class HeaderParser {
       size *= value;
     }
 
-    const Json& offsets = entry["data_offsets"];
+    const Header& offsets = entry["data_offsets"];
     if (!offsets.is_array() || offsets.size() != 2) {
       damaged("tensor {}: data_offsets is not a list of two numbers", name);
     }
@@ -230,7 +233,8 @@ class HeaderParser {
     return tensor;
   }
 
-  std::uint64_t unsigned_number(const std::string& name, const char* key, const Json& value) const {
+  std::uint64_t unsigned_number(const std::string& name, const char* key,
+                                const Header& value) const {
     constexpr auto kMost = static_cast<std::uint64_t>(std::numeric_limits<std::int64_t>::max());
     if (!value.is_number_unsigned() || value.get<std::uint64_t>() > kMost) {
       damaged("tensor {}: {} holds {}, not a whole number", name, key, value.dump());

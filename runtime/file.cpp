@@ -105,7 +105,8 @@ void make_directories(const fs::path& folder) {
 }
 
 MappedFile::MappedFile(const fs::path& path) {
-  Descriptor file{::open(path.c_str(), O_RDONLY | O_CLOEXEC)};
+  // O_NONBLOCK: a pipe is refused below, not waited for.
+  Descriptor file{::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK)};
   struct stat info {};
   if (file.fd < 0 || ::fstat(file.fd, &info) != 0) {
     throw_input_error("cannot open {}: {}", path.string(), cause());

@@ -15,6 +15,7 @@
 #include "runtime/command_line.h"
 #include "runtime/communicator.h"
 #include "runtime/file.h"
+#include "runtime/json.h"
 #include "train/backend_options.h"
 #include "train/checkpoint.h"
 #include "train/device_batch.h"
@@ -141,12 +142,7 @@ void append(const SequenceReader& reader, const std::string& where, const bert::
 }
 
 Batch read_batch(const fs::path& path, const bert::ModelDescription& model) {
-  Json json;
-  try {
-    json = Json::parse(bert::read_file(path));
-  } catch (const Json::exception& error) {
-    bert::throw_input_error("{}: {}", path.string(), error.what());
-  }
+  const auto json = bert::parse_json<Json>(bert::read_file(path), path.string());
   const Json& list = json.is_object() && json.contains("sequences") ? json["sequences"] : json;
   if (!list.is_array() || list.empty()) {
     bert::throw_input_error("{}: expected a list of sequences, or {{\"sequences\": [...]}}",

@@ -13,6 +13,7 @@
 
 #include "runtime/command_line.h"
 #include "runtime/file.h"
+#include "runtime/json.h"
 #include "runtime/program.h"
 #include "tools/report_page.h"
 
@@ -24,6 +25,8 @@ using Json = nlohmann::ordered_json;
 
 // A curve has at most so many points; a point then stands for a stretch of steps.
 constexpr std::size_t kMostPoints = 1200;
+// Of sections in a config.yaml; an anchor within itself has no end.
+constexpr int kMostDepth = 16;
 
 struct Curve {
   std::vector<std::int64_t> steps;
@@ -46,7 +49,9 @@ std::vector<Json> read_lines(const fs::path& path) {
   for (std::size_t begin = 0, end; (end = content.find('\n', begin)) != std::string::npos;
        begin = end + 1) {
     ++number;
-    const Json line = Json::parse(content.substr(begin, end - begin), nullptr, false);
+    const std::string text = content.substr(begin, end - begin);
+    check_json_text(text, fmt::format("{}:{}", path.string(), number));
+    const Json line = Json::parse(text, nullptr, false);
     if (!line.is_object() || !line.contains("step") || !line["step"].is_number_integer()) {
       throw_input_error("{}:{}: expected a JSON object with a \"step\"", path.string(), number);
     }
@@ -56,11 +61,12 @@ std::vector<Json> read_lines(const fs::path& path) {
 }
 
 // Keys as they are given on a command line: "train.batch_size".
-void flatten(const YAML::Node& node, const std::string& key, Json& config) {
+void flatten(const YAML::Node& node, const std::string& key, Json& config, int depth = 0) {
+  if (depth > kMostDepth) throw_input_error("{}: nested more than {} levels deep", key, kMostDepth);
   if (node.IsMap()) {
     for (const auto& entry : node) {
       const std::string name = entry.first.as<std::string>();
-      flatten(entry.second, key.empty() ? name : key + "." + name, config);
+      flatten(entry.second, key.empty() ? name : key + "." + name, config, depth + 1);
     }
   } else if (node.IsScalar()) {
     config[key] = node.Scalar();

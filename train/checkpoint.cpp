@@ -1,6 +1,7 @@
 #include "train/checkpoint.h"
 
 #include <algorithm>
+#include <charconv>
 #include <cmath>
 #include <map>
 #include <string_view>
@@ -10,6 +11,7 @@
 
 #include "model/model_files.h"
 #include "runtime/file.h"
+#include "runtime/json.h"
 #include "train/checksums.h"
 
 namespace bert {
@@ -38,7 +40,11 @@ std::optional<std::int64_t> step_of(const fs::path& path) {
       name.find_first_not_of("0123456789", kPrefix.size()) != std::string::npos) {
     return std::nullopt;
   }
-  return std::stoll(name.substr(kPrefix.size()));
+  std::int64_t step = 0;
+  const auto [end, error] =
+      std::from_chars(name.data() + kPrefix.size(), name.data() + name.size(), step);
+  if (error != std::errc()) return std::nullopt;  // more digits than a step has
+  return step;
 }
 
 // All checkpoints of a folder, the newest first.
@@ -66,13 +72,13 @@ ordered_json losses_json(const LossStatistics& losses) {
           {"last_step", losses.last_step}};
 }
 
-LossStatistics parse_losses(const ordered_json& json) {
+LossStatistics parse_losses(const ordered_json& json, const std::string& source) {
   LossStatistics losses;
-  losses.count = json.at("count");
+  losses.count = json_integer<std::int64_t>(json.at("count"), source + ": losses.count");
   losses.mean = json.at("mean");
   losses.variance = json.at("variance");
   if (!json.at("last").is_null()) losses.last = json.at("last");
-  losses.last_step = json.at("last_step");
+  losses.last_step = json_integer<std::int64_t>(json.at("last_step"), source + ": losses.last_step");
   return losses;
 }
 
@@ -101,24 +107,33 @@ std::string TrainerState::to_json() const {
 
 TrainerState TrainerState::parse(const std::string& text, const std::string& source) {
   try {
+    check_json_text(text, source);
     const ordered_json json = ordered_json::parse(text);
+    const auto read = [&](const char* key, auto& value) {
+      value =
+          json_integer<std::remove_reference_t<decltype(value)>>(json.at(key), source + ": " + key);
+    };
+    // Of keys that are absent in files of older versions.
+    const auto read_later_key = [&](const char* key, auto& value) {
+      if (json.contains(key)) read(key, value);
+    };
     TrainerState state;
-    state.step = json.at("step");
-    state.skipped = json.at("skipped");
-    state.seed = json.at("seed");
+    read("step", state.step);
+    read("skipped", state.skipped);
+    read("seed", state.seed);
     state.precision = json.at("precision");
     state.device = json.value("device", "CPU");  // absent in files of older versions
     state.product_choices = json.value("product_choices", "");
-    state.world_size = json.at("world_size");
-    state.threads = json.at("threads");
-    state.auto_micro_batch_tokens = json.value("auto_micro_batch_tokens", std::int64_t{0});
+    read("world_size", state.world_size);
+    read("threads", state.threads);
+    read_later_key("auto_micro_batch_tokens", state.auto_micro_batch_tokens);
     state.corpus = json.at("corpus");
     if (!json.at("best_loss").is_null()) state.best_loss = json.at("best_loss");
-    state.best_step = json.at("best_step");
-    state.evaluations_since_best = json.at("evaluations_since_best");
-    state.refused_in_a_row = json.value("refused_in_a_row", std::int64_t{0});
-    state.passed_over = json.value("passed_over", std::uint64_t{0});
-    if (json.contains("losses")) state.losses = parse_losses(json.at("losses"));
+    read("best_step", state.best_step);
+    read("evaluations_since_best", state.evaluations_since_best);
+    read_later_key("refused_in_a_row", state.refused_in_a_row);
+    read_later_key("passed_over", state.passed_over);
+    if (json.contains("losses")) state.losses = parse_losses(json.at("losses"), source);
     return state;
   } catch (const ordered_json::exception& error) {
     throw_input_error("{}: not the state of a training run: {}", source, error.what());

@@ -7,6 +7,7 @@
 #include <xxhash.h>
 
 #include "runtime/file.h"
+#include "runtime/json.h"
 
 namespace bert {
 namespace fs = std::filesystem;
@@ -90,8 +91,8 @@ Checksums::Checksums(const fs::path& folder)
     : list_(folder / kChecksums), entries_(std::make_unique<Entries>()) {
   ordered_json& json = entries_->json;
   try {
-    json = ordered_json::parse(read_file(list_));
-  } catch (const ordered_json::exception& error) {
+    json = parse_json<ordered_json>(read_file(list_), list_.string());
+  } catch (const InputError& error) {
     throw_input_error("{} is damaged: {}", list_.string(), error.what());
   }
   if (!json.is_object()) throw_input_error("{} is damaged: not an object", list_.string());

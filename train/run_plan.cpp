@@ -79,7 +79,10 @@ double mean_sample_tokens(const DatasetMixture& training) {
 std::int64_t most_checkpoints(const Config& config) {
   const std::int64_t every = config.checkpoint.every_steps;
   const std::int64_t made = every == 0 ? 1 : (config.train.max_steps + every - 1) / every;
-  return std::min(made, config.checkpoint.keep + 1);
+  const std::int64_t checks = config.evaluation.every_steps;
+  const std::int64_t best = checks == 0 ? 1 : (config.train.max_steps + checks - 1) / checks;
+  // The ones that are kept, the best, and the one that is being written.
+  return std::min(made + best, config.checkpoint.keep + 2);
 }
 
 std::size_t checkpoint_bytes(std::int64_t parameters, std::size_t number) {

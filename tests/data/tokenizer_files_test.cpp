@@ -161,7 +161,7 @@ TEST_F(TokenizerFiles, RefusesWhatIsNoTokenizer) {
                               "and 12)");
   write_text(folder_ / "vocab.txt", vocab_text());
   write_text(folder_ / "tokenizer_config.json", "{\"do_lower_case\": tru");
-  EXPECT_TRUE(load_error().starts_with("2: " + path + "/tokenizer_config.json is not valid JSON"));
+  EXPECT_TRUE(load_error().starts_with("2: " + path + "/tokenizer_config.json is not JSON"));
   write("tokenizer_config.json", {{"do_lower_case", "yes"}});
   EXPECT_TRUE(load_error().starts_with("2: " + path + "/tokenizer_config.json does not describe"));
   write("tokenizer_config.json", {{"tokenizer_class", "BertJapaneseTokenizer"}});

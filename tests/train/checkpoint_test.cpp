@@ -121,9 +121,15 @@ TEST(TrainerStateTest, RoundTrip) {
 
 TEST(TrainerStateTest, RefusesWhatIsNotOne) {
   auto json = nlohmann::json::parse(some_state(20).to_json());
+  const auto with = [whole = json](const char* key, const nlohmann::json& value) {
+    auto changed = whole;
+    changed[key] = value;
+    return changed.dump();
+  };
   json.erase("skipped");
   for (const std::string& text :
-       {std::string(), std::string("[]"), std::string("{"), json.dump()}) {
+       {std::string(), std::string("[]"), std::string("{"), json.dump(), with("step", 1e300),
+        with("seed", -1), with("threads", "2"), std::string(100000, '[')}) {
     try {
       TrainerState::parse(text, "state.json");
       ADD_FAILURE() << text;
@@ -244,6 +250,7 @@ TEST(Checkpoint, NewestThatVerifies) {
   for (const std::int64_t step : {5, 20, 100000000}) trained.save(folder.path(), some_state(step));
   fs::create_directories(folder / "step_00000030.tmp");
   fs::create_directories(folder / "step_final");
+  fs::create_directories(folder / "step_99999999999999999999");  // no number of steps
   write_text(folder / "step_00000040", "a file");
   // The greatest number, which is not the last of the names.
   EXPECT_EQ(newest_checkpoint(folder.path(), note), folder / "step_100000000");

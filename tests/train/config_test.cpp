@@ -312,7 +312,8 @@ TEST(Config, WhatIsNoConfigurationIsRefused) {
   expect_error("- a",
                "a.yaml is not a configuration: expected sections like `train:` with keys "
                "below");
-  expect_error("a\n---\nb", "a.yaml: expected one YAML document, found 2");
+  expect_error("a\n---\nb", "a.yaml: expected one YAML document, found more");
+  expect_error(",", "a.yaml: expected one YAML document, found more");
   expect_error("train:\n  a: [1", "a.yaml:2 is not YAML: end of sequence flow not found");
   expect_error("train:\n\tbatch_size: 3",
                "a.yaml:2 is not YAML: illegal map value; indent with spaces, not with tabs");

@@ -96,6 +96,13 @@ TEST_F(ReportTest, BadInput) {
   expect_refused(report("empty"), "nothing has been logged");
   write_run("broken", "{\"step\": 1, \"loss\": 2.0}\nloss 3\n");
   expect_refused(report("broken"), "metrics.jsonl:2");
+  // Neither recursion without end nor one that fills the stack.
+  const std::string line = "{\"step\": 1, \"loss\": 2.0}\n";
+  write_run("endless", line);
+  write_text(folder_ / "endless" / "config.yaml", "train: &a {again: *a}\n");
+  expect_refused(report("endless"), "levels deep");
+  write_run("deep", line + "{\"step\": 2, \"a\": " + std::string(100000, '[') + "\n");
+  expect_refused(report("deep"), "metrics.jsonl:2");
 }
 
 }  // namespace

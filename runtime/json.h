@@ -1,0 +1,58 @@
+// JSON out of files that anybody may have written.
+#pragma once
+
+#include <concepts>
+#include <cstdint>
+#include <limits>
+#include <string>
+#include <string_view>
+#include <utility>
+
+#include <nlohmann/json.hpp>
+
+#include "runtime/error.h"
+
+namespace bert {
+
+inline constexpr int kMostJsonDepth = 100;
+
+// What must be known of `text`, JSON or not, before the library reads it. InputError naming
+// `source`:
+// - Lists and objects are nested deeper than kMostJsonDepth. The library reads any depth, but
+// copies,
+//   compares and prints values by recursion: brackets alone would end the program by a full stack.
+// - It holds a NUL byte, which the library takes for the end: disks leave such bytes after a crash.
+void check_json_text(std::string_view text, const std::string& source);
+
+// What `text` says. InputError naming `source`, a path: it is not JSON, holds a number that no
+// double can, or is nested too deep.
+template <typename Json>
+Json parse_json(std::string_view text, const std::string& source) {
+  check_json_text(text, source);
+  try {
+    return Json::parse(text);
+  } catch (const typename Json::exception& error) {
+    throw_input_error("{} is not JSON: {}", source, error.what());
+  }
+}
+
+// `value` as a T. InputError naming `where` (file and key) if it is no integer, or one that T
+// cannot hold: the library would convert it to some other number.
+template <std::integral T, typename Json>
+T json_integer(const Json& value, std::string_view where) {
+  const bool fits =
+      value.is_number_unsigned()
+          ? std::in_range<T>(value.template get<std::uint64_t>())
+          : value.is_number_integer() && std::in_range<T>(value.template get<std::int64_t>());
+  if (!fits) {
+    const std::string written = value.dump(-1, ' ', false, Json::error_handler_t::replace);
+    if (!value.is_number_integer()) {
+      throw_input_error("{} is {}: expected an integer", where, written);
+    }
+    throw_input_error("{} is {}: expected an integer from {} to {}", where, written,
+                      std::numeric_limits<T>::min(), std::numeric_limits<T>::max());
+  }
+  return value.template get<T>();
+}
+
+}  // namespace bert

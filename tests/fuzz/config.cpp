@@ -1,0 +1,52 @@
+// A training configuration in YAML, and a line for each override. What is accepted is written and
+// read again.
+#include "train/config.h"
+
+#include <optional>
+#include <vector>
+
+#include "tests/fuzz/fuzz_target.h"
+
+namespace bert::fuzz {
+namespace {
+
+std::vector<std::string> lines_of(const std::string& text) {
+  std::vector<std::string> lines;
+  for (std::size_t begin = 0; begin < text.size();) {
+    const std::size_t end = std::min(text.find('\n', begin), text.size());
+    lines.push_back(text.substr(begin, end - begin));
+    begin = end + 1;
+  }
+  return lines;
+}
+
+void use(const Config& config) {
+  const std::string yaml = config_to_yaml(config);
+  std::optional<Config> again;
+  require(accepts([&] { again = parse_config(yaml, "written"); }),
+          "a configuration that was written can be read");
+  require(config_to_yaml(*again) == yaml, "and is the same");
+  explain_config(config);
+  const std::vector<Phase> phases = config.phases();
+  std::int64_t step = 0;
+  for (const Phase& phase : phases) {
+    require(phase.first_step == step && phase.end_step > step, "phases follow one another");
+    step = phase.end_step;
+  }
+  require(step == config.train.max_steps, "and cover all steps");
+  accepts([&] { resolve_model(config, 100); });
+}
+
+}  // namespace
+}  // namespace bert::fuzz
+
+extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
+  using namespace bert::fuzz;
+  auto files = split_files(as_text(data, size), {"config.yaml", "overrides"});
+  std::optional<bert::Config> config;
+  accepts([&] {
+    config = bert::parse_config(files["config.yaml"], "config.yaml", lines_of(files["overrides"]));
+  });
+  if (config) use(*config);
+  return 0;
+}
