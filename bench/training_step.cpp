@@ -5,6 +5,8 @@
 #include <cstddef>
 #include <numeric>
 
+#include "train/utilisation.h"
+
 namespace bert::bench {
 
 TrainingStep::TrainingStep(const BertConfig& config, BertForPretraining::Heads heads, Ops& ops,
@@ -90,15 +92,9 @@ double TrainingStep::loss() const {
 }
 
 double TrainingStep::necessary_flop() const {
-  const BertConfig& config = model_.config();
   const Capacity& capacity = model_.capacity();
-  const auto C = static_cast<double>(config.hidden_size);
-  const auto I = static_cast<double>(config.intermediate_size);
-  const double of_layer = static_cast<double>(capacity.tokens) * 2.0 * (4.0 * C * C + 2.0 * C * I) +
-                          squared_lengths_ * 4.0 * C;
-  const double of_masked = 2.0 * (C * C + C * static_cast<double>(config.vocab_size));
-  return 3.0 * (static_cast<double>(config.num_hidden_layers) * of_layer +
-                static_cast<double>(capacity.masked) * of_masked);
+  return bert::necessary_flop(model_.config(), static_cast<double>(capacity.tokens),
+                              squared_lengths_, static_cast<double>(capacity.masked));
 }
 
 std::size_t TrainingStep::parameter_bytes() const {

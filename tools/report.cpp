@@ -4,8 +4,10 @@
 #include <ctime>
 #include <filesystem>
 #include <fstream>
+#include <iterator>
 #include <map>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include <nlohmann/json.hpp>
@@ -16,6 +18,7 @@
 #include "runtime/json.h"
 #include "runtime/program.h"
 #include "tools/report_page.h"
+#include "tools/report_script.h"
 
 namespace bert {
 namespace {
@@ -27,6 +30,8 @@ using Json = nlohmann::ordered_json;
 constexpr std::size_t kMostPoints = 1200;
 // Of sections in a config.yaml; an anchor within itself has no end.
 constexpr int kMostDepth = 16;
+// Of so many evaluations, evenly chosen, the page has the predictions and the norms of layers.
+constexpr std::size_t kMostEvaluations = 200;
 
 struct Curve {
   std::vector<std::int64_t> steps;
@@ -36,7 +41,9 @@ struct Curve {
 struct Run {
   std::string name;
   std::map<std::string, Curve> curves;
-  Json predictions = Json::array();
+  Json samples = Json::array();  // each with its predictions from evaluation to evaluation
+  Json gradient_norms = Json::object();
+  Json events = Json::array();
   Json config = Json::object();
   std::string environment;
 };
@@ -77,6 +84,81 @@ void flatten(const YAML::Node& node, const std::string& key, Json& config, int d
   }
 }
 
+// Which of n evaluations are kept: the first and the last always.
+std::vector<std::size_t> chosen(std::size_t n) {
+  std::vector<std::size_t> indices;
+  const std::size_t count = std::min(n, kMostEvaluations);
+  for (std::size_t i = 0; i < count; ++i) {
+    indices.push_back(count == 1 ? 0 : i * (n - 1) / (count - 1));
+  }
+  return indices;
+}
+
+// Predictions come by evaluation; here they are by sample. A sample is known by its text: what was
+// followed may have changed with the configuration.
+Json read_samples(const fs::path& path) {
+  std::vector<Json> samples;
+  for (const Json& line : read_lines(path)) {
+    const std::string text = line.value("text", ""), masked = line.value("masked", "");
+    auto sample = std::find_if(samples.begin(), samples.end(), [&](const Json& known) {
+      return known["text"] == text && known["masked"] == masked &&
+             known["step"].back() != line["step"];
+    });
+    if (sample == samples.end()) {
+      samples.push_back({{"text", text},
+                         {"masked", masked},
+                         {"step", Json::array()},
+                         {"predicted", Json::array()}});
+      sample = std::prev(samples.end());
+    }
+    (*sample)["step"].push_back(line["step"]);
+    (*sample)["predicted"].push_back(line.value("predicted", ""));
+  }
+  for (Json& sample : samples) {
+    Json steps = Json::array(), predicted = Json::array();
+    for (const std::size_t i : chosen(sample["step"].size())) {
+      steps.push_back(sample["step"][i]);
+      predicted.push_back(sample["predicted"][i]);
+    }
+    sample["step"] = steps;
+    sample["predicted"] = predicted;
+  }
+  return samples;
+}
+
+// {"step": [...], "layers": [...], "norms": one list a layer, null where a norm is not finite}.
+Json gradient_norms(const std::vector<Json>& lines) {
+  Json steps = Json::array(), layers = Json::array(), norms = Json::array();
+  if (!lines.empty()) {
+    for (const auto& [key, value] : lines.back().items()) {
+      if (key != "step") layers.push_back(key);
+    }
+  }
+  const std::vector<std::size_t> kept = chosen(lines.size());
+  for (const std::size_t i : kept) steps.push_back(lines[i]["step"]);
+  for (const Json& layer : layers) {
+    Json row = Json::array();
+    for (const std::size_t i : kept) {
+      row.push_back(lines[i].value(layer.get<std::string>(), Json()));
+    }
+    norms.push_back(row);
+  }
+  return {{"step", steps}, {"layers", layers}, {"norms", norms}};
+}
+
+// What comes before the first report of a step.
+std::string banner_of(const std::string& log) {
+  std::size_t end = log.size();
+  for (const char* next : {"\nstep ", "\nwarning: ", "\nnothing to do"}) {
+    end = std::min(end, log.find(next));
+  }
+  return log.substr(0, end);
+}
+
+std::vector<Json> read_lines_if_any(const fs::path& path) {
+  return fs::exists(path) ? read_lines(path) : std::vector<Json>();
+}
+
 Run read_run(const fs::path& folder) {
   Run run;
   run.name = fs::weakly_canonical(folder).filename().string();
@@ -92,13 +174,10 @@ Run read_run(const fs::path& folder) {
     }
   }
   if (fs::exists(folder / "predictions.jsonl")) {
-    for (const Json& line : read_lines(folder / "predictions.jsonl")) {
-      if (run.predictions.empty() || run.predictions.back()["step"] != line["step"]) {
-        run.predictions.push_back({{"step", line["step"]}, {"samples", Json::array()}});
-      }
-      run.predictions.back()["samples"].push_back(line);
-    }
+    run.samples = read_samples(folder / "predictions.jsonl");
   }
+  run.gradient_norms = gradient_norms(read_lines_if_any(folder / "gradient_norms.jsonl"));
+  run.events = read_lines_if_any(folder / "events.jsonl");
   if (fs::exists(folder / "config.yaml")) {
     try {
       flatten(YAML::LoadFile((folder / "config.yaml").string()), "", run.config);
@@ -107,9 +186,7 @@ Run read_run(const fs::path& folder) {
     }
   }
   if (fs::exists(folder / "log.txt")) {
-    // The banner: what comes before the first report of a step.
-    const std::string log = read_file(folder / "log.txt");
-    run.environment = log.substr(0, log.find("\nstep "));
+    run.environment = banner_of(read_file(folder / "log.txt"));
   }
   return run;
 }
@@ -199,7 +276,9 @@ std::string page(const std::vector<Run>& runs) {
     data["runs"].push_back({{"name", run.name},
                             {"summary", summary(run)},
                             {"series", series},
-                            {"predictions", run.predictions},
+                            {"samples", run.samples},
+                            {"gradient_norms", run.gradient_norms},
+                            {"events", run.events},
                             {"config", run.config},
                             {"environment", run.environment}});
   }
@@ -208,17 +287,22 @@ std::string page(const std::vector<Run>& runs) {
   for (std::size_t at = 0; (at = json.find("</", at)) != std::string::npos; at += 3) {
     json.replace(at, 2, "<\\/");
   }
-  constexpr std::string_view kPlace = "/*REPORT_DATA*/";
   std::string text(kReportPage);
-  const std::size_t at = text.find(kPlace);
-  BERT_CHECK(at != std::string::npos);
-  return text.replace(at, kPlace.size(), json);
+  // The data last: nothing is looked for in it.
+  for (const auto& [place, content] :
+       {std::pair<std::string_view, std::string_view>{"/*REPORT_SCRIPT*/", kReportScript},
+        {"/*REPORT_DATA*/", json}}) {
+    const std::size_t at = text.find(place);
+    BERT_CHECK(at != std::string::npos);
+    text.replace(at, place.size(), content);
+  }
+  return text;
 }
 
 int run_report(int argc, char** argv) {
   CLI::App app(
       "Makes one HTML page of one or several runs side by side: curves, configuration,\n"
-      "environment, example predictions. The page needs no network.",
+      "environment, example predictions, events. The page needs no network.",
       "report");
   std::vector<std::string> folders;
   std::string output;

@@ -78,7 +78,8 @@ LossStatistics parse_losses(const ordered_json& json, const std::string& source)
   losses.mean = json.at("mean");
   losses.variance = json.at("variance");
   if (!json.at("last").is_null()) losses.last = json.at("last");
-  losses.last_step = json_integer<std::int64_t>(json.at("last_step"), source + ": losses.last_step");
+  losses.last_step =
+      json_integer<std::int64_t>(json.at("last_step"), source + ": losses.last_step");
   return losses;
 }
 

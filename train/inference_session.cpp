@@ -55,10 +55,11 @@ class TextBuilder {
     run_.clear();
   }
   void write(const std::string& part) {
-    // As decode() does inside a run: no space before these.
+    // As decode() does inside a run: no space before these, but for a prediction ("?[97.6%]"), of
+    // which it must be told where it begins.
     constexpr std::string_view kClosing = ".?!,";
     const bool closing = !part.empty() && kClosing.find(part[0]) != kClosing.npos &&
-                         (part.size() == 1 || part[1] == ' ' || part[1] == '[');
+                         (part.size() == 1 || part[1] == ' ');
     if (!text_.empty() && !part.empty() && !closing) text_ += ' ';
     text_ += part;
   }

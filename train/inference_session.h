@@ -35,7 +35,8 @@ Batch batch_with_masks(const Tokenizer& tokenizer, const std::string& text,
 std::string show_piece(const Tokenizer& tokenizer, std::int32_t id);
 
 // A batch as text, each masked token replaced by its likeliest prediction with its share:
-// "a protein that[97.6%] in[98.6%] humans". Pieces of a word that are predicted are shown apart.
+// "a protein that[97.6%] in[98.6%] humans". What is predicted stands between spaces, a mark that
+// ends a sentence and the pieces of a word too.
 std::string show_predictions(const Tokenizer& tokenizer, const Batch& batch,
                              const std::vector<std::vector<TokenPrediction>>& predictions,
                              std::int64_t sequence);

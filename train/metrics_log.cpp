@@ -1,14 +1,10 @@
 #include "train/metrics_log.h"
 
-#include <cerrno>
 #include <cmath>
-#include <cstring>
 #include <string_view>
 #include <utility>
 
-#include <fcntl.h>
 #include <nlohmann/json.hpp>
-#include <unistd.h>
 
 #include "runtime/error.h"
 #include "runtime/file.h"
@@ -75,31 +71,14 @@ void cut_metrics_log(const std::filesystem::path& path, std::int64_t last_step) 
   if (kept.size() != content.size()) write_file_atomic(path, kept);
 }
 
-MetricsLog::MetricsLog(std::filesystem::path path, std::int64_t last_step)
-    : path_(std::move(path)) {
-  cut_metrics_log(path_, last_step);
-  file_ = ::open(path_.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0666);
-  if (file_ < 0) {
-    throw_runtime_error("cannot write {}: {}", path_.string(), std::strerror(errno));
-  }
-}
-
-MetricsLog::~MetricsLog() {
-  if (file_ >= 0) ::close(file_);
-}
+MetricsLog::MetricsLog(const std::filesystem::path& path, std::int64_t last_step,
+                       RecordFile::Warn warn)
+    // Cut before it is opened.
+    : file_((cut_metrics_log(path, last_step), path), std::move(warn)) {}
 
 void MetricsLog::append(const Json& record) {
   BERT_CHECK(record.contains("step") && record["step"].is_number_integer());
-  const std::string line = format_metrics_line(record) + "\n";
-  std::size_t written = 0;
-  while (written < line.size()) {
-    const ssize_t count = ::write(file_, line.data() + written, line.size() - written);
-    if (count < 0 && errno == EINTR) continue;
-    if (count < 0) {
-      throw_runtime_error("cannot write {}: {}", path_.string(), std::strerror(errno));
-    }
-    written += static_cast<std::size_t>(count);
-  }
+  file_.append(format_metrics_line(record) + "\n");
 }
 
 }  // namespace bert

@@ -3,9 +3,12 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <limits>
 #include <string>
 
 #include <nlohmann/json_fwd.hpp>
+
+#include "train/record_file.h"
 
 namespace bert {
 
@@ -18,21 +21,22 @@ std::string format_metrics_line(const nlohmann::ordered_json& record);
 // is not a JSON object with a "step".
 void cut_metrics_log(const std::filesystem::path& path, std::int64_t last_step);
 
+inline constexpr std::int64_t kWholeHistory = std::numeric_limits<std::int64_t>::max();
+
 class MetricsLog {
  public:
-  // Cuts the file back to `last_step` (0: a fresh run) and opens it for appending.
-  MetricsLog(std::filesystem::path path, std::int64_t last_step);
-  ~MetricsLog();
-  MetricsLog(const MetricsLog&) = delete;
-  MetricsLog& operator=(const MetricsLog&) = delete;
+  // Cuts the file back to `last_step` (0: a fresh run; kWholeHistory: not at all) and opens it for
+  // appending. `warn`: as of RecordFile.
+  MetricsLog(const std::filesystem::path& path, std::int64_t last_step, RecordFile::Warn warn = {});
 
-  // `record`: a flat object with an integer "step". In one write, so that a killed run leaves at
-  // most one broken line, the last. RuntimeError when the disk refuses.
+  // `record`: a flat object with an integer "step". A disk that refuses does not end the run: see
+  // RecordFile.
   void append(const nlohmann::ordered_json& record);
+  // RuntimeError if lines are still unwritten.
+  void finish() { file_.finish(); }
 
  private:
-  std::filesystem::path path_;
-  int file_ = -1;
+  RecordFile file_;
 };
 
 }  // namespace bert

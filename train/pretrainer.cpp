@@ -12,9 +12,11 @@
 #include "model/model_files.h"
 #include "runtime/file.h"
 #include "train/inference_session.h"
+#include "train/layer_gradient_norms.h"
 #include "train/rank_agreement.h"
 #include "train/run_directory.h"
 #include "train/step_replay.h"
+#include "train/utilisation.h"
 
 namespace bert {
 namespace fs = std::filesystem;
@@ -365,6 +367,9 @@ void Pretrainer::run() {
 
   // There must be something to go back to.
   if (config_.divergence.policy == OnDivergence::rollback && state_.step == 0) save();
+  if (log_) {
+    log_->event(state_.step > 0 ? RunEvent::resume : RunEvent::start, state_.step, "");
+  }
   start_phase(state_.step);
   const std::int64_t first_step = state_.step;
   const auto started = Clock::now();
@@ -409,12 +414,14 @@ void Pretrainer::run() {
   }
   finish_saving();
   if (signal != 0) {
-    say(fmt::format("stopped by {} after step {}; --resume auto goes on", signal_name(signal),
-                    state_.step));
+    if (log_) {
+      log_->event(RunEvent::stop, state_.step,
+                  fmt::format("stopped by {}; --resume auto goes on", signal_name(signal)));
+    }
   }
-  if (log_) log_->progress().finish();
   say(describe_end(state_.step - first_step, tokens_done_,
                    std::chrono::duration<double>(Clock::now() - started).count()));
+  if (log_) log_->finish();
 }
 
 Pretrainer::InFlight Pretrainer::queue_step() {
@@ -465,7 +472,7 @@ void Pretrainer::diverged(const InFlight& step) {
     found += text;
   }
   step_->allow_updates();
-  std::string why = fmt::format("step {} was refused and changed nothing: ", result.step);
+  std::string why = "refused, and nothing was changed: ";
   if (!std::isfinite(result.loss)) {
     why += fmt::format("its loss is {}", result.loss);
   } else if (result.gradient.nonfinite != 0) {
@@ -474,8 +481,8 @@ void Pretrainer::diverged(const InFlight& step) {
     why += fmt::format("its loss is {:.4f}, and above {:.4f} is a spike", result.mlm_loss,
                        result.max_loss);
   }
-  say("warning: " + why);
-  if (!found.empty()) say(found.substr(0, found.size() - 1));
+  if (!found.empty()) found = "\n" + found.substr(0, found.size() - 1);
+  if (log_) log_->event(RunEvent::skip, result.step, why + found);
 
   const bool too_many = state_.refused_in_a_row >= config_.divergence.max_in_a_row;
   if (config_.divergence.policy == OnDivergence::stop || too_many) {
@@ -485,7 +492,7 @@ void Pretrainer::diverged(const InFlight& step) {
     --state_.refused_in_a_row;
     save();
     finish_saving();
-    throw_runtime_error("{}; {}; the state before it is checkpoint {}", why,
+    throw_runtime_error("step {}: {}; {}; the state before it is checkpoint {}", result.step, why,
                         too_many ? fmt::format("{} steps in a row were refused",
                                                config_.divergence.max_in_a_row)
                                  : std::string("divergence.policy is stop"),
@@ -518,8 +525,8 @@ void Pretrainer::roll_back() {
   if (log_) {
     log_.reset();
     open_log();
-    say(fmt::format("went back from step {} to {}, and on with the batches after", left,
-                    checkpoint));
+    log_->event(RunEvent::rollback, left,
+                fmt::format("went back to {}, and on with the batches after", checkpoint));
   }
   again_.reset();
   start_phase(state_.step);
@@ -527,7 +534,13 @@ void Pretrainer::roll_back() {
 
 void Pretrainer::log_step(const StepResult& result, double tokens_per_second) {
   if (!log_) return;
-  log_->progress().update(result.step, result.mlm_loss, result.learning_rate, tokens_per_second);
+  const std::optional<double> mfu = utilisation(result, tokens_per_second);
+  log_->progress().update({.step = result.step,
+                           .loss = result.mlm_loss,
+                           .learning_rate = result.learning_rate,
+                           .grad_norm = result.gradient.norm,
+                           .tokens_per_second = tokens_per_second,
+                           .mfu = mfu});
   const std::int64_t every = config_.logging.every_steps;
   if (result.step % every != 0 && result.step != config_.train.max_steps) return;
   ordered_json record;
@@ -538,8 +551,24 @@ void Pretrainer::log_step(const StepResult& result, double tokens_per_second) {
   record["learning_rate"] = result.learning_rate;
   record["grad_norm"] = result.gradient.norm;
   record["tokens_per_second"] = tokens_per_second;
+  if (mfu) record["mfu"] = *mfu;
   record["masked_tokens"] = result.masked;
   log_->metrics(record, "train");
+}
+
+// Of all devices together; nothing where their peak is not known. The sequences are taken to be
+// equally long, with which their attention costs least: what is reported is rather too little.
+std::optional<double> Pretrainer::utilisation(const StepResult& result,
+                                              double tokens_per_second) const {
+  const std::optional<double> peak = peak_flop_per_second(
+      backend_.device->name(), std::string(precision_name(backend_.precision)));
+  if (!peak || result.tokens == 0) return std::nullopt;
+  const auto tokens = static_cast<double>(result.tokens);
+  const double squared_lengths = tokens * tokens / static_cast<double>(phase_.batch_size);
+  const double seconds = tokens / tokens_per_second;
+  return necessary_flop(model_->config(), tokens, squared_lengths,
+                        static_cast<double>(result.masked)) /
+         (seconds * *peak * communicator_.size());
 }
 
 Pretrainer::Verdict Pretrainer::evaluate_and_report() {
@@ -566,37 +595,56 @@ Pretrainer::Verdict Pretrainer::evaluate_and_report() {
     record["val_nsp_accuracy"] = result.nsp_accuracy();
   }
   log_->metrics(record, "validation");
-  log_->message(fmt::format(
-      "step {}: validation loss {:.4f}, perplexity {:.2f}, accuracy {:.1f} %{}", state_.step,
-      result.loss(), result.perplexity(), 100.0 * result.accuracy(), best ? " (best)" : ""));
+  const std::string text =
+      fmt::format("validation loss {:.4f}, perplexity {:.2f}, accuracy {:.1f} %", result.loss(),
+                  result.perplexity(), 100.0 * result.accuracy());
+  if (best) {
+    log_->event(RunEvent::best, state_.step, text + " (best)");
+  } else {
+    log_->message(fmt::format("step {}: {}", state_.step, text));
+  }
+  // Of the step just settled: its gradients are there until the next one begins.
+  log_->gradient_norms(state_.step, layer_gradient_norms(model_->parameters()));
   report_samples();
   if (stop) {
-    log_->message(
-        fmt::format("stopping: no better validation loss than step {}'s in {} evaluations",
-                    state_.best_step, patience));
+    log_->event(RunEvent::stop, state_.step,
+                fmt::format("stopping: no better validation loss than step {}'s in {} evaluations",
+                            state_.best_step, patience));
   }
   return {best, stop};
 }
 
+// The same samples under the same masks each time, so that they can be followed: in every phase and
+// after a resume those of the first phase's sequence length.
 void Pretrainer::report_samples() {
-  const DatasetMixture& validation = datasets_.at(phase_.sequence_length).validation;
-  const auto wanted = std::min<std::int64_t>({config_.evaluation.samples, capacity_.sequences,
-                                              capacity_.tokens / phase_.sequence_length,
-                                              static_cast<std::int64_t>(validation.num_samples())});
+  const std::int64_t length = config_.phases().front().sequence_length;
+  const DatasetMixture& validation = datasets_.at(length).validation;
+  const std::int64_t wanted =
+      std::min(config_.evaluation.samples, static_cast<std::int64_t>(validation.num_samples()));
   if (wanted <= 0) return;
-  const StepBatches step =
-      make_step(validation, {.batch_size = wanted, .in_order = true, .end_step = 1}, 0);
-  const Batch& batch = step.micro_batches.front();
-  const auto predictions = predict_masked(*model_, *backend_.device, step_->memory(), batch, 1);
+  const StepBatches step = make_step(validation,
+                                     {.batch_size = wanted,
+                                      .limits = {.tokens = capacity_.tokens,
+                                                 .sequences = capacity_.sequences,
+                                                 .masked = capacity_.masked},
+                                      .in_order = true,
+                                      .end_step = 1},
+                                     0);
   std::string markdown = "| text | masked | predicted |\n|---|---|---|\n";
-  for (std::int64_t b = 0; b < wanted; ++b) {
-    const std::string predicted = show_predictions(*tokenizer_, batch, predictions, b);
-    const std::string original = show_original(*tokenizer_, batch, b);
-    const std::string masked = show_masked(*tokenizer_, batch, b);
-    if (b == 0) log_->message("  e.g. " + predicted);
-    markdown += fmt::format("| {} | {} | {} |\n", original, masked, predicted);
-    log_->prediction(
-        {{"step", state_.step}, {"text", original}, {"masked", masked}, {"predicted", predicted}});
+  std::int64_t sample = 0;
+  for (const Batch& batch : step.micro_batches) {
+    const auto predictions = predict_masked(*model_, *backend_.device, step_->memory(), batch, 1);
+    for (std::int64_t b = 0; b < batch.num_sequences(); ++b, ++sample) {
+      const std::string predicted = show_predictions(*tokenizer_, batch, predictions, b);
+      const std::string original = show_original(*tokenizer_, batch, b);
+      const std::string masked = show_masked(*tokenizer_, batch, b);
+      markdown += fmt::format("| {} | {} | {} |\n", original, masked, predicted);
+      log_->prediction({{"step", state_.step},
+                        {"sample", sample},
+                        {"text", original},
+                        {"masked", masked},
+                        {"predicted", predicted}});
+    }
   }
   log_->text("validation/predictions", markdown, state_.step);
 }
@@ -617,7 +665,12 @@ void Pretrainer::save() {
 }
 
 void Pretrainer::report(const std::optional<CheckpointWriter::Outcome>& outcome) {
-  if (!outcome || outcome->error.empty()) return;
+  if (!outcome) return;
+  if (outcome->error.empty()) {
+    log_->event(RunEvent::checkpoint, outcome->step,
+                fmt::format("checkpoint written in {:.1f} s", outcome->seconds));
+    return;
+  }
   // The ones before it are still there, and the next may find room again.
   log_->message(fmt::format("warning: the checkpoint of step {} could not be written: {}",
                             outcome->step, outcome->error));
@@ -626,6 +679,7 @@ void Pretrainer::report(const std::optional<CheckpointWriter::Outcome>& outcome)
 void Pretrainer::finish_saving() {
   if (writer_) {
     const std::optional<CheckpointWriter::Outcome> outcome = writer_->wait();
+    if (outcome && outcome->error.empty()) report(outcome);
     if (outcome && !outcome->error.empty()) {
       throw_runtime_error("the last checkpoint, of step {}, could not be written: {}",
                           outcome->step, outcome->error);

@@ -82,6 +82,7 @@ class Pretrainer {
   void roll_back();
   std::uint64_t sequences_before(std::int64_t step) const;
   void log_step(const StepResult& result, double tokens_per_second);
+  std::optional<double> utilisation(const StepResult& result, double tokens_per_second) const;
   // What an evaluation says of the run.
   struct Verdict {
     bool best = false;  // no evaluation before had a smaller loss

@@ -1,40 +1,119 @@
 #include "train/run_log.h"
 
-#include <cerrno>
-#include <cstring>
+#include <cmath>
+#include <cstdio>
+#include <ctime>
 
-#include "runtime/error.h"
+#include "runtime/file.h"
 
 namespace bert {
 namespace fs = std::filesystem;
+using nlohmann::ordered_json;
 
-RunLog::RunLog(const fs::path& run_dir, std::int64_t first_step, std::int64_t max_steps,
-               bool tensorboard)
-    : log_file_(std::fopen((run_dir / "log.txt").c_str(), "a")),
-      metrics_log_(run_dir / "metrics.jsonl", first_step),
-      predictions_log_(run_dir / "predictions.jsonl", first_step),
-      tensorboard_(
-          tensorboard ? std::make_unique<TensorboardWriter>(run_dir / "tensorboard", first_step + 1)
-                      : nullptr),
-      progress_(stderr, first_step, max_steps) {
-  if (log_file_ == nullptr) {
-    throw_runtime_error("cannot write {}: {}", (run_dir / "log.txt").string(),
-                        std::strerror(errno));
+namespace {
+
+constexpr std::size_t kSamplesShown = 3;
+
+std::string utc_time() {
+  const std::time_t now = std::time(nullptr);
+  std::tm parts{};
+  ::gmtime_r(&now, &parts);
+  char text[32];
+  std::strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%SZ", &parts);
+  return text;
+}
+
+std::optional<double> number(const ordered_json& record, const char* key) {
+  const auto found = record.find(key);
+  if (found == record.end() || !found->is_number()) return std::nullopt;
+  return found->get<double>();
+}
+
+// Calls f with each record of a file that has just been cut to whole lines.
+template <typename F>
+void for_each_record(const fs::path& path, const F& f) {
+  const std::string content = read_file(path);
+  for (std::size_t begin = 0, end; (end = content.find('\n', begin)) != std::string::npos;
+       begin = end + 1) {
+    f(ordered_json::parse(content.begin() + static_cast<std::ptrdiff_t>(begin),
+                          content.begin() + static_cast<std::ptrdiff_t>(end)));
   }
 }
 
-RunLog::~RunLog() {
-  if (log_file_ != nullptr) std::fclose(log_file_);
+}  // namespace
+
+std::string_view event_name(RunEvent kind) {
+  switch (kind) {
+    case RunEvent::start:
+      return "start";
+    case RunEvent::resume:
+      return "resume";
+    case RunEvent::checkpoint:
+      return "checkpoint";
+    case RunEvent::skip:
+      return "skip";
+    case RunEvent::rollback:
+      return "rollback";
+    case RunEvent::best:
+      return "best";
+    case RunEvent::stop:
+      return "stop";
+  }
+  return "?";
+}
+
+RunLog::RunLog(const fs::path& run_dir, std::int64_t first_step, std::int64_t max_steps,
+               bool tensorboard)
+    : progress_(stderr, first_step, max_steps),
+      best_loss_(HUGE_VAL),
+      log_file_(run_dir / "log.txt",
+                [this](const std::string& text) { progress_.message("warning: " + text); }),
+      metrics_log_(run_dir / "metrics.jsonl", first_step,
+                   [this](const std::string& text) { message("warning: " + text); }),
+      predictions_log_(run_dir / "predictions.jsonl", first_step,
+                       [this](const std::string& text) { message("warning: " + text); }),
+      gradient_norms_log_(run_dir / "gradient_norms.jsonl", first_step,
+                          [this](const std::string& text) { message("warning: " + text); }),
+      events_log_(run_dir / "events.jsonl", kWholeHistory,
+                  [this](const std::string& text) { message("warning: " + text); }) {
+  if (tensorboard) {
+    tensorboard_ = std::make_unique<TensorboardWriter>(
+        run_dir / "tensorboard", first_step + 1,
+        [this](const std::string& text) { message("warning: " + text); });
+  }
+  if (first_step > 0) restore(run_dir);
+}
+
+void RunLog::restore(const fs::path& run_dir) {
+  for_each_record(run_dir / "metrics.jsonl", [this](const ordered_json& record) {
+    const std::int64_t step = record.at("step");
+    if (const auto loss = number(record, "mlm_loss"); loss && step > 0) {
+      progress_.add_loss(step, *loss);
+    }
+    show_evaluation(record);
+  });
+  for_each_record(run_dir / "predictions.jsonl",
+                  [this](const ordered_json& record) { follow(record); });
 }
 
 void RunLog::message(const std::string& line) {
   progress_.message(line);
-  std::fprintf(log_file_, "%s\n", line.c_str());
-  std::fflush(log_file_);
+  log_file_.append(line + "\n");
 }
 
-void RunLog::metrics(const nlohmann::ordered_json& record, const std::string& group) {
+void RunLog::event(RunEvent kind, std::int64_t step, const std::string& text) {
+  events_log_.append({{"step", step},
+                      {"kind", std::string(event_name(kind))},
+                      {"time", utc_time()},
+                      {"text", text}});
+  if (text.empty()) return;
+  const bool warns = kind == RunEvent::skip || kind == RunEvent::rollback;
+  message(fmt::format("{}step {}: {}", warns ? "warning: " : "", step, text));
+}
+
+void RunLog::metrics(const ordered_json& record, const std::string& group) {
   metrics_log_.append(record);
+  show_evaluation(record);
   if (tensorboard_ == nullptr) return;
   const std::int64_t step = record.at("step");
   for (const auto& [key, value] : record.items()) {
@@ -42,13 +121,73 @@ void RunLog::metrics(const nlohmann::ordered_json& record, const std::string& gr
       tensorboard_->scalar(group + "/" + key, value.get<double>(), step);
     }
   }
-  tensorboard_->flush();
+}
+
+void RunLog::show_evaluation(const ordered_json& record) {
+  const std::optional<double> loss = number(record, "val_loss");
+  if (!loss) return;
+  ValidationState state;
+  state.step = record.at("step");
+  state.loss = *loss;
+  state.standard_error = number(record, "val_loss_standard_error");
+  state.accuracy = number(record, "val_accuracy");
+  if (*loss < best_loss_) {
+    best_loss_ = *loss;
+    best_step_ = state.step;
+  }
+  state.best_loss = best_loss_;
+  state.best_step = best_step_;
+  progress_.set_validation(state);
+}
+
+void RunLog::prediction(const ordered_json& record) {
+  predictions_log_.append(record);
+  follow(record);
+  const std::size_t sample = record.at("sample");
+  if (sample >= kSamplesShown) return;
+  const std::string line = "  e.g. " + record.at("predicted").get<std::string>();
+  progress_.detail(line);
+  log_file_.append(line + "\n");
+}
+
+void RunLog::follow(const ordered_json& prediction) {
+  if (!prediction.contains("sample")) return;
+  const std::size_t sample = prediction.at("sample");
+  if (sample >= kSamplesShown || sample > words_.size()) return;
+  std::optional<FollowedWord> now =
+      first_masked_word(prediction.value("text", ""), prediction.value("predicted", ""));
+  if (sample == words_.size()) words_.emplace_back();
+  if (!now) return;
+  FollowedWord& followed = words_[sample];
+  // Another text than before, after a change of the configuration: its story begins anew.
+  if (followed.before == now->before && followed.word == now->word) {
+    now->predictions.insert(now->predictions.begin(), followed.predictions.begin(),
+                            followed.predictions.end());
+  }
+  followed = std::move(*now);
+  progress_.set_words(words_);
 }
 
 void RunLog::text(const std::string& tag, const std::string& markdown, std::int64_t step) {
+  if (tensorboard_ != nullptr) tensorboard_->text(tag, markdown, step);
+}
+
+void RunLog::gradient_norms(std::int64_t step, const LayerGradientNorms& norms) {
+  ordered_json record = {{"step", step}};
+  for (const auto& layer : norms.layers) record[layer.name] = layer.norm;
+  gradient_norms_log_.append(record);
   if (tensorboard_ == nullptr) return;
-  tensorboard_->text(tag, markdown, step);
-  tensorboard_->flush();
+  for (const auto& layer : norms.layers) {
+    tensorboard_->scalar("gradient_norm/" + layer.name, layer.norm, step);
+  }
+  tensorboard_->histogram("gradient_norm/parameters", norms.parameters, step);
+}
+
+void RunLog::finish() {
+  progress_.finish();
+  for (MetricsLog* log : {&metrics_log_, &predictions_log_, &gradient_norms_log_, &events_log_}) {
+    log->finish();
+  }
 }
 
 }  // namespace bert

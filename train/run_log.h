@@ -1,41 +1,76 @@
-// RunLog: all that a run tells, to the terminal and to its directory: progress, log.txt,
-// metrics.jsonl, predictions.jsonl and TensorBoard. Only rank 0 has one.
+// RunLog: all that a run tells, to the terminal and to its directory (docs/watching.md says what
+// each file holds). Only rank 0 has one. A disk that is full does not end the run: see RecordFile.
 #pragma once
 
 #include <cstdint>
-#include <cstdio>
 #include <filesystem>
 #include <memory>
 #include <string>
+#include <string_view>
+#include <vector>
 
 #include <nlohmann/json.hpp>
 
+#include "train/layer_gradient_norms.h"
 #include "train/metrics_log.h"
 #include "train/progress.h"
+#include "train/record_file.h"
 #include "train/tensorboard_writer.h"
 
 namespace bert {
 
+// What happens to a run besides its steps; their names in events.jsonl are event_name's.
+enum class RunEvent {
+  start,       // fresh
+  resume,      // from a checkpoint
+  checkpoint,  // one was written
+  skip,        // of an update that was refused
+  rollback,    // to an earlier state
+  best,        // an evaluation better than all before
+  stop,        // before the last step
+};
+std::string_view event_name(RunEvent kind);
+
 class RunLog {
  public:
-  // `first_step`: steps done before; what the files say of later ones is cut off.
+  // `first_step`: steps done before; what the files say of later ones is cut off, but for events:
+  // they are history. On a resume the view starts with what the files tell of the steps before.
   RunLog(const std::filesystem::path& run_dir, std::int64_t first_step, std::int64_t max_steps,
          bool tensorboard);
-  ~RunLog();
 
+  // To the terminal and log.txt.
   void message(const std::string& line);
+  // A line of events.jsonl, and `text` as a message with its step; a warning if it is a skipped
+  // step or a rollback. `text` empty: no message.
+  void event(RunEvent kind, std::int64_t step, const std::string& text);
   // `record` holds "step" and numbers: a line of metrics.jsonl and, under `group`/KEY, scalars.
+  // With "val_loss" it is an evaluation, and the view shows it.
   void metrics(const nlohmann::ordered_json& record, const std::string& group);
-  // `record` holds "step" and texts: a line of predictions.jsonl.
-  void prediction(const nlohmann::ordered_json& record) { predictions_log_.append(record); }
+  // `record` holds "step", "sample" (a number from 0 on), "text", "masked" and "predicted": a line
+  // of predictions.jsonl; the first samples are shown.
+  void prediction(const nlohmann::ordered_json& record);
   void text(const std::string& tag, const std::string& markdown, std::int64_t step);
+  // A line of gradient_norms.jsonl; under gradient_norm/NAME a scalar for each layer, and a
+  // histogram of the parameters' norms.
+  void gradient_norms(std::int64_t step, const LayerGradientNorms& norms);
   Progress& progress() { return progress_; }
 
+  // The end of the run: shows its last state. RuntimeError if lines of metrics, predictions, events
+  // or gradient norms are still unwritten.
+  void finish();
+
  private:
-  std::FILE* log_file_;
-  MetricsLog metrics_log_, predictions_log_;
-  std::unique_ptr<TensorboardWriter> tensorboard_;
+  void restore(const std::filesystem::path& run_dir);
+  void show_evaluation(const nlohmann::ordered_json& record);
+  void follow(const nlohmann::ordered_json& prediction);
+
   Progress progress_;
+  std::vector<FollowedWord> words_;  // of the first samples
+  double best_loss_;
+  std::int64_t best_step_ = 0;
+  RecordFile log_file_;
+  MetricsLog metrics_log_, predictions_log_, gradient_norms_log_, events_log_;
+  std::unique_ptr<TensorboardWriter> tensorboard_;
 };
 
 }  // namespace bert

@@ -56,8 +56,8 @@ struct RunPlan {
 // Tokens of a sample, special ones included: the mean of the first few hundred of training.
 double mean_sample_tokens(const DatasetMixture& training);
 
-// How many checkpoints of a run lie on disk at once at most: those kept, and the one being written
-// before an older one goes.
+// How many checkpoints of a run lie on disk at once at most: those kept, the best, and the one
+// being written before an older one goes.
 std::int64_t most_checkpoints(const Config& config);
 
 // Bytes of a checkpoint: parameters and both moments. `number`: the bytes of one of them.

@@ -1,12 +1,13 @@
 #include "train/tensorboard_writer.h"
 
+#include <algorithm>
 #include <array>
 #include <bit>
-#include <cerrno>
 #include <chrono>
-#include <cstring>
+#include <cmath>
+#include <iterator>
+#include <utility>
 
-#include <fcntl.h>
 #include <unistd.h>
 
 #include "runtime/error.h"
@@ -36,6 +37,13 @@ class Message {
     raw_varint(value.size());
     data_ += value;
   }
+  void packed(int field, const std::vector<double>& values) {
+    std::string data;
+    for (const double value : values) {
+      append_little_endian(data, std::bit_cast<std::uint64_t>(value), 8);
+    }
+    bytes(field, data);
+  }
   const std::string& data() const { return data_; }
 
  private:
@@ -64,6 +72,18 @@ std::string host_name() {
     if (c == '/') c = '_';
   }
   return host;
+}
+
+// The seconds come first in the name, for TensorBoard reads files in the order of their names; the
+// last number keeps two files of one second and process apart.
+fs::path new_file(const fs::path& folder) {
+  make_directories(folder);
+  const auto seconds = static_cast<std::int64_t>(now());
+  for (int number = 0;; ++number) {
+    fs::path path = folder / fmt::format("events.out.tfevents.{:010d}.{}.{}.{}", seconds,
+                                         host_name(), ::getpid(), number);
+    if (!fs::exists(path)) return path;
+  }
 }
 
 constexpr std::array<std::uint32_t, 256> make_crc_table() {
@@ -140,6 +160,69 @@ std::string text_event(double wall_time, std::int64_t step, std::string_view tag
   return summary_event(wall_time, step, value);
 }
 
+namespace {
+
+constexpr double kFirstLimit = 1e-12, kLimitGrowth = 1.1;
+
+// The number of the bucket of a value, counted from the one that begins at 0.
+int bucket_of(double value) {
+  const auto of_size = [](double size) {
+    if (size < kFirstLimit) return 0;
+    return 1 + static_cast<int>(std::floor(std::log(size / kFirstLimit) / std::log(kLimitGrowth)));
+  };
+  return value >= 0 ? of_size(value) : -1 - of_size(-value);
+}
+
+// Where a bucket ends.
+double limit_of(int bucket) {
+  if (bucket == -1) return 0.0;
+  return bucket >= 0 ? kFirstLimit * std::pow(kLimitGrowth, bucket)
+                     : -kFirstLimit * std::pow(kLimitGrowth, -bucket - 2);
+}
+
+}  // namespace
+
+Histogram make_histogram(const std::vector<double>& values) {
+  std::vector<double> sorted;
+  std::copy_if(values.begin(), values.end(), std::back_inserter(sorted),
+               [](double value) { return std::isfinite(value); });
+  Histogram histogram;
+  if (sorted.empty()) return histogram;
+  std::sort(sorted.begin(), sorted.end());
+  histogram.min = sorted.front();
+  histogram.max = sorted.back();
+  histogram.num = static_cast<double>(sorted.size());
+  auto next = sorted.begin();
+  for (int bucket = bucket_of(histogram.min); next != sorted.end(); ++bucket) {
+    // Decided by the limits that are written, which the logarithm may miss by a rounding.
+    const double limit = limit_of(bucket);
+    const auto end = std::lower_bound(next, sorted.end(), limit);
+    histogram.limits.push_back(limit);
+    histogram.counts.push_back(static_cast<double>(end - next));
+    next = end;
+  }
+  for (const double value : sorted) {
+    histogram.sum += value;
+    histogram.sum_squares += value * value;
+  }
+  return histogram;
+}
+
+std::string histogram_event(double wall_time, std::int64_t step, std::string_view tag,
+                            const Histogram& histogram) {
+  Message proto, value;
+  proto.fixed64(1, histogram.min);
+  proto.fixed64(2, histogram.max);
+  proto.fixed64(3, histogram.num);
+  proto.fixed64(4, histogram.sum);
+  proto.fixed64(5, histogram.sum_squares);
+  proto.packed(6, histogram.limits);
+  proto.packed(7, histogram.counts);
+  value.bytes(1, tag);
+  value.bytes(5, proto.data());  // Summary.Value: histo
+  return summary_event(wall_time, step, value);
+}
+
 }  // namespace tensorboard
 
 std::uint32_t crc32c(std::string_view data) {
@@ -149,27 +232,12 @@ std::uint32_t crc32c(std::string_view data) {
   return ~crc;
 }
 
-TensorboardWriter::TensorboardWriter(const fs::path& folder, std::int64_t first_step) {
-  make_directories(folder);
-  // The seconds come first in the name, for TensorBoard reads files in the order of their names;
-  // the last number keeps two files of one second and process apart.
-  const auto seconds = static_cast<std::int64_t>(now());
-  for (int number = 0; file_ == nullptr; ++number) {
-    path_ = folder / fmt::format("events.out.tfevents.{:010d}.{}.{}.{}", seconds, host_name(),
-                                 ::getpid(), number);
-    const int descriptor = ::open(path_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
-    if (descriptor >= 0) {
-      file_ = ::fdopen(descriptor, "wb");
-    } else if (errno != EEXIST) {
-      throw_runtime_error("cannot write {}: {}", path_.string(), std::strerror(errno));
-    }
-  }
+TensorboardWriter::TensorboardWriter(const fs::path& folder, std::int64_t first_step,
+                                     RecordFile::Warn warn)
+    : file_(new_file(folder), std::move(warn)) {
   record(tensorboard::version_event(now()));
   if (first_step > 0) record(tensorboard::start_event(now(), first_step));
-  flush();
 }
-
-TensorboardWriter::~TensorboardWriter() { std::fclose(file_); }
 
 void TensorboardWriter::scalar(std::string_view tag, double value, std::int64_t step) {
   record(tensorboard::scalar_event(now(), step, tag, static_cast<float>(value)));
@@ -179,10 +247,10 @@ void TensorboardWriter::text(std::string_view tag, std::string_view markdown, st
   record(tensorboard::text_event(now(), step, tag, markdown));
 }
 
-void TensorboardWriter::flush() {
-  if (std::fflush(file_) != 0) {
-    throw_runtime_error("cannot write {}: {}", path_.string(), std::strerror(errno));
-  }
+void TensorboardWriter::histogram(std::string_view tag, const std::vector<double>& values,
+                                  std::int64_t step) {
+  const tensorboard::Histogram histogram = tensorboard::make_histogram(values);
+  if (histogram.num > 0) record(tensorboard::histogram_event(now(), step, tag, histogram));
 }
 
 void TensorboardWriter::record(const std::string& data) {
@@ -192,9 +260,7 @@ void TensorboardWriter::record(const std::string& data) {
   append_little_endian(framed, masked_crc32c(length), 4);
   framed += data;
   append_little_endian(framed, masked_crc32c(data), 4);
-  if (std::fwrite(framed.data(), 1, framed.size(), file_) != framed.size()) {
-    throw_runtime_error("cannot write {}: {}", path_.string(), std::strerror(errno));
-  }
+  file_.append(std::move(framed));
 }
 
 }  // namespace bert

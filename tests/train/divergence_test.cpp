@@ -45,7 +45,7 @@ TEST_F(DivergenceTest, SkipsAPoisonedBatchAndNamesIt) {
     }
     EXPECT_EQ(refused, expected);
     for (const std::int64_t step : expected) {
-      EXPECT_NE(answer.output.find(fmt::format("step {} was refused and changed nothing", step)),
+      EXPECT_NE(answer.output.find(fmt::format("step {}: refused, and nothing was changed", step)),
                 std::string::npos)
           << answer.output;
     }
@@ -77,7 +77,7 @@ TEST_F(DivergenceTest, StopsBeforeAPoisonedBatch) {
       0);
   const Answer answer = train_poisoned(folder_ / "stop", "divergence.policy=stop");
   EXPECT_EQ(answer.exit_code, 1) << answer.output;
-  EXPECT_NE(answer.output.find(fmt::format("error: step {} was refused", bad)), std::string::npos)
+  EXPECT_NE(answer.output.find(fmt::format("error: step {}: refused", bad)), std::string::npos)
       << answer.output;
   EXPECT_NE(answer.output.find("the state before it is checkpoint " + last), std::string::npos)
       << answer.output;
@@ -98,7 +98,7 @@ TEST_F(DivergenceTest, RollsBackAndGoesOnAfterThePoisonedBatch) {
     const Answer answer = train_poisoned(folder_ / name, settings);
     ASSERT_EQ(answer.exit_code, 0) << answer.output;
     const std::int64_t back = (bad - 1) / 2 * 2;
-    EXPECT_NE(answer.output.find(fmt::format("went back from step {} to ", bad)), std::string::npos)
+    EXPECT_NE(answer.output.find(fmt::format("step {}: went back to ", bad)), std::string::npos)
         << answer.output;
     // The samples of the steps gone back over were passed over, those of the bad step with them.
     const TrainerState state = state_of(folder_ / name, back + 2);
@@ -150,11 +150,11 @@ TEST_F(DivergenceTest, RefusesSpikes) {
              "divergence.max_in_a_row=100", "checkpoint.every_steps=0"});
   ASSERT_EQ(answer.exit_code, 0) << answer.output;
   std::int64_t refused = 0;
-  for (std::size_t at = 0; (at = answer.output.find(" was refused", at)) != std::string::npos;
+  for (std::size_t at = 0; (at = answer.output.find(": refused,", at)) != std::string::npos;
        ++at) {
     double loss = 0.0, limit = 0.0;
     ASSERT_EQ(std::sscanf(answer.output.c_str() + at,
-                          " was refused and changed nothing: its loss is %lf, and above %lf is",
+                          ": refused, and nothing was changed: its loss is %lf, and above %lf is",
                           &loss, &limit),
               2)
         << answer.output.substr(at, 200);

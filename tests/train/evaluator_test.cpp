@@ -120,7 +120,7 @@ TEST(Inference, ShowsWordsAndPieces) {
       {{7, 0.5}}, {{5, 0.976}}, {{6, 0.25}}, {{9, 1.0}}};
   EXPECT_EQ(show_predictions(tokenizer, batch, predictions, 0), "walking is is[50.0%].");
   EXPECT_EQ(show_predictions(tokenizer, batch, predictions, 1),
-            "walk[97.6%] ##ing[25.0%] is fun.[100.0%]");
+            "walk[97.6%] ##ing[25.0%] is fun .[100.0%]");
   EXPECT_EQ(show_masked(tokenizer, batch, 1), "[MASK] [MASK] is fun [MASK]");
   EXPECT_EQ(show_original(tokenizer, batch, 1), "walking is fun.");
   EXPECT_EQ(show_original(tokenizer, batch, 0), "walking is fun.");

@@ -1,88 +1,54 @@
+// Progress: plain lines where there is no terminal, and on a pseudo terminal a view that an
+// emulated screen shows as it should be.
 #include "train/progress.h"
 
-#include <cmath>
+#include <algorithm>
 #include <cstdlib>
-#include <limits>
 #include <memory>
+#include <optional>
+#include <thread>
 
 #include <fcntl.h>
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 #include <sys/ioctl.h>
 #include <unistd.h>
 
+#include "tests/train/screen_emulator.h"
+
 namespace bert {
 namespace {
 
-TEST(ProgressFormat, Durations) {
-  EXPECT_EQ(format_duration(0.4), "0s");
-  EXPECT_EQ(format_duration(59.4), "59s");
-  EXPECT_EQ(format_duration(59.6), "1m00s");
-  EXPECT_EQ(format_duration(245), "4m05s");
-  EXPECT_EQ(format_duration(3600 * 3 + 60 * 7 + 5), "3h07m");
-  EXPECT_EQ(format_duration(86400 * 2 + 3600 * 4), "2d04h");
-  EXPECT_EQ(format_duration(-1), "?");
-  EXPECT_EQ(format_duration(std::numeric_limits<double>::infinity()), "?");
-}
-
-TEST(ProgressFormat, Rates) {
-  EXPECT_EQ(format_rate(0), "0");
-  EXPECT_EQ(format_rate(812.4), "812");
-  EXPECT_EQ(format_rate(999.6), "1.0k");
-  EXPECT_EQ(format_rate(8849), "8.8k");
-  EXPECT_EQ(format_rate(99960), "100k");
-  EXPECT_EQ(format_rate(1.25e6), "1.25M");
-  EXPECT_EQ(format_rate(std::nan("")), "?");
-}
-
-TEST(ProgressFormat, Perplexities) {
-  EXPECT_EQ(format_perplexity(0.0), "1.0");
-  EXPECT_EQ(format_perplexity(std::log(57.3)), "57.3");
-  EXPECT_EQ(format_perplexity(std::log(30522.0)), "30522");
-  EXPECT_EQ(format_perplexity(std::log(1.23e6)), "1.2e+06");
-  EXPECT_EQ(format_perplexity(std::nan("")), "-");
-  EXPECT_EQ(format_perplexity(1e6), "-");
-}
-
-ProgressState some_state() {
+ProgressState state_at(std::int64_t step, double loss) {
   ProgressState state;
-  state.step = 1200;
-  state.max_steps = 4000;
-  state.loss = 4.512;
-  state.learning_rate = 9.8e-5;
-  state.tokens_per_second = 8812;
-  state.eta_seconds = 245;
+  state.step = step;
+  state.loss = loss;
+  state.learning_rate = 1e-4;
+  state.grad_norm = 0.5;
+  state.tokens_per_second = 1000;
   return state;
 }
 
-TEST(ProgressFormat, Lines) {
-  ProgressState state = some_state();
-  EXPECT_EQ(format_progress_line(state),
-            "step 1200/4000 (30.0%)  loss 4.512  ppl 91.1  lr 9.80e-05  8.8k tokens/s  ETA 4m05s");
-  EXPECT_EQ(
-      format_progress_bar(state, 100),
-      "[========>                  ] 1200/4000  loss 4.512  ppl 91.1  lr 9.80e-05  8.8k tokens/s  "
-      "ETA 4m05s");
-  // Too narrow for a bar, then for everything.
-  EXPECT_EQ(format_progress_bar(state, 80),
-            "1200/4000  loss 4.512  ppl 91.1  lr 9.80e-05  8.8k tokens/s  ETA 4m05s");
-  EXPECT_EQ(format_progress_bar(state, 12), "1200/4000  l");
-  for (int columns = 0; columns < 200; ++columns) {
-    EXPECT_LE(format_progress_bar(state, columns).size(), static_cast<std::size_t>(columns));
+void set_environment(const char* term, const char* locale, const char* no_color) {
+  for (const auto& [name, value] :
+       {std::pair{"TERM", term}, {"LC_ALL", locale}, {"NO_COLOR", no_color}}) {
+    if (value == nullptr) {
+      ::unsetenv(name);
+    } else {
+      ::setenv(name, value, 1);
+    }
   }
-  state.eta_seconds.reset();
-  state.step = 4000;
-  EXPECT_EQ(format_progress_bar(state, 200),
-            "[========================================] 4000/4000  loss 4.512  ppl 91.1  lr "
-            "9.80e-05  8.8k tokens/s");
 }
 
 // A file is no terminal: plain lines, as many as the interval lets through, and the last.
 TEST(Progress, PlainLinesAreRateLimited) {
+  set_environment("xterm", "C.UTF-8", nullptr);
   const std::unique_ptr<std::FILE, int (*)(std::FILE*)> file(std::tmpfile(), std::fclose);
   {
     Progress progress(file.get(), 10, 20, std::chrono::hours(1));
-    for (int step = 11; step <= 20; ++step) progress.update(step, 1.0, 1e-4, 1000);
+    for (int step = 11; step <= 20; ++step) progress.update(state_at(step, 1.0));
     progress.message("a message");
+    progress.detail("a detail");
     progress.finish();
     progress.finish();
   }
@@ -95,49 +61,212 @@ TEST(Progress, PlainLinesAreRateLimited) {
        begin = end + 1) {
     lines.push_back(text.substr(begin, end - begin));
   }
-  ASSERT_EQ(lines.size(), 3u) << text;
+  ASSERT_EQ(lines.size(), 4u) << text;
   EXPECT_TRUE(lines[0].starts_with("step 11/20 (55.0%)  loss 1.000  ppl 2.7")) << lines[0];
   EXPECT_EQ(lines[1], "a message");
-  EXPECT_TRUE(lines[2].starts_with("step 20/20 (100.0%)")) << lines[2];
-  EXPECT_TRUE(lines[2].ends_with("ETA 0s")) << lines[2];
+  EXPECT_EQ(lines[2], "a detail");
+  EXPECT_TRUE(lines[3].starts_with("step 20/20 (100.0%)")) << lines[3];
+  EXPECT_TRUE(lines[3].ends_with("ETA 0s")) << lines[3];
+  EXPECT_EQ(text.find('\x1b'), std::string::npos);
 }
 
-// On a pseudo-terminal: one line that is rewritten, and messages above it.
-TEST(Progress, OnATerminalTheLineUpdatesItself) {
-  const int master = ::posix_openpt(O_RDWR | O_NOCTTY);
-  if (master < 0 || ::grantpt(master) != 0 || ::unlockpt(master) != 0) {
-    GTEST_SKIP() << "no pseudo-terminal here";
+// What a user of a terminal sees.
+class TerminalTest : public testing::Test {
+ protected:
+  void open(int columns, int rows, const char* term = "xterm", const char* locale = "C.UTF-8",
+            const char* no_color = nullptr) {
+    set_environment(term, locale, no_color);
+    master_ = ::posix_openpt(O_RDWR | O_NOCTTY);
+    if (master_ < 0 || ::grantpt(master_) != 0 || ::unlockpt(master_) != 0) {
+      GTEST_SKIP() << "no pseudo-terminal here";
+    }
+    slave_ = ::fdopen(::open(::ptsname(master_), O_RDWR | O_NOCTTY), "w");
+    ASSERT_NE(slave_, nullptr);
+    ASSERT_EQ(::fcntl(master_, F_SETFL, O_NONBLOCK), 0);
+    screen_.emplace(columns, rows);
+    set_size(columns, rows);
   }
-  const int slave = ::open(::ptsname(master), O_RDWR | O_NOCTTY);
-  ASSERT_GE(slave, 0);
-  winsize size{};
-  size.ws_col = 101;
-  ASSERT_EQ(::ioctl(slave, TIOCSWINSZ, &size), 0);
-  std::FILE* out = ::fdopen(slave, "w");
-  {
-    Progress progress(out, 0, 4);
-    progress.update(1, 4.0, 1e-4, 1000);
-    progress.message("a message");
-    progress.update(4, 2.0, 1e-4, 1000);
-    progress.finish();
+  void TearDown() override {
+    progress_.reset();
+    if (slave_ != nullptr) std::fclose(slave_);
+    if (master_ >= 0) ::close(master_);
+    if (screen_) {
+      EXPECT_EQ(screen_->errors(), std::vector<std::string>{});
+    }
   }
-  std::fclose(out);
-  std::string text;
-  char buffer[4096];
-  for (ssize_t count; (count = ::read(master, buffer, sizeof buffer)) > 0;) {
-    text.append(buffer, static_cast<std::size_t>(count));
+  void start(std::int64_t max_steps) { progress_.emplace(slave_, 0, max_steps); }
+  void resize(int columns, int rows) {
+    see();
+    screen_->resize(columns, rows);
+    set_size(columns, rows);
   }
-  ::close(master);
+  std::vector<std::string> see() {
+    char buffer[4096];
+    for (ssize_t count; (count = ::read(master_, buffer, sizeof buffer)) > 0;) {
+      screen_->write({buffer, static_cast<std::size_t>(count)});
+    }
+    return screen_->rows();
+  }
+  // Whatever the rate limit says.
+  void update(std::int64_t step, double loss) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(210));
+    progress_->update(state_at(step, loss));
+  }
+  void expect_clean_end() {
+    const std::vector<std::string> rows = see();
+    EXPECT_EQ(screen_->cursor_column(), 0u);
+    EXPECT_EQ(screen_->cursor_row(), rows.size() - 1);
+    EXPECT_EQ(rows.back(), "");
+    EXPECT_TRUE(screen_->plain());
+  }
+  static int count(const std::vector<std::string>& rows, const std::string& part) {
+    return static_cast<int>(std::count_if(rows.begin(), rows.end(), [&](const std::string& row) {
+      return row.find(part) != std::string::npos;
+    }));
+  }
 
-  const auto position = [&](const std::string& part) {
-    EXPECT_NE(text.find(part), std::string::npos) << part << " is not in " << text;
-    return text.find(part);
-  };
-  EXPECT_TRUE(text.starts_with("\r[======")) << text;
-  EXPECT_LT(position("1/4  loss 4.000"), position("\r\x1b[Ka message\r\n"));
-  EXPECT_LT(position("a message"), text.rfind("1/4  loss 4.000"));  // the bar came back
-  EXPECT_NE(position("4/4  loss 2.000"), 0u);
-  EXPECT_TRUE(text.ends_with("\x1b[K\r\n")) << text;
+  int master_ = -1;
+  std::FILE* slave_ = nullptr;
+  std::optional<ScreenEmulator> screen_;
+  std::optional<Progress> progress_;
+
+ private:
+  void set_size(int columns, int rows) {
+    winsize size{};
+    size.ws_col = static_cast<unsigned short>(columns);
+    size.ws_row = static_cast<unsigned short>(rows);
+    ASSERT_EQ(::ioctl(master_, TIOCSWINSZ, &size), 0);
+  }
+};
+
+TEST_F(TerminalTest, TheViewIsRedrawnInPlaceWithMessagesAbove) {
+  open(100, 24);
+  if (IsSkipped()) return;
+  start(4);
+  update(1, 4.0);
+  EXPECT_EQ(see().size(), 3u);  // two lines and the cursor's
+  EXPECT_TRUE(see()[0].starts_with("step 1/4  25.0 %  [==========>")) << see()[0];
+  EXPECT_TRUE(see()[1].starts_with("loss 4.000  mean 4.000  ppl 54.6")) << see()[1];
+  progress_->message("a message\nof two lines");
+  progress_->detail("not shown");
+  progress_->set_validation({.step = 2,
+                             .loss = 3.5,
+                             .standard_error = {},
+                             .accuracy = {},
+                             .best_loss = 3.5,
+                             .best_step = 2});
+  update(2, 3.0);
+  std::vector<std::string> rows = see();
+  ASSERT_EQ(rows.size(), 7u);
+  EXPECT_EQ(rows[0], "a message");
+  EXPECT_EQ(rows[1], "of two lines");
+  EXPECT_TRUE(rows[2].starts_with("step 2/4")) << rows[2];
+  EXPECT_EQ(rows[4], "4.00 \u2588\u2581 3.00");
+  EXPECT_EQ(rows[5], "validation at 2:  loss 3.5000  ppl 33.1  the best so far");
+  expect_clean_end();
+  EXPECT_TRUE(screen_->coloured());
+  progress_->update(state_at(3, 2.0));  // at once: too early to be drawn
+  EXPECT_EQ(see(), rows);
+  progress_->update(state_at(4, 1.0));
+  progress_->finish();
+  progress_.reset();
+  rows = see();
+  ASSERT_EQ(rows.size(), 7u);
+  EXPECT_TRUE(rows[2].starts_with("step 4/4  100.0 %")) << rows[2];
+  EXPECT_EQ(count(rows, "step "), 1);
+  expect_clean_end();
+}
+
+TEST_F(TerminalTest, FollowsTheSizeOfItsTerminal) {
+  open(100, 24);
+  if (IsSkipped()) return;
+  start(1000);
+  for (int i = 1; i < 60; ++i) progress_->add_loss(i, 10.0 / i);
+  progress_->set_words({{"the cat sat on the ", "mat", " and looked at the moon", {{"mat", 0.9}}}});
+  update(100, 4.0);
+  progress_->message("above");
+  EXPECT_EQ(see().size(), 6u);
+  for (const auto& [columns, rows] : {std::pair{40, 24},
+                                      {120, 24},
+                                      {23, 24},
+                                      {15, 9},
+                                      {80, 3},
+                                      {70, 2},
+                                      {3, 3},
+                                      {1, 1},
+                                      {100, 30}}) {
+    SCOPED_TRACE(fmt::format("{} x {}", columns, rows));
+    resize(columns, rows);
+    update(columns, 4.0);
+    update(columns + 1, 4.0);
+    const std::vector<std::string> all = see();
+    for (const std::string& row : all) EXPECT_LE(display_columns(row), columns);
+    expect_clean_end();
+    if (columns >= 15) {  // one view, of the last update
+      EXPECT_EQ(count(all, fmt::format("{}/1", columns + 1)), 1) << all[0];
+      EXPECT_EQ(count(all, fmt::format("{}/1", columns)), 0);
+      if (rows > 3) {
+        EXPECT_EQ(all[0], "above");
+      }
+    }
+  }
+}
+
+TEST_F(TerminalTest, WhatEndsTheProgramFindsTheTerminalClean) {
+  open(60, 24);
+  if (IsSkipped()) return;
+  start(10);
+  update(1, 4.0);
+  expect_clean_end();  // no more is needed, not even a destructor
+  std::fprintf(slave_, "error: the disk is full\n");
+  std::fflush(slave_);
+  const std::vector<std::string> rows = see();
+  EXPECT_EQ(rows[rows.size() - 2], "error: the disk is full");
+  EXPECT_TRUE(rows[0].starts_with("step 1/10"));
+}
+
+TEST_F(TerminalTest, NoColorAndOldLocales) {
+  open(100, 24, "xterm", "C", "1");
+  if (IsSkipped()) return;
+  start(10);
+  progress_->set_words({{"d\u00e9j\u00e0 ", "vu", "", {{"\u732b", 0.5}}}});
+  update(1, 4.0);
+  update(2, 2.0);
+  const std::vector<std::string> rows = see();
+  EXPECT_FALSE(screen_->coloured());
+  EXPECT_EQ(rows[2], "4.00 #_ 2.00");
+  EXPECT_TRUE(rows[3].starts_with("d?j? [vu]")) << rows[3];
+  EXPECT_TRUE(rows[3].ends_with("? 50%")) << rows[3];
+}
+
+TEST_F(TerminalTest, ADumbTerminalGetsPlainLines) {
+  for (const char* term : {"dumb", static_cast<const char*>(nullptr)}) {
+    open(100, 24, term);
+    if (IsSkipped()) return;
+    start(10);
+    update(1, 4.0);
+    progress_->message("a message");
+    progress_->finish();
+    const std::vector<std::string> rows = see();
+    EXPECT_TRUE(rows[0].starts_with("step 1/10 (10.0%)  loss 4.000")) << rows[0];
+    EXPECT_EQ(rows[1], "a message");
+    TearDown();
+    slave_ = nullptr;
+    master_ = -1;
+  }
+}
+
+TEST(TerminalFeatures, TheFirstLocaleThatIsSetCounts) {
+  ::setenv("LANG", "en_US.UTF-8", 1);
+  set_environment("xterm", nullptr, nullptr);
+  ::unsetenv("LC_CTYPE");
+  EXPECT_TRUE(terminal_features(stdout).style.unicode);
+  ::setenv("LC_CTYPE", "de_DE.utf8", 1);
+  EXPECT_TRUE(terminal_features(stdout).style.unicode);
+  ::setenv("LC_ALL", "C", 1);
+  EXPECT_FALSE(terminal_features(stdout).style.unicode);
+  ::setenv("NO_COLOR", "", 1);  // empty counts as absent: no-color.org
+  EXPECT_TRUE(terminal_features(stdout).style.colour);
 }
 
 }  // namespace

@@ -66,8 +66,8 @@ TEST_F(ReportTest, ShowsEveryStretchOfALongRun) {
   EXPECT_EQ(run.at("summary").at("best validation loss"), "5.0000");
   EXPECT_EQ(run.at("summary").at("accuracy"), "25.0 %");
   EXPECT_EQ(run.at("summary").at("steps"), "3000");
-  EXPECT_EQ(run.at("predictions").at(0).at("samples").size(), 2u);
-  EXPECT_EQ(run.at("predictions")[0]["samples"][1].at("text"), "</script>");
+  EXPECT_EQ(run.at("samples").size(), 2u);
+  EXPECT_EQ(run.at("samples")[1].at("text"), "</script>");
   EXPECT_EQ(run.at("config").at("seed"), "3");
   EXPECT_EQ(run.at("config").at("train.phases"), "[{from: 0.5}]");
   EXPECT_EQ(run.at("environment"), "model  x\nrun  y");
@@ -76,6 +76,65 @@ TEST_F(ReportTest, ShowsEveryStretchOfALongRun) {
   for (const char* outside : {"src=", "href=", "url(", "fetch(", "import "}) {
     EXPECT_EQ(page.find(outside), std::string::npos) << outside;
   }
+}
+
+// What was logged by evaluation is shown by sample; long stories are thinned, ends kept.
+TEST_F(ReportTest, FollowsSamplesNormsAndEvents) {
+  std::string metrics, predictions, norms, events;
+  for (int step = 1; step <= 300; ++step) {
+    metrics += fmt::format(
+        "{{\"step\": {0}, \"val_loss\": {0}.5, \"val_loss_standard_error\": 0.125}}\n", step);
+    for (const char* text : {"one", "two", "two"}) {
+      predictions += fmt::format(
+          "{{\"step\": {}, \"text\": \"{}\", \"masked\": \"m\", \"predicted\": \"{}\"}}\n", step,
+          text, step);
+    }
+    norms += fmt::format("{{\"step\": {}, \"embeddings\": {}.5, \"layer_00\": {}}}\n", step, step,
+                         step == 1 ? "null" : "0.25");
+  }
+  events =
+      "{\"step\": 9, \"kind\": \"skip\", \"time\": \"t\", \"text\": \"x\"}\n"
+      "{\"step\": 3, \"kind\": \"resume\", \"time\": \"u\", \"text\": \"\"}\n";
+  write_run("a", metrics);
+  write_text(folder_ / "a" / "predictions.jsonl", predictions);
+  write_text(folder_ / "a" / "gradient_norms.jsonl", norms);
+  write_text(folder_ / "a" / "events.jsonl", events);
+  write_text(folder_ / "a" / "log.txt",
+             "model  x\nwarning: step 9: skipped\nstep 10: validation\n");
+  const Answer answer = report("a");
+  ASSERT_EQ(answer.exit_code, 0) << answer.output;
+  const Json run = data_of(folder_ / "a" / "report.html").at("runs").at(0);
+  ASSERT_EQ(run.at("samples").size(), 3u);
+  for (const Json& sample : run["samples"]) {
+    ASSERT_EQ(sample.at("step").size(), 200u);
+    EXPECT_EQ(sample["step"].front(), 1);
+    EXPECT_EQ(sample["step"].back(), 300);
+    EXPECT_EQ(sample.at("predicted").front(), "1");
+    EXPECT_EQ(sample["predicted"].back(), "300");
+  }
+  EXPECT_EQ(run["samples"][0].at("text"), "one");
+  EXPECT_EQ(run["samples"][2].at("text"), "two");
+  const Json& heat = run.at("gradient_norms");
+  EXPECT_EQ(heat.at("layers"), Json({"embeddings", "layer_00"}));
+  ASSERT_EQ(heat.at("step").size(), 200u);
+  ASSERT_EQ(heat.at("norms").at(1).size(), 200u);
+  EXPECT_EQ(heat["norms"][0].back(), 300.5);
+  EXPECT_TRUE(heat["norms"][1].front().is_null());
+  EXPECT_EQ(heat["norms"][1].back(), 0.25);
+  ASSERT_EQ(run.at("events").size(), 2u);
+  EXPECT_EQ(run["events"][0].at("kind"), "skip");
+  EXPECT_EQ(run["series"].at("val_loss_standard_error").at("mean").at(0), 0.125);
+  EXPECT_EQ(run.at("environment"), "model  x");
+}
+
+// A run of an older version, or one that has only begun.
+TEST_F(ReportTest, NeedsMetricsOnly) {
+  write_run("a", "{\"step\": 1, \"loss\": 2.0}\n");
+  ASSERT_EQ(report("a").exit_code, 0);
+  const Json run = data_of(folder_ / "a" / "report.html").at("runs").at(0);
+  EXPECT_TRUE(run.at("samples").empty());
+  EXPECT_TRUE(run.at("events").empty());
+  EXPECT_TRUE(run.at("gradient_norms").at("step").empty());
 }
 
 TEST_F(ReportTest, PutsRunsSideBySide) {

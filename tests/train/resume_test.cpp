@@ -39,6 +39,13 @@ class ResumeTest : public TrainingTest {
               read_file(checkpoint_of(whole, kSteps) / "model.safetensors"));
     EXPECT_EQ(comparable_metrics(broken), comparable_metrics(whole));
     EXPECT_EQ(losses(whole).size(), static_cast<std::size_t>(kSteps));
+    for (const char* file : {"predictions.jsonl", "gradient_norms.jsonl"}) {
+      EXPECT_EQ(read_file(broken / file), read_file(whole / file)) << file;
+      EXPECT_NE(read_file(whole / file), "") << file;
+    }
+    // Events are history: both starts are there.
+    const std::string events = read_file(broken / "events.jsonl");
+    EXPECT_LT(events.find("\"kind\": \"start\""), events.find("\"kind\": \"resume\"")) << events;
   }
 };
 

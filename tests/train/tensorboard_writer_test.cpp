@@ -1,5 +1,7 @@
 #include "train/tensorboard_writer.h"
 
+#include <algorithm>
+#include <cmath>
 #include <cstring>
 #include <ctime>
 #include <vector>
@@ -84,6 +86,54 @@ TEST(TensorboardEvents, AreThoseOfTensorboard) {
           xs + "4a080a060a0474657874");
 }
 
+// The bytes that TensorBoard's own messages serialise to.
+TEST(TensorboardEvents, AHistogramIsThatOfTensorboard) {
+  const tensorboard::Histogram histogram{.min = -1,
+                                         .max = 3,
+                                         .num = 3,
+                                         .sum = 2.5,
+                                         .sum_squares = 10.25,
+                                         .limits = {0.0, 2.0, 4.0},
+                                         .counts = {1, 1, 1}};
+  EXPECT_EQ(hex(tensorboard::histogram_event(1.5, 300, "norms", histogram)),
+            "09000000000000f83f10ac022a6c0a6a0a056e6f726d732a6109000000000000f0bf110000000000000840"
+            "19000000000000084021000000000000044029000000000080244032180000000000000000000000000000"
+            "004000000000000010403a18000000000000f03f000000000000f03f000000000000f03f");
+}
+
+TEST(TensorboardHistogram, CountsEveryFiniteValueOnce) {
+  const std::vector<double> values = {0.5,    0.5001, -2.0,    0.0,      1e-13,       7.0,
+                                      -1e-20, 1e-12,  1.1e-12, HUGE_VAL, std::nan("")};
+  const tensorboard::Histogram h = tensorboard::make_histogram(values);
+  EXPECT_EQ(h.num, 9);
+  EXPECT_EQ(h.min, -2.0);
+  EXPECT_EQ(h.max, 7.0);
+  EXPECT_DOUBLE_EQ(h.sum, 0.5 + 0.5001 - 2.0 + 7.0 + 1e-13 - 1e-20 + 2.1e-12);
+  EXPECT_DOUBLE_EQ(h.sum_squares, 0.25 + 0.5001 * 0.5001 + 4.0 + 49.0);
+  ASSERT_EQ(h.limits.size(), h.counts.size());
+  ASSERT_GT(h.limits.size(), 2u);
+  double before = -HUGE_VAL, counted = 0;
+  for (std::size_t i = 0; i < h.limits.size(); ++i) {
+    EXPECT_GT(h.limits[i], before);
+    const auto inside = std::count_if(values.begin(), values.end(), [&](double value) {
+      return value >= before && value < h.limits[i];
+    });
+    EXPECT_EQ(h.counts[i], static_cast<double>(inside)) << "up to " << h.limits[i];
+    before = h.limits[i];
+    counted += h.counts[i];
+  }
+  EXPECT_EQ(counted, 9);
+  EXPECT_GT(h.counts.front(), 0);  // no bucket more than is needed
+  EXPECT_GT(h.counts.back(), 0);
+  EXPECT_NE(std::find(h.limits.begin(), h.limits.end(), 0.0), h.limits.end());
+
+  const tensorboard::Histogram one = tensorboard::make_histogram({3.0});
+  ASSERT_EQ(one.counts, std::vector<double>{1.0});
+  EXPECT_GT(one.limits[0], 3.0);
+  EXPECT_LT(one.limits[0], 3.31);
+  EXPECT_EQ(tensorboard::make_histogram({std::nan("")}).num, 0);
+}
+
 TEST(Crc32c, KnownValues) {
   EXPECT_EQ(crc32c("123456789"), 0xe3069283u);
   EXPECT_EQ(crc32c(""), 0u);
@@ -96,7 +146,6 @@ TEST_F(TensorboardTest, ScalarsAndTexts) {
   TensorboardWriter writer(folder_ / "deep");
   writer.scalar("train/loss", 4.25, 10);
   writer.text("samples", "**bold** \xff", 20);
-  writer.flush();
   EXPECT_TRUE(writer.path().filename().string().starts_with("events.out.tfevents."));
   const std::vector<std::string> records = read_records(writer.path());
   ASSERT_EQ(records.size(), 3u);
@@ -106,6 +155,16 @@ TEST_F(TensorboardTest, ScalarsAndTexts) {
   EXPECT_EQ(records[1], tensorboard::scalar_event(wall_time(records[1]), 10, "train/loss", 4.25f));
   EXPECT_EQ(records[2],
             tensorboard::text_event(wall_time(records[2]), 20, "samples", "**bold** \xff"));
+}
+
+TEST_F(TensorboardTest, Histograms) {
+  TensorboardWriter writer(folder_);
+  writer.histogram("norms", {0.5, 2.0}, 10);
+  writer.histogram("norms", {std::nan("")}, 20);
+  const std::vector<std::string> records = read_records(writer.path());
+  ASSERT_EQ(records.size(), 2u);
+  EXPECT_EQ(records[1], tensorboard::histogram_event(wall_time(records[1]), 10, "norms",
+                                                     tensorboard::make_histogram({0.5, 2.0})));
 }
 
 TEST_F(TensorboardTest, AResumedRunHasItsOwnFileAndVoidsWhatItRepeats) {
