@@ -75,6 +75,12 @@ void TimedOps::scatter_add_rows(const ScatterAddRows& op) {
 void TimedOps::cross_entropy(const CrossEntropy& op) {
   timed("cross_entropy", [&] { ops_->cross_entropy(op); });
 }
+void TimedOps::add_fixed_point(const AddFixedPoint& op) {
+  timed("add_fixed_point", [&] { ops_->add_fixed_point(op); });
+}
+void TimedOps::read_fixed_point(const ReadFixedPoint& op) {
+  timed("read_fixed_point", [&] { ops_->read_fixed_point(op); });
+}
 void TimedOps::gradient_norm(const ComputeGradientNorm& op) {
   timed("gradient_norm", [&] { ops_->gradient_norm(op); });
 }

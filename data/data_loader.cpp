@@ -14,6 +14,12 @@ namespace bert {
 
 namespace {
 
+// What `sequences` of a step are handed out to ranks in: one by one, or by whole micro-batches.
+std::uint64_t micro_batches(const LoaderOptions& options, std::int64_t sequences) {
+  const std::int64_t size = std::max<std::int64_t>(options.micro_batch_sequences, 1);
+  return static_cast<std::uint64_t>((sequences + size - 1) / size);
+}
+
 // Options as they are used: limits of 0 replaced by "any number", end_step bounded by the data.
 LoaderOptions checked(const DatasetMixture& dataset, LoaderOptions options) {
   if (options.world_size < 1 || options.rank < 0 || options.rank >= options.world_size) {
@@ -24,18 +30,27 @@ LoaderOptions checked(const DatasetMixture& dataset, LoaderOptions options) {
     throw_input_error("train.batch_size is {}, expected at least one sequence for each of {} ranks",
                       options.batch_size, options.world_size);
   }
+  if (options.micro_batch_sequences > 0 &&
+      micro_batches(options, options.batch_size) < static_cast<std::uint64_t>(options.world_size)) {
+    throw_input_error(
+        "train.batch_size is {}: {} micro-batches of {} sequences, expected at least one for each "
+        "of {} ranks",
+        options.batch_size, micro_batches(options, options.batch_size),
+        options.micro_batch_sequences, options.world_size);
+  }
   if (options.threads < 1 || options.prefetch_steps < 1) {
     throw_input_error("the data loader needs at least one thread and one step ahead, not {} and {}",
                       options.threads, options.prefetch_steps);
   }
   const std::int64_t longest = dataset.any().options().sequence_length;
-  const auto limit = [&](std::int64_t& value, std::int64_t needed, const char* what) {
+  const std::int64_t least = std::max<std::int64_t>(options.micro_batch_sequences, 1);
+  const auto limit = [&](std::int64_t& value, std::int64_t of_one, const char* what) {
     if (value == 0) value = std::numeric_limits<std::int32_t>::max();
-    if (value < needed) {
+    if (value < least * of_one) {
       throw_input_error(
-          "a micro-batch of at most {} {} has no room for a sequence of {} tokens, "
-          "which needs {}",
-          value, what, longest, needed);
+          "a micro-batch of at most {} {} has no room for {} of {} tokens, which {} {}", value,
+          what, least == 1 ? "a sequence" : fmt::format("{} sequences", least), longest,
+          least == 1 ? "needs" : "need", least * of_one);
     }
   };
   limit(options.limits.tokens, longest, "tokens");
@@ -56,6 +71,10 @@ StepBatches make_checked_step(const DatasetMixture& dataset, const LoaderOptions
       options.in_order ? std::min(batch_size, dataset.num_samples() - first) : batch_size;
   const auto rank = static_cast<std::uint64_t>(options.rank);
   const auto world = static_cast<std::uint64_t>(options.world_size);
+  const auto fixed = static_cast<std::uint64_t>(options.micro_batch_sequences);
+  const std::uint64_t shares = micro_batches(options, static_cast<std::int64_t>(count));
+  const std::uint64_t of_share = std::max<std::uint64_t>(fixed, 1);
+  const std::uint64_t end = std::min(shares * (rank + 1) / world * of_share, count);
 
   StepBatches result;
   result.step = step;
@@ -63,7 +82,7 @@ StepBatches make_checked_step(const DatasetMixture& dataset, const LoaderOptions
   result.global_sequences = static_cast<std::int64_t>(count);
   PretrainingDataset::Scratch scratch;
   std::int64_t most_masked = 0;  // in the last micro-batch
-  for (std::uint64_t i = count * rank / world; i < count * (rank + 1) / world; ++i) {
+  for (std::uint64_t i = shares * rank / world * of_share; i < end; ++i) {
     const SamplePlan plan =
         dataset.plan(options.in_order ? dataset.in_order(first + i) : dataset.shuffled(first + i));
     const std::int64_t masked = dataset.any().masker().num_predictions(plan.length);
@@ -72,7 +91,9 @@ StepBatches make_checked_step(const DatasetMixture& dataset, const LoaderOptions
         result.micro_batches.back().num_tokens() + plan.length <= options.limits.tokens &&
         result.micro_batches.back().num_sequences() < options.limits.sequences &&
         most_masked + masked <= options.limits.masked;
-    if (!fits) {
+    const bool begins = fixed > 0 && i % fixed == 0;
+    BERT_CHECK(fits || fixed == 0 || begins, "{} sequences do not fit", fixed);
+    if (!fits || begins) {
       result.micro_batches.emplace_back();
       most_masked = 0;
     }

@@ -3,7 +3,8 @@
 //
 // Step s of training is elements [s * batch_size, (s + 1) * batch_size) of the dataset's infinite
 // shuffled sequence. A rank takes its contiguous slice of them and packs it, in order, into
-// micro-batches that stay within the limits.
+// micro-batches that stay within the limits. Or a step is cut into micro-batches of a fixed number
+// of sequences, whatever the ranks, and a rank takes a contiguous slice of those.
 #pragma once
 
 #include <cstdint>
@@ -30,6 +31,9 @@ struct LoaderOptions {
   int rank = 0;
   int world_size = 1;
   MicroBatchLimits limits{};
+  // 0: as many sequences in a micro-batch as the limits allow. Otherwise micro-batch i of a step is
+  // its sequences from i times so many on, the last may have fewer; the limits have room for them.
+  std::int64_t micro_batch_sequences = 0;
   // Evaluation: the samples once and in the order of the corpus, with masks that are the same each
   // time; the last step may be smaller.
   bool in_order = false;

@@ -19,6 +19,9 @@ struct CudaOptions {
   bool tf32 = false;          // f32 products in TF32
   bool fp8 = false;           // with bf16: products in FP8 where ops allow it
   int device = 0;             // as CUDA counts them; modulo their number
+  // Products are computed in the way that is fastest here, by measuring; otherwise in the one that
+  // the library names first, in every process the same.
+  bool measure = true;
 };
 
 struct CudaBackend {
@@ -37,7 +40,8 @@ struct CudaBackend {
 std::optional<CudaBackend> open_cuda_backend(const CudaOptions& options, std::string& why_not);
 
 // Sums over the GPUs of all ranks by NCCL; `device` is open_cuda_backend's. Numbers travel as
-// `dtype`, f32 or bf16. RuntimeError when NCCL is missing or refuses.
+// `dtype`: f32 or bf16, or i64 where that is what they are. RuntimeError when NCCL is missing or
+// refuses.
 std::unique_ptr<AllReducer> make_nccl_all_reducer(Device& device, Communicator& communicator,
                                                   DType dtype);
 

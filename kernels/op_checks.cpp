@@ -77,6 +77,12 @@ class Checker {
   }
   // The LayerNorm in an op: of `rows` rows of `n`. Both directions have gamma and the statistics;
   // beta is the forward's, dgamma and dbeta are the backward's.
+  void fixed_point(const Tensor& x, const Tensor& sums, const FixedPoint* fixed) const {
+    rank(x, "x", 1);
+    statistics(x, "x", {x.dim(0)});
+    tensor(sums, "sums", DType::i64, {x.dim(0)});
+    given(fixed, "fixed");
+  }
   template <typename Op>
   void layer_norm(const Op& op, std::int64_t rows, std::int64_t n) const {
     statistics(op.gamma, "gamma", {n});
@@ -296,6 +302,15 @@ void check(const CrossEntropy& op, DType dtype) {
   c.given(op.rows, "rows");
   c.given(op.sums, "sums");
   if (op.row_loss) c.statistics(op.row_loss, "row_loss", {r});
+  c.that(op.loss_unit >= 0.0, "loss_unit of at least 0");
+}
+
+void check(const AddFixedPoint& op, DType dtype) {
+  Checker("add_fixed_point", dtype).fixed_point(op.x, op.sums, op.fixed);
+}
+
+void check(const ReadFixedPoint& op, DType dtype) {
+  Checker("read_fixed_point", dtype).fixed_point(op.x, op.sums, op.fixed);
 }
 
 void check(const ComputeGradientNorm& op, DType dtype) {

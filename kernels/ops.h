@@ -18,8 +18,9 @@
 // - Gradients of parameters accumulate (+=). Gradients of activations are overwritten, except
 //   where a flag `accumulate_dx` says otherwise.
 // - An absent Tensor (default constructed) means "without", where the contract allows it.
-// - No op reduces in an order that depends on timing: the same inputs, backend and threads give the
-//   same bits.
+// - No op reduces in an order that depends on timing: the same inputs, backend and parts that work
+// is
+//   cut into (one for each thread, unless told otherwise) give the same bits.
 // - An Ops object serves one stream of work at a time and owns the scratch its ops need.
 // - Shapes and dtypes are checked; a mismatch is a bug and throws.
 #pragma once
@@ -232,7 +233,34 @@ struct CrossEntropy {
   DeviceCount rows = nullptr;
   const double* loss_scale = nullptr;  // device: 1 / denominator of the step; null: no gradient
   LossSums* sums = nullptr;            // device: +=
-  Tensor row_loss{};                   // out [R] (statistics dtype), or absent
+  // A power of two, or 0. The loss of all rows together is rounded to a multiple of it before it is
+  // added: then sums->loss adds up multiples of it, which f64 does exactly, and so in any order,
+  // while the sum is below 2^53 of them.
+  double loss_unit = 0.0;
+  Tensor row_loss{};  // out [R] (statistics dtype), or absent
+};
+
+// --- Fixed point --------------------------------------------------------------------------------
+// Sums whose bits do not depend on the order of their addends, nor on who added which: each addend
+// is rounded to a whole multiple of `unit`, and the multiples are added as i64. A sum of n addends
+// is off by n / 2 units at most. Device memory.
+struct FixedPoint {
+  double unit = 1.0;     // a power of two
+  double largest = 0.0;  // of the |x| added so far; infinite after one that is infinite or NaN
+};
+// sums += round(x / unit), ties to even; largest = max(largest, |x|). An element of 2^62 units or
+// more, or that is not finite, is left out, so that no conversion overflows; that the sums do not
+// is up to the caller, who sees from `largest` whether the unit was well chosen.
+struct AddFixedPoint {
+  Tensor x{};     // [P], statistics dtype
+  Tensor sums{};  // i64 [P], +=
+  FixedPoint* fixed = nullptr;
+};
+// x = sums * unit, rounded; NaN everywhere if `largest` is not finite.
+struct ReadFixedPoint {
+  Tensor sums{};  // i64 [P]
+  Tensor x{};     // out [P], statistics dtype
+  const FixedPoint* fixed = nullptr;
 };
 
 // --- Optimizer ----------------------------------------------------------------------------------
@@ -298,6 +326,8 @@ class Ops {
   virtual void gather_rows(const GatherRows& op) = 0;
   virtual void scatter_add_rows(const ScatterAddRows& op) = 0;
   virtual void cross_entropy(const CrossEntropy& op) = 0;
+  virtual void add_fixed_point(const AddFixedPoint& op) = 0;
+  virtual void read_fixed_point(const ReadFixedPoint& op) = 0;
   virtual void gradient_norm(const ComputeGradientNorm& op) = 0;
   virtual void adamw(const AdamW& op) = 0;
 };

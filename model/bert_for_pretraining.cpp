@@ -54,20 +54,22 @@ void BertForPretraining::forward(const PretrainingInput& input, const DropoutKey
 }
 
 void BertForPretraining::loss(const PretrainingInput& input, PretrainingLoss* loss,
-                              bool with_gradients) {
+                              bool with_gradients, double loss_unit) {
   ops_->cross_entropy({.logits = saved_.mlm.logits,
                        .classes = config_.vocab_size,
                        .targets = input.masked_targets,
                        .rows = input.num_masked,
                        .loss_scale = with_gradients ? &loss->mlm_scale : nullptr,
-                       .sums = &loss->mlm});
+                       .sums = &loss->mlm,
+                       .loss_unit = loss_unit});
   if (has_nsp()) {
     ops_->cross_entropy({.logits = saved_.nsp.logits,
                          .classes = 2,
                          .targets = input.nsp_labels,
                          .rows = input.tokens.num_sequences,
                          .loss_scale = with_gradients ? &loss->nsp_scale : nullptr,
-                         .sums = &loss->nsp});
+                         .sums = &loss->nsp,
+                         .loss_unit = loss_unit});
   }
 }
 

@@ -61,7 +61,9 @@ class BertForPretraining {
   // dropout_key: device memory, or null for evaluation.
   void forward(const PretrainingInput& input, const DropoutKey* dropout_key);
   // Adds to loss->mlm and loss->nsp. With gradients, turns the logits into their gradients.
-  void loss(const PretrainingInput& input, PretrainingLoss* loss, bool with_gradients);
+  // `loss_unit`: see CrossEntropy.
+  void loss(const PretrainingInput& input, PretrainingLoss* loss, bool with_gradients,
+            double loss_unit = 0.0);
   // After forward and loss with gradients, on the same input. `ready`, if given, is told of every
   // part of the flat gradient buffer once, when the work that completes it is queued: the heads,
   // the layers from the last to the first, the embeddings (which the MLM head shares).

@@ -23,6 +23,8 @@ class Communicator {
   // Element-wise sum over all ranks, in place, in the same order every time; f32, f64 or i64 in
   // host memory.
   virtual void all_reduce_sum(const Tensor& tensor) = 0;
+  // Element-wise maximum over all ranks, in place.
+  virtual void all_reduce_max(std::vector<std::int64_t>& values) = 0;
   // Rank 0's bytes reach every rank.
   virtual void broadcast(std::string& bytes) = 0;
   virtual void barrier() = 0;

@@ -66,6 +66,11 @@ class MpiCommunicator final : public Communicator {
             "MPI_Allreduce");
     }
   }
+  void all_reduce_max(std::vector<std::int64_t>& values) override {
+    check(MPI_Allreduce(MPI_IN_PLACE, values.data(), static_cast<int>(values.size()), MPI_INT64_T,
+                        MPI_MAX, MPI_COMM_WORLD),
+          "MPI_Allreduce");
+  }
   void broadcast(std::string& bytes) override {
     std::int64_t size = static_cast<std::int64_t>(bytes.size());
     check(MPI_Bcast(&size, 1, MPI_INT64_T, 0, MPI_COMM_WORLD), "MPI_Bcast");

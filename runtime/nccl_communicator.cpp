@@ -56,7 +56,8 @@ class NcclAllReducer final : public AllReducer {
   NcclAllReducer(CudaDevice& device, Communicator& communicator, DType dtype,
                  const Bfloat16Kernels& kernels)
       : device_(device), rank_(communicator.rank()), dtype_(dtype), kernels_(kernels) {
-    BERT_CHECK(dtype == DType::f32 || (dtype == DType::bf16 && kernels.narrow && kernels.widen));
+    BERT_CHECK(dtype == DType::f32 || dtype == DType::i64 ||
+               (dtype == DType::bf16 && kernels.narrow && kernels.widen));
     int version = 0;
     check(nccl_.get_version(&version), "ncclGetVersion");
     name_ = fmt::format("NCCL {}.{}.{}, {}", version / 10000, version / 100 % 100, version % 100,
@@ -95,15 +96,10 @@ class NcclAllReducer final : public AllReducer {
     const std::int64_t count = piece.numel();
     check_cuda(cudaEventRecord(ready_, device_.stream()), "cudaEventRecord");
     check_cuda(cudaStreamWaitEvent(stream_, ready_, 0), "cudaStreamWaitEvent");
-    if (piece.dtype() == DType::f64) {
-      all_reduce(piece.data<double>(), count, ncclFloat64);
-      return;
-    }
+    if (piece.dtype() == DType::f64) return all_reduce(piece.raw(), count, ncclFloat64);
+    if (piece.dtype() == DType::i64) return all_reduce(piece.raw(), count, ncclInt64);
     auto* const values = piece.data<float>();
-    if (dtype_ == DType::f32) {
-      all_reduce(values, count, ncclFloat32);
-      return;
-    }
+    if (dtype_ == DType::f32) return all_reduce(values, count, ncclFloat32);
     const std::size_t bytes = static_cast<std::size_t>(count) * dtype_size(DType::bf16);
     if (bytes > narrow_.bytes()) {
       // Earlier pieces may still travel from the old memory.

@@ -19,7 +19,7 @@ struct Bfloat16Kernels {
   void (*widen)(const void* from, float* to, std::int64_t count, cudaStream_t stream) = nullptr;
 };
 
-// Opens libnccl.so.2. `dtype` is what travels, f32 or bf16; pieces are f32.
+// Opens libnccl.so.2. `dtype` is what travels: f32 or bf16 for pieces that are f32, i64 for those.
 std::unique_ptr<AllReducer> make_nccl_all_reducer(CudaDevice& device, Communicator& communicator,
                                                   DType dtype, const Bfloat16Kernels& kernels);
 

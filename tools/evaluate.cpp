@@ -38,11 +38,12 @@ double below(const EvaluationResult& model, const EvaluationResult& baseline) {
   return 1.0 - model.perplexity() / baseline.perplexity();
 }
 
+Json to_json(const std::optional<double>& number) { return number ? Json(*number) : Json(); }
+
 Json to_json(const EvaluationResult& result) {
-  return {{"mlm_loss", result.loss()},
-          {"perplexity", result.perplexity()},
-          {"mlm_accuracy", result.accuracy()},
-          {"masked_tokens", result.mlm.count}};
+  return {{"mlm_loss", result.loss()},         {"mlm_loss_se", to_json(result.loss_se)},
+          {"perplexity", result.perplexity()}, {"perplexity_se", to_json(result.perplexity_se())},
+          {"mlm_accuracy", result.accuracy()}, {"masked_tokens", result.mlm.count}};
 }
 
 void print_row(const std::string& name, const EvaluationResult& result) {
@@ -58,6 +59,11 @@ void print(const EvaluationResult& model, const std::optional<EvaluationResult>&
   std::cout << fmt::format("computed on {}\n", backend);
   print_row("model", model);
   if (baseline) print_row("unigram", *baseline);
+  if (model.loss_se) {
+    std::cout << fmt::format(
+        "standard error of the model's loss {:.4f}, of its perplexity {:.2f}\n", *model.loss_se,
+        *model.perplexity_se());
+  }
   if (next_sentence) {
     std::cout << fmt::format("next sentence: loss {:.4f}, accuracy {:.2f} % of {} pairs\n",
                              model.nsp_loss(), 100.0 * model.nsp_accuracy(), model.nsp.count);

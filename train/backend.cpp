@@ -34,7 +34,7 @@ int available_processors() {
 }
 
 Backend make_cpu(Precision precision, std::optional<std::int64_t> threads, int local_size,
-                 std::string_view keys) {
+                 std::string_view keys, bool reproducible) {
   Backend backend;
   backend.device = make_cpu_device();
   backend.precision = precision == Precision::automatic ? Precision::fp32 : precision;
@@ -48,7 +48,9 @@ Backend make_cpu(Precision precision, std::optional<std::int64_t> threads, int l
       backend.ops = make_reference_ops(DType::f64);
       return backend;
     case Precision::fp32:
-      backend.ops = make_cpu_ops(backend.threads);
+      if (reproducible) backend.threads = std::min(backend.threads, kReproducibleParts);
+      backend.ops =
+          make_cpu_ops(backend.threads, reproducible ? kReproducibleParts : backend.threads);
       return backend;
     default:
       throw_input_error("{}precision: {} needs a GPU; on a CPU use fp32, fp64 or auto", keys,
@@ -57,7 +59,7 @@ Backend make_cpu(Precision precision, std::optional<std::int64_t> threads, int l
 }
 
 std::optional<Backend> make_cuda(Precision precision, int local_rank, std::string_view keys,
-                                 std::string& why_not) {
+                                 bool reproducible, std::string& why_not) {
   Backend backend;
   backend.precision = precision == Precision::automatic ? Precision::bf16 : precision;
   const bool fp8 = backend.precision == Precision::fp8;
@@ -65,7 +67,8 @@ std::optional<Backend> make_cuda(Precision precision, int local_rank, std::strin
       .dtype = fp8 || backend.precision == Precision::bf16 ? DType::bf16 : DType::f32,
       .tf32 = backend.precision == Precision::tf32,
       .fp8 = fp8,
-      .device = local_rank};
+      .device = local_rank,
+      .measure = !reproducible};
   std::optional<CudaBackend> cuda;
   try {
     cuda = open_cuda_backend(options, why_not);
@@ -80,7 +83,8 @@ std::optional<Backend> make_cuda(Precision precision, int local_rank, std::strin
   return backend;
 }
 
-Backend make(const RuntimeConfig& config, int local_rank, int local_size, std::string_view keys) {
+Backend make(const RuntimeConfig& config, int local_rank, int local_size, std::string_view keys,
+             bool reproducible) {
   const Precision precision = config.precision;
   const bool cpu_only = precision == Precision::fp64;
   if (config.device == DeviceChoice::cuda && cpu_only) {
@@ -90,7 +94,7 @@ Backend make(const RuntimeConfig& config, int local_rank, int local_size, std::s
   }
   std::string why_not;
   if (config.device != DeviceChoice::cpu && !cpu_only) {
-    std::optional<Backend> backend = make_cuda(precision, local_rank, keys, why_not);
+    std::optional<Backend> backend = make_cuda(precision, local_rank, keys, reproducible, why_not);
     if (backend) return std::move(*backend);
     if (config.device == DeviceChoice::cuda) {
       throw_input_error("{}device: cuda is not available: {}; use cpu or auto", keys, why_not);
@@ -101,7 +105,7 @@ Backend make(const RuntimeConfig& config, int local_rank, int local_size, std::s
                         precision_name(precision), why_not);
     }
   }
-  Backend backend = make_cpu(precision, config.threads, local_size, keys);
+  Backend backend = make_cpu(precision, config.threads, local_size, keys, reproducible);
   backend.why_cpu = std::move(why_not);
   return backend;
 }
@@ -121,9 +125,10 @@ std::string Backend::description() const {
   return text;
 }
 
-Backend make_backend(const RuntimeConfig& config, Communicator& communicator,
-                     std::string_view keys) {
-  Backend backend = make(config, communicator.local_rank(), communicator.local_size(), keys);
+Backend make_backend(const RuntimeConfig& config, Communicator& communicator, std::string_view keys,
+                     bool reproducible) {
+  Backend backend =
+      make(config, communicator.local_rank(), communicator.local_size(), keys, reproducible);
   std::vector<std::int64_t> with_gpu{backend.device->is_cpu() ? 0 : 1};
   communicator.all_reduce_sum(with_gpu);
   if (with_gpu[0] != 0 && with_gpu[0] != communicator.size()) {
@@ -136,7 +141,7 @@ Backend make_backend(const RuntimeConfig& config, Communicator& communicator,
 }
 
 Backend make_backend(Precision precision, std::optional<std::int64_t> threads) {
-  return make_cpu(precision, threads, 1, "runtime.");
+  return make_cpu(precision, threads, 1, "runtime.", false);
 }
 
 }  // namespace bert

@@ -14,6 +14,9 @@
 
 namespace bert {
 
+// No more threads than these have something to do, and each costs a little.
+inline constexpr int kReproducibleParts = 8;
+
 struct Backend {
   std::unique_ptr<Device> device;
   std::unique_ptr<Ops> ops;
@@ -32,8 +35,10 @@ struct Backend {
 // machine's processors shared among its ranks. Each rank takes the GPU of its place on its machine.
 // InputError when what is asked for is not here; RuntimeError when ranks find different things.
 // `keys`: what errors put before "device" and "precision", which may come from a command line.
+// `reproducible`: what is computed depends neither on the number of threads nor on what is fastest:
+// on a CPU work is cut into kReproducibleParts, on a GPU products are not chosen by measuring.
 Backend make_backend(const RuntimeConfig& config, Communicator& communicator,
-                     std::string_view keys = "runtime.");
+                     std::string_view keys = "runtime.", bool reproducible = false);
 // One process, on the CPU.
 Backend make_backend(Precision precision = Precision::automatic,
                      std::optional<std::int64_t> threads = std::nullopt);

@@ -96,6 +96,7 @@ std::string TrainerState::to_json() const {
   json["world_size"] = world_size;
   json["threads"] = threads;
   json["auto_micro_batch_tokens"] = auto_micro_batch_tokens;
+  json["gradient_exponent"] = gradient_exponent;
   json["corpus"] = corpus;
   json["best_loss"] = number_or_null(best_loss);
   json["best_step"] = best_step;
@@ -128,6 +129,7 @@ TrainerState TrainerState::parse(const std::string& text, const std::string& sou
     read("world_size", state.world_size);
     read("threads", state.threads);
     read_later_key("auto_micro_batch_tokens", state.auto_micro_batch_tokens);
+    read_later_key("gradient_exponent", state.gradient_exponent);
     state.corpus = json.at("corpus");
     if (!json.at("best_loss").is_null()) state.best_loss = json.at("best_loss");
     read("best_step", state.best_step);

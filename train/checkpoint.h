@@ -35,8 +35,11 @@ struct TrainerState {
   std::string product_choices;  // how its products were computed, where that was measured; or empty
   std::int64_t world_size = 1;
   std::int64_t threads = 1;
-  std::int64_t auto_micro_batch_tokens =
-      0;               // what train.micro_batch_tokens: auto chose; 0: unknown
+  // What train.micro_batch_tokens: auto chose; 0: unknown.
+  std::int64_t auto_micro_batch_tokens = 0;
+  // With train.reproducible: FixedPointSums::exponent() of the gradients, which decides how those
+  // of the next step are rounded.
+  int gradient_exponent = 0;
   std::string corpus;  // fingerprint of what the samples are made from
   double best_loss = std::numeric_limits<double>::infinity();  // of validation
   std::int64_t best_step = 0;

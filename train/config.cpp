@@ -180,6 +180,18 @@ void check_config(const Config& config) {
                         config.where("train.micro_batch_tokens"), *phase.micro_batch_tokens,
                         phase.sequence_length);
     }
+    const std::int64_t fixed = config.train.micro_batch_sequences() * phase.sequence_length;
+    if (phase.micro_batch_tokens && *phase.micro_batch_tokens < fixed) {
+      throw_input_error(
+          "{}: {} tokens have no room for the {} that train.reproducible computes at once, "
+          "train.reproducible_sequences ({}) of {}",
+          config.where("train.micro_batch_tokens"), *phase.micro_batch_tokens, fixed,
+          config.train.reproducible_sequences, phase.sequence_length);
+    }
+  }
+  if (config.train.reproducible && config.runtime.allreduce_dtype == Precision::bf16) {
+    throw_input_error("{}: with train.reproducible gradients travel as whole numbers of 64 bits",
+                      config.where("runtime.allreduce_dtype"));
   }
   if (config.evaluation.patience > 0 && config.evaluation.every_steps == 0) {
     throw_input_error(

@@ -87,6 +87,10 @@ struct TrainConfig {
   bool recompute = false;  // the layers' activations, in backward
   std::vector<PhaseConfig> phases;
   bool reproducible = false;
+  std::int64_t reproducible_sequences = 8;  // of a micro-batch, with it
+
+  // How many sequences each micro-batch has, whatever ranks there are; 0: as many as fit.
+  std::int64_t micro_batch_sequences() const { return reproducible ? reproducible_sequences : 0; }
 };
 
 // What to do with a step whose loss or gradient is not finite, or whose loss is a spike. Its update

@@ -253,23 +253,6 @@ ConfigKey data_path_key() {
           {}};
 }
 
-ConfigKey reproducible_key() {
-  ConfigKey key = boolean(
-      "train.reproducible", [](auto& c) -> auto& { return c.train.reproducible; },
-      "The same bits whatever the number of ranks and threads. Not available in this build, which "
-      "promises the same bits for the same ranks and threads.");
-  key.expected = "false";
-  key.set = [](Config& c, const ConfigValue& value) {
-    if (value.boolean()) {
-      value.fail(
-          "not available in this build; the same ranks and threads give the same bits "
-          "without it");
-    }
-    c.train.reproducible = false;
-  };
-  return key;
-}
-
 ConfigKey betas_key() {
   const std::string expected = "a list of two numbers, each 0 <= x < 1";
   const auto set = [=](Config& c, const ConfigValue& value) {
@@ -514,7 +497,14 @@ void add_training_keys(std::vector<ConfigKey>& keys) {
           "Layers share the memory of what backward needs of them, and backward repeats their "
           "forward: a third more work, an eighth of the memory, the same bits."),
       phases_key(),
-      reproducible_key(),
+      boolean(
+          "train.reproducible", [](auto& c) -> auto& { return c.train.reproducible; },
+          "The same bits whatever the number of ranks, threads and micro_batch_tokens; slower."),
+      integer(
+          "train.reproducible_sequences",
+          [](auto& c) -> auto& { return c.train.reproducible_sequences; }, kBatches,
+          "With train.reproducible: sequences computed at once, which decide how sums are rounded. "
+          "More are faster and need more memory; batch_size should hold several for each rank."),
   };
   keys.insert(keys.end(), list.begin(), list.end());
 }
@@ -584,7 +574,7 @@ void add_running_keys(std::vector<ConfigKey>& keys) {
       integer_or_auto(
           "runtime.threads", [](auto& c) -> auto& { return c.runtime.threads; }, {1, 4096},
           "Threads per process; auto: one per core of this process. Exact resume needs the same "
-          "number."),
+          "number, unless train.reproducible is on."),
       choice<Precision>(
           "runtime.allreduce_dtype", [](auto& c) -> auto& { return c.runtime.allreduce_dtype; },
           {{Precision::fp32, Precision::bf16}, precision_name},

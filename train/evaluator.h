@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 
 #include "data/data_loader.h"
 #include "data/pretraining_dataset.h"
@@ -14,10 +15,19 @@ namespace bert {
 
 struct EvaluationResult {
   LossSums mlm, nsp;  // over every masked token, and every sequence with next-sentence prediction
+  // The standard error of loss(), had other text of the kind been there: with l and c the loss and
+  // the masked tokens of each of n micro-batches, which are taken as drawn independently,
+  //   se^2 = n / (n - 1) sum (l - loss() c)^2 / (sum c)^2,
+  // the variance of a ratio of cluster totals (Cochran 1977, section 6.3). Tokens within a
+  // micro-batch, which is text that stands together, may depend on one another as they like.
+  // Nothing of fewer than two micro-batches.
+  std::optional<double> loss_se;
 
   double loss() const { return mlm.count > 0 ? mlm.loss / static_cast<double>(mlm.count) : 0.0; }
   double perplexity() const;  // exp(loss)
-  double accuracy() const;    // of the masked tokens
+  // exp's derivative times loss_se.
+  std::optional<double> perplexity_se() const;
+  double accuracy() const;  // of the masked tokens
   double nsp_loss() const {
     return nsp.count > 0 ? nsp.loss / static_cast<double>(nsp.count) : 0.0;
   }
@@ -30,8 +40,10 @@ inline constexpr std::uint64_t kValidationSeed = 0;
 class Evaluator {
  public:
   // `memory`: of a micro-batch. With `record` a GPU records the work of one and repeats it, in all
-  // evaluations. All arguments are kept by reference.
-  Evaluator(BertForPretraining& model, Device& device, DeviceBatch& memory, bool record = true);
+  // evaluations. `micro_batch_sequences`: LoaderOptions'; if not 0, results are the same to the bit
+  // for any number of ranks. All other arguments are kept by reference.
+  Evaluator(BertForPretraining& model, Device& device, DeviceBatch& memory, bool record = true,
+            std::int64_t micro_batch_sequences = 0);
 
   // Runs the first `max_batches` (0: all) batches of `batch_size` sequences of `dataset`, shared
   // among the ranks; sums, not means, are added up, so every masked token weighs the same. All
@@ -45,6 +57,7 @@ class Evaluator {
   DeviceBatch& memory_;
   DeviceBuffer sums_;
   bool record_;
+  std::int64_t micro_batch_sequences_;
   bool first_ = true;  // nothing has been computed yet
 };
 

@@ -52,16 +52,17 @@ std::int64_t least_of_ranks(Communicator& communicator, std::int64_t value) {
 }  // namespace
 
 MemoryPlan plan_memory(BertForPretraining& model, const Backend& backend, const Capacity& capacity,
-                       bool recompute) {
+                       const TrainConfig& train) {
   Ops& ops = *backend.ops;
   const auto flat = static_cast<std::size_t>(model.parameters().flat_size());
   MemoryPlan plan;
   plan.parameters = flat * dtype_size(ops.statistics_dtype());
   if (ops.dtype() != ops.statistics_dtype()) plan.compute_copies = flat * dtype_size(ops.dtype());
   plan.gradients = plan.parameters;
+  if (train.reproducible) plan.fixed_point_sums = flat * sizeof(std::int64_t);
   plan.moments = 2 * plan.parameters;
   plan.activations =
-      model.count_activation_bytes(ops, capacity, /*with_gradients=*/true, recompute);
+      model.count_activation_bytes(ops, capacity, /*with_gradients=*/true, train.recompute);
   plan.batch = DeviceBatch::count_bytes(capacity, model.has_nsp());
   if (backend.device->is_cpu()) plan.batch *= 2;
   plan.workspace = workspace_bytes(backend);
@@ -75,12 +76,20 @@ Capacity phase_capacity(const Config& config, const Phase& phase, int ranks,
     throw_input_error("{} is {}, less than one sequence for each of {} ranks",
                       config.where("train.batch_size"), phase.batch_size, ranks);
   }
+  const std::int64_t fixed = config.train.micro_batch_sequences();
+  if (fixed > 0 && (phase.batch_size + fixed - 1) / fixed < ranks) {
+    throw_input_error(
+        "{} is {}, less than one micro-batch of {} sequences (train.reproducible_sequences) for "
+        "each of {} ranks",
+        config.where("train.batch_size"), phase.batch_size, fixed, ranks);
+  }
   Capacity capacity;
   capacity.max_seqlen = phase.sequence_length;
-  capacity.sequences = (phase.batch_size + ranks - 1) / ranks;
+  capacity.sequences = fixed > 0 ? fixed : (phase.batch_size + ranks - 1) / ranks;
   const std::int64_t step_tokens = capacity.sequences * phase.sequence_length;
   const std::int64_t wanted =
-      phase.micro_batch_tokens.value_or(std::max(auto_tokens, phase.sequence_length));
+      fixed > 0 ? step_tokens
+                : phase.micro_batch_tokens.value_or(std::max(auto_tokens, phase.sequence_length));
   if (wanted < phase.sequence_length) {
     throw_input_error("{} is {}, expected room for one sequence of {} tokens at least",
                       config.where("train.micro_batch_tokens"), wanted, phase.sequence_length);
@@ -119,7 +128,7 @@ std::int64_t choose_auto_tokens(const Config& config, BertForPretraining& model,
                                 std::optional<std::int64_t> earlier) {
   const auto plan = [&](std::int64_t tokens) {
     const Capacity capacity = run_capacity(config, communicator.size(), tokens);
-    return plan_memory(model, backend, capacity, config.train.recompute);
+    return plan_memory(model, backend, capacity, config.train);
   };
   const std::int64_t most = most_auto_tokens(backend.device->is_cpu());
   const std::int64_t piece = most / kChoices;

@@ -16,6 +16,7 @@ namespace bert {
 // Bytes of one rank.
 struct MemoryPlan {
   std::size_t parameters = 0, compute_copies = 0, gradients = 0, moments = 0;
+  std::size_t fixed_point_sums = 0;  // of the gradients, with train.reproducible
   std::size_t activations = 0;  // what backward needs of a micro-batch, and its own
   std::size_t batch = 0;        // a micro-batch's ids and labels, on the device and beside it
   std::size_t workspace = 0;    // of products and other operations: an allowance, not a count
@@ -23,13 +24,14 @@ struct MemoryPlan {
 
   // Of the device; of the host without the snapshot, where the device is the CPU.
   std::size_t total() const {
-    return parameters + compute_copies + gradients + moments + activations + batch + workspace;
+    return parameters + compute_copies + gradients + fixed_point_sums + moments + activations +
+           batch + workspace;
   }
 };
 
 // `model` has no memory yet.
 MemoryPlan plan_memory(BertForPretraining& model, const Backend& backend, const Capacity& capacity,
-                       bool recompute);
+                       const TrainConfig& train);
 
 // What a micro-batch of `phase` can hold on one of `ranks` ranks. `auto_tokens`: the most tokens
 // where train.micro_batch_tokens is auto, though always a whole sequence. InputError where a phase

@@ -32,7 +32,7 @@ Pretrainer::Pretrainer(Config config, PretrainerOptions options, Communicator& c
     : config_(std::move(config)),
       options_(std::move(options)),
       communicator_(communicator),
-      backend_(make_backend(config_.runtime, communicator)),
+      backend_(make_backend(config_.runtime, communicator, "runtime.", config_.train.reproducible)),
       corpora_(config_.data.path),
       tokenizer_(load_tokenizer(config_.tokenizer.path, {.cased = config_.tokenizer.cased})),
       schedule_(config_.lr_schedule()),
@@ -64,7 +64,8 @@ Pretrainer::Pretrainer(Config config, PretrainerOptions options, Communicator& c
                    config_.train.recompute);
   step_ = std::make_unique<TrainingStep>(config_, backend_, communicator_, *model_);
   evaluator_ =
-      std::make_unique<Evaluator>(*model_, device, step_->memory(), config_.runtime.cuda_graph);
+      std::make_unique<Evaluator>(*model_, device, step_->memory(), config_.runtime.cuda_graph,
+                                  config_.train.micro_batch_sequences());
   model_->parameters().initialize(model_->config(), config_.seed);
   if (config_.model.init_from) {
     verify_model_files(*config_.model.init_from);
@@ -137,7 +138,7 @@ void Pretrainer::plan_micro_batches() {
                  static_cast<long long>(*before));
   }
   capacity_ = run_capacity(config_, communicator_.size(), state_.auto_micro_batch_tokens);
-  memory_ = plan_memory(*model_, backend_, capacity_, config_.train.recompute);
+  memory_ = plan_memory(*model_, backend_, capacity_, config_.train);
   memory_for_a_rank_ = memory_for_a_rank(backend_, communicator_, memory_.snapshot);
 }
 
@@ -245,7 +246,8 @@ void Pretrainer::resume_from(const fs::path& checkpoint) {
                  checkpoint.c_str(), state_.precision.c_str(), state_.device.c_str(),
                  now.precision.c_str(), now.device.c_str());
   }
-  if (communicator_.is_root() &&
+  if (step_->fixed_point()) step_->fixed_point()->set_exponent(state_.gradient_exponent);
+  if (communicator_.is_root() && !config_.train.reproducible &&
       (state_.world_size != now.world_size || state_.threads != now.threads)) {
     std::fprintf(stderr,
                  "warning: %s was written by %lld rank(s) of %lld thread(s), this run has %lld of "
@@ -283,6 +285,7 @@ void Pretrainer::start_phase(std::int64_t step) {
                                              .tokens,
                                .sequences = capacity_.sequences,
                                .masked = capacity_.masked},
+                    .micro_batch_sequences = config_.train.micro_batch_sequences(),
                     // Where its batches go on from.
                     .sequences_before = sequences_before(phase_.first_step) + state_.passed_over,
                     .steps_before = static_cast<std::uint64_t>(phase_.first_step),
@@ -336,6 +339,7 @@ RunPlan Pretrainer::plan() const {
       checkpoint_bytes(plan.parameters, dtype_size(model_->parameters().values().dtype()));
   plan.checkpoint_every = config_.checkpoint.every_steps;
   plan.checkpoints_kept = config_.checkpoint.keep;
+  plan.micro_batch_sequences = config_.train.micro_batch_sequences();
   plan.max_steps = config_.train.max_steps;
   plan.first_step = state_.step;
   plan.run_dir = config_.run_dir;
@@ -384,6 +388,9 @@ void Pretrainer::run() {
     if (before && settle(*before)) {
       // The one after it was refused as well, and is queued again.
       (void)step_->wait(std::move(now.queued));
+      if (step_->fixed_point()) {
+        step_->fixed_point()->set_exponent(before->queued.result.gradient_exponent);
+      }
       --state_.step;
       again_ = std::move(now.batches);
       diverged(*before);
@@ -588,6 +595,7 @@ Pretrainer::Verdict Pretrainer::evaluate_and_report() {
   ordered_json record;
   record["step"] = state_.step;
   record["val_loss"] = result.loss();
+  if (result.loss_se) record["val_loss_se"] = *result.loss_se;
   record["val_perplexity"] = result.perplexity();
   record["val_accuracy"] = result.accuracy();
   if (model_->has_nsp()) {
@@ -660,6 +668,7 @@ void Pretrainer::save() {
   if (!writer_) return;
   report(writer_->wait());
   state_.losses = monitor_.statistics();
+  if (step_->fixed_point()) state_.gradient_exponent = step_->fixed_point()->exponent();
   state_.product_choices = backend_.product_choices ? backend_.product_choices() : "";
   writer_->save(state_, step_->moments());
 }

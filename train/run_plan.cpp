@@ -37,8 +37,9 @@ std::string describe_memory(const RunPlan& plan) {
   const MemoryPlan& memory = plan.memory;
   std::string text = fmt::format("memory      parameters {}", size_text(memory.parameters));
   if (memory.compute_copies > 0) text += ", compute copies " + size_text(memory.compute_copies);
-  text += fmt::format(", gradients {}, moments {}, activations {}, batch {}\n",
-                      size_text(memory.gradients), size_text(memory.moments),
+  text += ", gradients " + size_text(memory.gradients);
+  if (memory.fixed_point_sums > 0) text += " and their sums " + size_text(memory.fixed_point_sums);
+  text += fmt::format(", moments {}, activations {}, batch {}\n", size_text(memory.moments),
                       size_text(memory.activations), size_text(memory.batch));
   text += fmt::format("            with {} for workspace about {} of the {} free for a rank\n",
                       size_text(memory.workspace), size_text(memory.total()),
@@ -105,6 +106,12 @@ std::string describe(const RunPlan& plan) {
     text += describe_phase(phase, plan.ranks);
   }
   text += describe_memory(plan);
+  if (plan.micro_batch_sequences > 0) {
+    text += fmt::format(
+        "bits        the same for any ranks and threads (train.reproducible), in micro-batches of "
+        "{} sequences\n",
+        plan.micro_batch_sequences);
+  }
   text += fmt::format("computing   {}; ranks: {}\n", plan.computing, plan.communication);
   text += fmt::format("checkpoints {} each, ", size_text(plan.checkpoint_bytes));
   text += plan.checkpoint_every > 0 ? fmt::format("every {} steps, ", plan.checkpoint_every)
@@ -138,6 +145,7 @@ nlohmann::ordered_json to_json(const RunPlan& plan) {
   json["memory"] = {{"parameters", plan.memory.parameters},
                     {"compute_copies", plan.memory.compute_copies},
                     {"gradients", plan.memory.gradients},
+                    {"fixed_point_sums", plan.memory.fixed_point_sums},
                     {"moments", plan.memory.moments},
                     {"activations", plan.memory.activations},
                     {"batch", plan.memory.batch},

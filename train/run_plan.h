@@ -46,6 +46,7 @@ struct RunPlan {
   std::size_t memory_for_it = 0;  // that it may take of its device
   std::size_t checkpoint_bytes = 0;
   std::int64_t checkpoint_every = 0, checkpoints_kept = 0;
+  std::int64_t micro_batch_sequences = 0;  // with train.reproducible
   std::int64_t max_steps = 0, first_step = 0;
   std::string run_dir;
 

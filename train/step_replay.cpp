@@ -112,6 +112,8 @@ class WatchedOps final : public Ops {
     if (masked) row_losses_ = copy_to_doubles(device_, with_losses.row_loss);
     if (op.loss_scale != nullptr) rows("cross_entropy", {}, "dlogits", op.logits, op.rows);
   }
+  void add_fixed_point(const AddFixedPoint& op) override { ops_.add_fixed_point(op); }
+  void read_fixed_point(const ReadFixedPoint& op) override { ops_.read_fixed_point(op); }
   void gradient_norm(const ComputeGradientNorm& op) override { ops_.gradient_norm(op); }
   void adamw(const AdamW& op) override { ops_.adamw(op); }
 

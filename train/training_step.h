@@ -4,6 +4,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <limits>
 #include <memory>
 #include <string>
@@ -16,6 +17,7 @@
 #include "train/checkpoint.h"
 #include "train/config.h"
 #include "train/device_batch.h"
+#include "train/fixed_point_sums.h"
 
 namespace bert {
 
@@ -26,6 +28,7 @@ struct StepResult {
   double learning_rate = 0.0;
   double max_loss = 0.0;                // above it mlm_loss would have been a spike
   std::int64_t tokens = 0, masked = 0;  // over all ranks
+  int gradient_exponent = 0;            // of fixed_point(), after the step
 
   bool refused() const { return gradient.refused != 0; }  // nothing was updated
 };
@@ -61,12 +64,19 @@ class TrainingStep {
   DeviceBatch& memory() { return memory_; }            // of a micro-batch, for others between steps
   const Moments& moments() const { return moments_; }  // zero at first
   const AllReducer* reducer() const { return reducer_.get(); }  // null for one rank on a GPU
+  // With train.reproducible, else null. Its exponent is part of a run's state.
+  FixedPointSums* fixed_point() { return fixed_point_.get(); }
 
  private:
   struct Scalars;
 
   void choose_products(const Batch& batch);
   void compute_gradients(const StepBatches& batches);
+  // The same in fixed point; `reset` is called before the work of a micro-batch is done again.
+  void compute_fixed_point(const StepBatches& batches, const std::function<void()>& reset);
+  // Queues what adds the gradients of a micro-batch to what is there.
+  void work(const PretrainingInput& input, const GradientsReady& ready = {});
+  void start_losses();
   void update();
   // Does what f queues: recorded, if that is wanted and the first step is over.
   template <typename F>
@@ -79,7 +89,8 @@ class TrainingStep {
   DeviceBatch memory_;
   DeviceBuffer moment_memory_, scalar_memory_;
   Moments moments_;
-  Scalars* scalars_;        // device memory
+  Scalars* scalars_;  // device memory
+  std::unique_ptr<FixedPointSums> fixed_point_;
   bool first_step_ = true;  // of this process
   // The last member: after a failure it gives up what other ranks will not complete, for which the
   // others' memory would wait.

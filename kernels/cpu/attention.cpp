@@ -293,7 +293,7 @@ void run_heads(const Op& op, int threads, const Layout& sizes, float* scratch) {
 void CpuOps::attention_forward(const AttentionForward& op) {
   check(op, dtype());
   const Layout sizes = layout(op.tokens, op.y.dim(1) / op.num_heads);
-  run_heads<Forward>(op, threads_, sizes, per_thread(Forward::scratch_size(sizes)));
+  run_heads<Forward>(op, team_.threads, sizes, per_part(Forward::scratch_size(sizes)));
   const std::int64_t tokens = row_count(op.tokens.num_tokens, op.y.rows());
   zero_tail(op.y, tokens);
   for (std::int64_t head = 0; head < op.num_heads; ++head) {
@@ -305,7 +305,7 @@ void CpuOps::attention_forward(const AttentionForward& op) {
 void CpuOps::attention_backward(const AttentionBackward& op) {
   check(op, dtype());
   const Layout sizes = layout(op.tokens, op.y.dim(1) / op.num_heads);
-  run_heads<Backward>(op, threads_, sizes, per_thread(Backward::scratch_size(sizes)));
+  run_heads<Backward>(op, team_.threads, sizes, per_part(Backward::scratch_size(sizes)));
   zero_tail(op.dqkv, row_count(op.tokens.num_tokens, op.y.rows()));
 }
 

@@ -90,10 +90,10 @@ void CpuOps::bias_dropout_residual_layer_norm_forward(
   check(op, dtype());
   const std::int64_t tokens = row_count(op.tokens.num_tokens, op.x.rows());
   const std::int64_t capacity = dropout_row_capacity(op.x.dim(1));
-  float* scratch = per_thread(capacity / 2);
-  on_threads(threads_, [&](int thread) {
-    auto* values = reinterpret_cast<std::uint16_t*>(scratch + round_up(capacity / 2, 16) * thread);
-    const Range range = share(tokens, thread, threads_);
+  float* scratch = per_part(capacity / 2);
+  on_parts(team_, [&](int part) {
+    auto* values = reinterpret_cast<std::uint16_t*>(scratch + round_up(capacity / 2, 16) * part);
+    const Range range = share(tokens, part, team_.parts);
     if (op.dropout.probability > 0.0f) {
       forward_rows<true>(op, range, values);
     } else {
@@ -112,14 +112,14 @@ void CpuOps::bias_dropout_residual_layer_norm_backward(
   const std::int64_t tokens = row_count(op.tokens.num_tokens, op.z.rows());
   const std::int64_t channels = op.z.dim(1);
   const std::int64_t stride = round_up(channels, 16), capacity = dropout_row_capacity(channels);
-  const std::int64_t thread_stride = 3 * stride + round_up(capacity / 2, 16);
-  float* partials = per_thread(thread_stride);
-  on_threads(threads_, [&](int thread) {
-    float* own = partials + thread_stride * thread;
+  const std::int64_t part_stride = 3 * stride + round_up(capacity / 2, 16);
+  float* partials = per_part(part_stride);
+  on_parts(team_, [&](int part) {
+    float* own = partials + part_stride * part;
     std::memset(own, 0, static_cast<std::size_t>(3 * stride) * sizeof(float));
     const ColumnSums sums{own, own + stride, own + 2 * stride};
     auto* values = reinterpret_cast<std::uint16_t*>(own + 3 * stride);
-    const Range range = share(tokens, thread, threads_);
+    const Range range = share(tokens, part, team_.parts);
     const bool dropout = op.dropout.probability > 0.0f;
     if (dropout && op.dz) {
       backward_rows<true, true>(op, range, values, sums);
@@ -131,9 +131,9 @@ void CpuOps::bias_dropout_residual_layer_norm_backward(
       backward_rows<false, false>(op, range, values, sums);
     }
   });
-  add_partials(partials, thread_stride, channels, op.dgamma.data<float>());
-  add_partials(partials + stride, thread_stride, channels, op.dbeta.data<float>());
-  add_partials(partials + 2 * stride, thread_stride, channels, op.dbias.data<float>());
+  add_partials(partials, part_stride, channels, op.dgamma.data<float>());
+  add_partials(partials + stride, part_stride, channels, op.dbeta.data<float>());
+  add_partials(partials + 2 * stride, part_stride, channels, op.dbias.data<float>());
   zero_tail(op.dresidual, tokens);
   zero_tail(op.dx, tokens);
 }

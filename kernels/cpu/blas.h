@@ -7,8 +7,8 @@
 // the variable.
 //
 // OpenBLAS always works on one thread here. The blocks of a product are shared among our own
-// threads (see `product`): the split then depends on nothing but sizes and threads, any build of
-// the library will do, and the threads need not wait for one another inside a product.
+// threads (see `product`): the split then depends on nothing but sizes and parts, any build of the
+// library will do, and the threads need not wait for one another inside a product.
 #pragma once
 
 #include <cstdint>
@@ -44,21 +44,21 @@ class Blas {
   std::string core_;
 };
 
-// The blocks that `threads` threads make of an [m, n] product: rows x columns = threads at most,
-// with the least to read for each.
+// The blocks that `parts` parts make of an [m, n] product: rows x columns = parts at most, with the
+// least to read for each.
 struct Grid {
   int rows = 1, columns = 1;
 };
-inline Grid product_grid(int threads, std::int64_t m, std::int64_t n, std::int64_t k) {
+inline Grid product_grid(int parts, std::int64_t m, std::int64_t n, std::int64_t k) {
   constexpr std::int64_t kWorthSharing = 64 * 64 * 64;  // below it, waking a thread costs more
   if (m * n * k <= kWorthSharing) return {};
   constexpr int kMaxCallers = 64;  // OpenBLAS has buffers for a fixed number of calls at a time
-  if (threads > kMaxCallers) threads = kMaxCallers;
+  if (parts > kMaxCallers) parts = kMaxCallers;
   Grid best;
   double least = 0.0;
-  for (int rows = 1; rows <= threads; ++rows) {
-    if (threads % rows != 0) continue;
-    const int columns = threads / rows;
+  for (int rows = 1; rows <= parts; ++rows) {
+    if (parts % rows != 0) continue;
+    const int columns = parts / rows;
     const double read = static_cast<double>(m) / rows + static_cast<double>(n) / columns;
     if (rows == 1 || read < least) {
       best = {rows, columns};
@@ -68,20 +68,20 @@ inline Grid product_grid(int threads, std::int64_t m, std::int64_t n, std::int64
   return best;
 }
 
-// c = op(a) op(b) + beta * c on `threads` threads, dense and row-major (the leading dimensions are
-// the row lengths of a, b and c). Each thread calls finish(rows, columns) for its block of c, once
-// that is done. Not from inside a parallel region.
+// c = op(a) op(b) + beta * c by `team`, dense and row-major (the leading dimensions are the row
+// lengths of a, b and c). finish(rows, columns) is called for each block of c, once that is done,
+// by the thread that did it. Not from inside a parallel region.
 template <typename Finish>
-void product(int threads, bool transpose_a, bool transpose_b, std::int64_t m, std::int64_t n,
+void product(Team team, bool transpose_a, bool transpose_b, std::int64_t m, std::int64_t n,
              std::int64_t k, const float* a, const float* b, float beta, float* c,
              Finish&& finish) {
   const Blas& blas = Blas::instance();
-  const Grid grid = product_grid(threads, m, n, k);
+  const Grid grid = product_grid(team.parts, m, n, k);
   const std::int64_t lda = transpose_a ? m : k, ldb = transpose_b ? k : n;
-  on_threads(grid.rows * grid.columns, [&](int thread) {
-    // 16: a whole cache line of c, and of whatever else lies like it, belongs to one thread.
-    const Range rows = share(m, thread / grid.columns, grid.rows, 16);
-    const Range columns = share(n, thread % grid.columns, grid.columns, 16);
+  on_parts({grid.rows * grid.columns, team.threads}, [&](int part) {
+    // 16: a whole cache line of c, and of whatever else lies like it, belongs to one part.
+    const Range rows = share(m, part / grid.columns, grid.rows, 16);
+    const Range columns = share(n, part % grid.columns, grid.columns, 16);
     if (rows.begin == rows.end || columns.begin == columns.end) return;
     blas.sgemm(transpose_a, transpose_b, rows.end - rows.begin, columns.end - columns.begin, k,
                a + rows.begin * (transpose_a ? 1 : lda), lda,
@@ -90,9 +90,9 @@ void product(int threads, bool transpose_a, bool transpose_b, std::int64_t m, st
     finish(rows, columns);
   });
 }
-inline void product(int threads, bool transpose_a, bool transpose_b, std::int64_t m, std::int64_t n,
+inline void product(Team team, bool transpose_a, bool transpose_b, std::int64_t m, std::int64_t n,
                     std::int64_t k, const float* a, const float* b, float beta, float* c) {
-  product(threads, transpose_a, transpose_b, m, n, k, a, b, beta, c, [](Range, Range) {});
+  product(team, transpose_a, transpose_b, m, n, k, a, b, beta, c, [](Range, Range) {});
 }
 
 }  // namespace bert::cpu

@@ -6,6 +6,7 @@
 #include <cstdlib>
 #include <memory>
 
+#include "kernels/cpu/parallel.h"
 #include "kernels/cpu/simd.h"
 #include "kernels/ops.h"
 
@@ -35,7 +36,7 @@ inline std::int64_t row_count(DeviceCount count, std::int64_t capacity) {
 
 class CpuOps final : public Ops {
  public:
-  explicit CpuOps(int threads);
+  explicit CpuOps(Team team);
   std::string name() const override { return "cpu f32"; }
   DType dtype() const override { return DType::f32; }
   DType statistics_dtype() const override { return DType::f32; }
@@ -57,6 +58,8 @@ class CpuOps final : public Ops {
   void gather_rows(const GatherRows& op) override;
   void scatter_add_rows(const ScatterAddRows& op) override;
   void cross_entropy(const CrossEntropy& op) override;
+  void add_fixed_point(const AddFixedPoint& op) override;
+  void read_fixed_point(const ReadFixedPoint& op) override;
   void gradient_norm(const ComputeGradientNorm& op) override;
   void adamw(const AdamW& op) override;
 
@@ -65,17 +68,17 @@ class CpuOps final : public Ops {
   void zero_tail(const Tensor& x, std::int64_t count);
   // Zeroes n floats on all threads.
   void zero_floats(float* x, std::int64_t n);
-  // `count` floats for each thread, each thread's on cache lines of its own: thread t's are at
-  // result + t * stride, stride = round_up(count, 16).
-  float* per_thread(std::int64_t count);
-  // into[c] += partials[0][c] + partials[1][c] + ..., in thread order.
+  // `count` floats for each part of the team, each part's on cache lines of its own: part p's are
+  // at result + p * stride, stride = round_up(count, 16).
+  float* per_part(std::int64_t count);
+  // into[c] += partials[0][c] + partials[1][c] + ..., in the order of the parts.
   void add_partials(const float* partials, std::int64_t stride, std::int64_t n, float* into);
   // dbias += column sums of the first `rows` rows of dy [rows, n].
   void add_column_sums(const float* dy, std::int64_t rows, std::int64_t n, float* into);
 
-  int threads_;
-  Scratch thread_scratch_;  // per_thread
-  Scratch scratch_;         // one op's own
+  Team team_;
+  Scratch part_scratch_;  // per_part
+  Scratch scratch_;       // one op's own
 };
 
 }  // namespace bert::cpu

@@ -10,16 +10,17 @@
 
 namespace bert {
 
-std::unique_ptr<Ops> make_cpu_ops(int threads) { return std::make_unique<cpu::CpuOps>(threads); }
+std::unique_ptr<Ops> make_cpu_ops(int threads, std::optional<int> parts) {
+  BERT_CHECK(threads >= 1 && parts.value_or(1) >= 1, "{} threads", threads);
+  return std::make_unique<cpu::CpuOps>(cpu::Team(parts.value_or(threads), threads));
+}
 
 namespace cpu {
 
-CpuOps::CpuOps(int threads) : threads_(threads) {
-  BERT_CHECK(threads >= 1, "{} threads", threads);
-  // Work is divided among exactly so many threads; fewer would leave parts of it undone.
+CpuOps::CpuOps(Team team) : team_(team) {
   omp_set_dynamic(0);
-  if (omp_get_thread_limit() < threads) {
-    throw_input_error("{} threads are asked for, OMP_THREAD_LIMIT allows {}", threads,
+  if (omp_get_thread_limit() < team.threads) {
+    throw_input_error("{} threads are asked for, OMP_THREAD_LIMIT allows {}", team.threads,
                       omp_get_thread_limit());
   }
   Blas::instance();  // a missing library is an error here, not in the first product
@@ -41,9 +42,9 @@ void* Scratch::reserve(std::size_t bytes) {
 
 void CpuOps::zero_floats(float* x, std::int64_t n) {
   constexpr std::int64_t kGrain = 16384;  // below it, one thread is faster
-  const int threads = n < 2 * kGrain ? 1 : threads_;
-  on_threads(threads, [&](int thread) {
-    const Range range = share(n, thread, threads, 16);
+  const Team team = n < 2 * kGrain ? Team() : team_;
+  on_parts(team, [&](int part) {
+    const Range range = share(n, part, team.parts, 16);
     std::memset(x + range.begin, 0, static_cast<std::size_t>(range.end - range.begin) * 4);
   });
 }
@@ -61,15 +62,15 @@ void CpuOps::zero_tail(const Tensor& x, std::int64_t count) {
   if (x && count < x.rows()) zero(x.slice(count, x.rows() - count));
 }
 
-float* CpuOps::per_thread(std::int64_t count) {
-  return thread_scratch_.reserve_as<float>(round_up(count, 16) * threads_);
+float* CpuOps::per_part(std::int64_t count) {
+  return part_scratch_.reserve_as<float>(round_up(count, 16) * team_.parts);
 }
 
 void CpuOps::add_partials(const float* partials, std::int64_t stride, std::int64_t n, float* into) {
   for_lanes(0, n, [&](std::int64_t c, auto lanes) {
     F32 total = load(partials + c, lanes);
-    for (int thread = 1; thread < threads_; ++thread) {
-      total += load(partials + thread * stride + c, lanes);
+    for (int part = 1; part < team_.parts; ++part) {
+      total += load(partials + part * stride + c, lanes);
     }
     store(into + c, load(into + c, lanes) + total, lanes);
   });

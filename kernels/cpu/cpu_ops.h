@@ -1,15 +1,17 @@
 // The CPU backend: every op of kernels/ops.h in f32, products on OpenBLAS, the rest on OpenMP and
-// SIMD registers. Same inputs and number of threads, same bits.
+// SIMD registers. Same inputs and number of parts, same bits.
 #pragma once
 
 #include <memory>
+#include <optional>
 
 #include "kernels/ops.h"
 
 namespace bert {
 
-// `threads` is at least 1 and fixed for the life of the object: results depend on it (not on
-// timing). RuntimeError when OpenBLAS is not installed.
-std::unique_ptr<Ops> make_cpu_ops(int threads);
+// `threads` is at least 1 and fixed for the life of the object. Work is cut into `parts`, by
+// default as many as there are threads; results depend on the parts alone (not on timing), and no
+// more threads than parts are used. RuntimeError when OpenBLAS is not installed.
+std::unique_ptr<Ops> make_cpu_ops(int threads, std::optional<int> parts = std::nullopt);
 
 }  // namespace bert

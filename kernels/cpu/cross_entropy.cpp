@@ -62,8 +62,8 @@ void CpuOps::cross_entropy(const CrossEntropy& op) {
   // Per row: its loss, and whether it was right; summed afterwards in row order.
   float* losses = scratch_.reserve_as<float>(2 * op.logits.rows());
   float* correct = losses + op.logits.rows();
-  on_threads(threads_, [&](int thread) {
-    const Range range = share(rows, thread, threads_);
+  on_parts(team_, [&](int part) {
+    const Range range = share(rows, part, team_.parts);
     for (std::int64_t r = range.begin; r < range.end; ++r) {
       float* row = op.logits.data<float>() + r * stride;
       const std::int32_t target = targets[r];
@@ -90,11 +90,16 @@ void CpuOps::cross_entropy(const CrossEntropy& op) {
       }
     }
   });
+  const double loss_before = op.sums->loss;
+  if (op.loss_unit > 0.0) op.sums->loss = 0.0;
   for (std::int64_t r = 0; r < rows; ++r) {
     if (targets[r] == kIgnoreIndex) continue;
     op.sums->loss += static_cast<double>(losses[r]);
     op.sums->count += 1;
     op.sums->correct += correct[r] != 0.0f;
+  }
+  if (op.loss_unit > 0.0) {
+    op.sums->loss = loss_before + std::nearbyint(op.sums->loss / op.loss_unit) * op.loss_unit;
   }
   if (op.row_loss) {
     std::memcpy(op.row_loss.raw(), losses, static_cast<std::size_t>(rows) * sizeof(float));

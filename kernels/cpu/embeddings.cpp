@@ -1,6 +1,6 @@
 // Embeddings: a gather of three rows, LayerNorm and dropout in one pass (12 bytes read, 4 written
 // an element forward). Backward first turns dy into the gradient of e in place, then scatters it:
-// each thread owns some of the channels of every table, so no two threads add to the same place and
+// each part owns some of the channels of every table, so no two parts add to the same place and
 // the order of addition is the order of the tokens.
 #include "kernels/cpu/cpu_backend.h"
 #include "kernels/cpu/layer_norm_row.h"
@@ -114,10 +114,10 @@ void CpuOps::embeddings_forward(const EmbeddingsForward& op) {
   check(op, dtype());
   const std::int64_t tokens = row_count(op.tokens.num_tokens, op.y.rows());
   const std::int64_t stride = round_up(dropout_row_capacity(op.y.dim(1)) / 2, 16);
-  float* scratch = per_thread(stride);
-  on_threads(threads_, [&](int thread) {
-    auto* values = reinterpret_cast<std::uint16_t*>(scratch + stride * thread);
-    const Range range = share(tokens, thread, threads_);
+  float* scratch = per_part(stride);
+  on_parts(team_, [&](int part) {
+    auto* values = reinterpret_cast<std::uint16_t*>(scratch + stride * part);
+    const Range range = share(tokens, part, team_.parts);
     if (op.dropout.probability > 0.0f) {
       forward_rows<true>(op, range, values);
     } else {
@@ -133,13 +133,13 @@ void CpuOps::embeddings_backward(const EmbeddingsBackward& op) {
   check(op, dtype());
   const std::int64_t tokens = row_count(op.tokens.num_tokens, op.dy.rows());
   const std::int64_t channels = op.dy.dim(1), stride = round_up(channels, 16);
-  const std::int64_t thread_stride = 3 * stride + round_up(dropout_row_capacity(channels) / 2, 16);
-  float* scratch = per_thread(thread_stride);
-  on_threads(threads_, [&](int thread) {
-    float* own = scratch + thread_stride * thread;
+  const std::int64_t part_stride = 3 * stride + round_up(dropout_row_capacity(channels) / 2, 16);
+  float* scratch = per_part(part_stride);
+  on_parts(team_, [&](int part) {
+    float* own = scratch + part_stride * part;
     std::memset(own, 0, static_cast<std::size_t>(2 * stride) * sizeof(float));
     auto* values = reinterpret_cast<std::uint16_t*>(own + 3 * stride);
-    const Range range = share(tokens, thread, threads_);
+    const Range range = share(tokens, part, team_.parts);
     if (op.dropout.probability > 0.0f) {
       backward_rows<true>(op, range, values, own + 2 * stride, own, own + stride);
     } else {
@@ -147,11 +147,11 @@ void CpuOps::embeddings_backward(const EmbeddingsBackward& op) {
     }
   });
   if (op.gamma) {
-    add_partials(scratch, thread_stride, channels, op.dgamma.data<float>());
-    add_partials(scratch + stride, thread_stride, channels, op.dbeta.data<float>());
+    add_partials(scratch, part_stride, channels, op.dgamma.data<float>());
+    add_partials(scratch + stride, part_stride, channels, op.dbeta.data<float>());
   }
-  on_threads(threads_, [&](int thread) {
-    const Range range = share(channels, thread, threads_, 16);
+  on_parts(team_, [&](int part) {
+    const Range range = share(channels, part, team_.parts, 16);
     const float* de = op.dy.data<float>();
     scatter_add(de, op.input_ids.data<std::int32_t>(), tokens, channels, range,
                 op.dword.data<float>());

@@ -13,8 +13,8 @@ void CpuOps::layer_norm_forward(const LayerNormForward& op) {
   const float *x = op.x.data<float>(), *gamma = op.gamma.data<float>(),
               *beta = op.beta.data<float>();
   float *y = op.y.data<float>(), *mean = op.mean.data<float>(), *rstd = op.rstd.data<float>();
-  on_threads(threads_, [&](int thread) {
-    const Range range = share(rows, thread, threads_);
+  on_parts(team_, [&](int part) {
+    const Range range = share(rows, part, team_.parts);
     for (std::int64_t r = range.begin; r < range.end; ++r) {
       const float* x_row = x + r * channels;
       float* y_row = y + r * channels;
@@ -40,12 +40,12 @@ void CpuOps::layer_norm_backward(const LayerNormBackward& op) {
               *mean = op.mean.data<float>(), *rstd = op.rstd.data<float>();
   float* dx = op.dx.data<float>();
   const std::int64_t stride = round_up(channels, 16);
-  float* partials = per_thread(2 * stride);
-  on_threads(threads_, [&](int thread) {
-    float* dgamma = partials + 2 * stride * thread;
+  float* partials = per_part(2 * stride);
+  on_parts(team_, [&](int part) {
+    float* dgamma = partials + 2 * stride * part;
     float* dbeta = dgamma + stride;
     std::memset(dgamma, 0, static_cast<std::size_t>(2 * stride) * sizeof(float));
-    const Range range = share(rows, thread, threads_);
+    const Range range = share(rows, part, team_.parts);
     for (std::int64_t r = range.begin; r < range.end; ++r) {
       const float *x_row = x + r * channels, *dy_row = dy + r * channels;
       float* dx_row = dx + r * channels;

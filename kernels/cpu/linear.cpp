@@ -41,10 +41,10 @@ void differentiate_block(const float* dy, const float* pre, float* dx, Range row
 
 void CpuOps::add_column_sums(const float* dy, std::int64_t rows, std::int64_t n, float* into) {
   const std::int64_t stride = round_up(n, 16);
-  float* partials = per_thread(stride);
-  on_threads(threads_, [&](int thread) {
-    float* own = partials + stride * thread;
-    const Range range = share(rows, thread, threads_);
+  float* partials = per_part(stride);
+  on_parts(team_, [&](int part) {
+    float* own = partials + stride * part;
+    const Range range = share(rows, part, team_.parts);
     // Four registers of columns down all rows of the share: sums stay in registers.
     constexpr std::int64_t kWide = 4 * kLanes;
     std::int64_t c = 0;
@@ -81,7 +81,7 @@ void CpuOps::linear_forward(const LinearForward& op) {
   const float* bias = op.bias.data<float>();
   float* pre = op.pre_activation.data<float>();
   if (rows > 0) {
-    product(threads_, false, true, rows, n, k, op.x.data<float>(), op.weight.compute.data<float>(),
+    product(team_, false, true, rows, n, k, op.x.data<float>(), op.weight.compute.data<float>(),
             0.0f, y, [&](Range block_rows, Range columns) {
               if (bias == nullptr && op.activation == Activation::none) return;
               with_activation(op.activation, [&](auto activation) {
@@ -110,13 +110,13 @@ void CpuOps::linear_backward(const LinearBackward& op) {
   if (rows > 0) {
     if (op.dbias) add_column_sums(dy, rows, n, op.dbias.data<float>());
     if (op.dweight) {
-      product(threads_, true, false, n, k, rows, dy, op.x.data<float>(), 1.0f,
+      product(team_, true, false, n, k, rows, dy, op.x.data<float>(), 1.0f,
               op.dweight.data<float>());
     }
     if (op.dx) {
       float* dx = op.dx.data<float>();
       const float* pre = op.input_pre_activation.data<float>();
-      product(threads_, false, false, rows, k, n, dy, op.weight.compute.data<float>(),
+      product(team_, false, false, rows, k, n, dy, op.weight.compute.data<float>(),
               op.accumulate_dx ? 1.0f : 0.0f, dx, [&](Range block_rows, Range columns) {
                 if (op.input_activation == Activation::none) return;
                 with_activation(op.input_activation, [&](auto activation) {
@@ -132,11 +132,11 @@ void CpuOps::linear_backward(const LinearBackward& op) {
 void CpuOps::activation_backward(const ActivationBackward& op) {
   check(op, dtype());
   const std::int64_t rows = row_count(op.rows, op.dy.rows());
-  on_threads(threads_, [&](int thread) {
+  on_parts(team_, [&](int part) {
     with_activation(op.activation, [&](auto activation) {
       differentiate_block<decltype(activation)::value>(
           op.dy.data<float>(), op.pre_activation.data<float>(), op.dx.data<float>(),
-          share(rows, thread, threads_), {0, op.dy.dim(1)}, op.dy.dim(1));
+          share(rows, part, team_.parts), {0, op.dy.dim(1)}, op.dy.dim(1));
     });
   });
   zero_tail(op.dx, rows);

@@ -58,8 +58,8 @@ void CpuOps::gradient_norm(const ComputeGradientNorm& op) {
   const std::int64_t n = op.gradients.numel(), blocks = (n + kSumBlock - 1) / kSumBlock;
   const float* g = op.gradients.data<float>();
   auto* sums = scratch_.reserve_as<BlockNorm>(blocks);
-  on_threads(threads_, [&](int thread) {
-    const Range range = share(blocks, thread, threads_);
+  on_parts(team_, [&](int part) {
+    const Range range = share(blocks, part, team_.parts);
     for (std::int64_t b = range.begin; b < range.end; ++b) {
       const std::int64_t begin = b * kSumBlock;
       sums[b] = block_norm(g + begin, n - begin < kSumBlock ? n - begin : kSumBlock);
@@ -95,8 +95,8 @@ void CpuOps::adamw(const AdamW& op) {
   const F32 rate = as_f32(op.step->learning_rate * root2 / op.step->bias_correction1);
   const F32 epsilon = as_f32(op.epsilon * root2);
   const F32 decay_rate = as_f32(op.step->learning_rate * op.weight_decay);
-  on_threads(threads_, [&](int thread) {
-    const Range range = share(blocks, thread, threads_);
+  on_parts(team_, [&](int part) {
+    const Range range = share(blocks, part, team_.parts);
     for (std::int64_t b = range.begin; b < range.end; ++b) {
       const F32 decay = decays[b] != 0 ? decay_rate : F32{};
       for (std::int64_t i = b * AdamW::kBlock; i < (b + 1) * AdamW::kBlock; i += kLanes) {

@@ -1,5 +1,5 @@
-// Static work sharing: the same partition for the same number of threads, so results do not depend
-// on timing.
+// Static work sharing: the same partition for the same number of parts, so results do not depend on
+// timing. There are as many parts as threads, unless results must not depend on the threads either.
 #pragma once
 
 #include <cstdint>
@@ -12,23 +12,33 @@ struct Range {
   std::int64_t begin = 0, end = 0;
 };
 
-// The share of thread `thread` of n items, in multiples of `grain`.
-inline Range share(std::int64_t n, int thread, int threads, std::int64_t grain = 1) {
+// Work is cut into `parts`, which decide how sums are rounded, and done by `threads`, which do not.
+struct Team {
+  int parts = 1, threads = 1;
+
+  Team() = default;
+  Team(int size) : parts(size), threads(size) {}  // NOLINT: a part for each thread
+  Team(int of_parts, int of_threads)
+      : parts(of_parts), threads(of_threads < of_parts ? of_threads : of_parts) {}
+};
+
+// The share of part `part` of n items, in multiples of `grain`.
+inline Range share(std::int64_t n, int part, int parts, std::int64_t grain = 1) {
   const std::int64_t grains = (n + grain - 1) / grain;
-  const std::int64_t begin = grains * thread / threads * grain;
-  const std::int64_t end = grains * (thread + 1) / threads * grain;
+  const std::int64_t begin = grains * part / parts * grain;
+  const std::int64_t end = grains * (part + 1) / parts * grain;
   return {begin < n ? begin : n, end < n ? end : n};
 }
 
-// Runs body(thread) once on each of `threads` threads. The body must not throw.
+// Runs body(part) once for each part. The body must not throw.
 template <typename Body>
-inline void on_threads(int threads, Body&& body) {
-  if (threads == 1) {
-    body(0);
+inline void on_parts(Team team, Body&& body) {
+  if (team.threads == 1) {
+    for (int part = 0; part < team.parts; ++part) body(part);
     return;
   }
-#pragma omp parallel num_threads(threads)
-  body(omp_get_thread_num());
+#pragma omp parallel for schedule(static) num_threads(team.threads)
+  for (int part = 0; part < team.parts; ++part) body(part);
 }
 
 // Runs body(i) for each i in [0, n), handed out one by one. Only for work whose results do not

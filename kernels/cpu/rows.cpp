@@ -9,8 +9,8 @@ void CpuOps::gather_rows(const GatherRows& op) {
   check(op, dtype());
   const std::int64_t count = row_count(op.count, op.y.rows()), channels = op.x.dim(1);
   const auto* rows = op.rows.data<std::int32_t>();
-  on_threads(threads_, [&](int thread) {
-    const Range range = share(count, thread, threads_);
+  on_parts(team_, [&](int part) {
+    const Range range = share(count, part, team_.parts);
     for (std::int64_t i = range.begin; i < range.end; ++i) {
       std::memcpy(op.y.data<float>() + i * channels, op.x.data<float>() + rows[i] * channels,
                   static_cast<std::size_t>(channels) * sizeof(float));
@@ -23,8 +23,8 @@ void CpuOps::scatter_add_rows(const ScatterAddRows& op) {
   check(op, dtype());
   const std::int64_t count = row_count(op.count, op.y.rows()), channels = op.x.dim(1);
   const auto* rows = op.rows.data<std::int32_t>();
-  on_threads(threads_, [&](int thread) {
-    const Range range = share(count, thread, threads_);
+  on_parts(team_, [&](int part) {
+    const Range range = share(count, part, team_.parts);
     for (std::int64_t i = range.begin; i < range.end; ++i) {
       const float* from = op.y.data<float>() + i * channels;
       float* to = op.x.data<float>() + rows[i] * channels;

@@ -195,7 +195,8 @@ __global__ void __launch_bounds__(kRowThreads, kRowBlocksPerSm)
 
 // One block.
 __global__ void __launch_bounds__(kSumThreads)
-    add_loss_sums(const RowResult* __restrict__ results, DeviceCount rows, LossSums* sums) {
+    add_loss_sums(const RowResult* __restrict__ results, DeviceCount rows, double loss_unit,
+                  LossSums* sums) {
   const int count = *rows;
   double loss = 0.0;
   int counts[2] = {0, 0};  // rows with a target, right answers
@@ -208,7 +209,7 @@ __global__ void __launch_bounds__(kSumThreads)
   loss = block_sum(loss);
   block_sum(counts);
   if (threadIdx.x == 0) {
-    sums->loss += loss;
+    sums->loss += loss_unit > 0.0 ? rint(loss / loss_unit) * loss_unit : loss;
     sums->count += counts[0];
     sums->correct += counts[1];
   }
@@ -241,7 +242,7 @@ void CudaOps::cross_entropy(const CrossEntropy& op) {
   auto* const results = scratch_.reserve<RowResult>(op.logits.dim(0));
   with_real([&](auto real) { launch_rows<decltype(real)>(op, results, stream_); });
   launch("add_loss_sums", add_loss_sums, {.grid = 1, .block = kSumThreads}, stream_, results,
-         op.rows, op.sums);
+         op.rows, op.loss_unit, op.sums);
 }
 
 }  // namespace bert::BERT_CUDA

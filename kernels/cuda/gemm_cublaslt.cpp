@@ -200,8 +200,8 @@ bool from_hex(const std::string& text, cublasLtMatmulAlgo_t& algo) {
 // --- The product ---------------------------------------------------------------------------------
 class CublasLtGemm final : public Gemm {
  public:
-  CublasLtGemm(Device& device, bool tf32)
-      : device_(&device), tf32_(tf32), workspace_(device, kWorkspaceBytes) {
+  CublasLtGemm(Device& device, bool tf32, bool measure)
+      : device_(&device), tf32_(tf32), measure_(measure), workspace_(device, kWorkspaceBytes) {
     cublasLtHandle_t handle = nullptr;
     check_cublaslt(cublasLtCreate(&handle), "cublasLtCreate", device.name());
     handle_.reset(handle);
@@ -227,7 +227,7 @@ class CublasLtGemm final : public Gemm {
                     cudaStream_t stream) override {
     if (!fuses(fused)) return false;
     const auto [decision, is_new] = worth_fusing_.try_emplace(key_of(fused), true);
-    if (!is_new || is_capturing(stream)) return decision->second;
+    if (!is_new || !measure_ || is_capturing(stream)) return decision->second;
     Plan& fused_plan = chosen_plan_for(fused, stream);
     Plan& plain_plan = chosen_plan_for(plain, stream);
     const OwnOutput output(*device_, fused.d);
@@ -411,7 +411,7 @@ class CublasLtGemm final : public Gemm {
   }
 
   // The plan of the call's shape with one candidate: the fastest on these operands, writing to
-  // memory of its own.
+  // memory of its own; without measuring, the library's first.
   Plan& chosen_plan_for(const GemmCall& call, cudaStream_t stream) {
     Plan& plan = plan_for(call);
     if (plan.candidates.empty()) {
@@ -420,7 +420,7 @@ class CublasLtGemm final : public Gemm {
     }
     if (plan.chosen) return plan;
     std::size_t fastest = 0;
-    if (!is_capturing(stream) && plan.candidates.size() > 1) {
+    if (measure_ && !is_capturing(stream) && plan.candidates.size() > 1) {
       const OwnOutput output(*device_, call.d);
       std::vector<Way> ways;
       for (const cublasLtMatmulAlgo_t& algo : plan.candidates) {
@@ -487,7 +487,7 @@ class CublasLtGemm final : public Gemm {
   static constexpr float kFailed = std::numeric_limits<float>::infinity();
 
   Device* device_;
-  bool tf32_;
+  bool tf32_, measure_;
   DeviceBuffer workspace_;
   LtHandle handle_;
   Preference preference_;
@@ -498,8 +498,8 @@ class CublasLtGemm final : public Gemm {
 
 }  // namespace
 
-std::unique_ptr<Gemm> make_cublaslt_gemm(Device& device, bool tf32) {
-  return std::make_unique<CublasLtGemm>(device, tf32);
+std::unique_ptr<Gemm> make_cublaslt_gemm(Device& device, bool tf32, bool measure) {
+  return std::make_unique<CublasLtGemm>(device, tf32, measure);
 }
 
 }  // namespace bert::cuda

@@ -12,11 +12,12 @@ namespace bert::cuda {
 // Owns 64 MiB of workspace, so its calls belong on one stream. At the first call of a shape the
 // library's candidates are timed on that stream and the fastest is kept, and so is whether an
 // epilogue is faster than a kernel (not while the stream is being captured: then the library's
-// first proposal is kept, and epilogues are used). RuntimeError when cuBLASLt cannot be opened.
+// first proposal is kept, and epilogues are used, as always without `measure`). RuntimeError when
+// cuBLASLt cannot be opened.
 //
 // The library approximates GELU in its epilogues, forward and backward, to about 2e-5 (seen on
 // Hopper): less than the rounding of TF32 and bf16 operands, and much more than that of f32, where
 // these epilogues are not used.
-std::unique_ptr<Gemm> make_cublaslt_gemm(Device& device, bool tf32);
+std::unique_ptr<Gemm> make_cublaslt_gemm(Device& device, bool tf32, bool measure = true);
 
 }  // namespace bert::cuda

@@ -35,7 +35,7 @@ bool bert_open_cuda_backend(const bert::CudaOptions& options, bert::CudaBackend&
                                      attribute(cudaDevAttrComputeCapabilityMinor, gpu),
                                      device->name());
   }
-  auto gemm = bert::cuda::make_cublaslt_gemm(*device, options.tf32);
+  auto gemm = bert::cuda::make_cublaslt_gemm(*device, options.tf32, options.measure);
   backend.product_choices = [products = gemm.get()] { return products->choices(); };
   backend.set_product_choices = [products = gemm.get()](const std::string& choices) {
     return products->set_choices(choices);

@@ -10,6 +10,7 @@ set(BERT_CUDA_SOURCES
   cross_entropy.cu
   cuda_ops.cpp
   embeddings.cu
+  fixed_point.cu
   float8.cu
   layer_norm.cu
   linear.cu

@@ -14,6 +14,8 @@ template <typename Scalar>
 void cross_entropy(const CrossEntropy& op) {
   const std::int64_t rows = row_count(op.rows, op.logits.rows()), classes = op.classes;
   const std::int64_t stride = op.logits.dim(1);
+  const double loss_before = op.sums->loss;
+  if (op.loss_unit > 0.0) op.sums->loss = 0.0;
   for (std::int64_t r = 0; r < rows; ++r) {
     Scalar* logits = op.logits.data<Scalar>() + r * stride;
     if (op.loss_scale) std::fill(logits + classes, logits + stride, Scalar(0));
@@ -43,6 +45,9 @@ void cross_entropy(const CrossEntropy& op) {
         logits[c] = (p - (c == target ? Scalar(1) : Scalar(0))) * scale;
       }
     }
+  }
+  if (op.loss_unit > 0.0) {
+    op.sums->loss = loss_before + std::nearbyint(op.sums->loss / op.loss_unit) * op.loss_unit;
   }
   if (op.loss_scale) zero_tail<Scalar>(op.logits, rows);
   if (op.row_loss) zero_tail<Scalar>(op.row_loss, rows);

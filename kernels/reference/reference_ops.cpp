@@ -9,6 +9,7 @@
 #include "kernels/reference/bias_dropout_residual_layer_norm.h"
 #include "kernels/reference/cross_entropy.h"
 #include "kernels/reference/embeddings.h"
+#include "kernels/reference/fixed_point.h"
 #include "kernels/reference/gather.h"
 #include "kernels/reference/layer_norm.h"
 #include "kernels/reference/linear.h"
@@ -88,6 +89,14 @@ class ReferenceOps final : public Ops {
   void cross_entropy(const CrossEntropy& op) override {
     check(op, kDType);
     reference::cross_entropy<Scalar>(op);
+  }
+  void add_fixed_point(const AddFixedPoint& op) override {
+    check(op, kDType);
+    reference::add_fixed_point<Scalar>(op);
+  }
+  void read_fixed_point(const ReadFixedPoint& op) override {
+    check(op, kDType);
+    reference::read_fixed_point<Scalar>(op);
   }
   void gradient_norm(const ComputeGradientNorm& op) override {
     check(op, kDType);

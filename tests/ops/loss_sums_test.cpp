@@ -18,7 +18,7 @@ class LossSumsOnBackend : public ::testing::TestWithParam<std::size_t> {
   // Adds `count` of the rows of `logits` [R, classes] to `before`.
   Result run(const std::vector<double>& logits, std::int64_t classes,
              const std::vector<double>& targets, std::int32_t count, bool gradient,
-             const LossSums& before = {}) {
+             const LossSums& before = {}, double loss_unit = 0.0) {
     Device& device = *backend_.device;
     const auto rows = static_cast<std::int64_t>(targets.size());
     const DeviceTensor x(device, backend_.ops->dtype(), {rows, classes}, logits);
@@ -33,6 +33,7 @@ class LossSumsOnBackend : public ::testing::TestWithParam<std::size_t> {
                                  .rows = rows_count.data(),
                                  .loss_scale = gradient ? scale.data() : nullptr,
                                  .sums = sums.data(),
+                                 .loss_unit = loss_unit,
                                  .row_loss = row_loss});
     return {sums.get(), x.values(), row_loss.values()};
   }
@@ -74,6 +75,18 @@ TEST_P(LossSumsOnBackend, GradientOrNotTheSumsAreTheSame) {
   EXPECT_EQ(without.sums.correct, with.sums.correct);
   EXPECT_EQ(without.logits, logits);
   EXPECT_NE(with.logits, logits);
+}
+
+// What was there before stays as it is; what is added is a multiple of the unit.
+TEST_P(LossSumsOnBackend, AreRoundedToAUnit) {
+  const std::vector<double> logits = {3, -1, 0.5, 2, 2, 2.5};
+  const double exact = run(logits, 3, {0, 1}, 2, false).sums.loss;
+  for (const bool gradient : {false, true}) {
+    const Result r = run(logits, 3, {0, 1}, 2, gradient, {.loss = 0.375}, 0x1p-4);
+    EXPECT_EQ(r.sums.loss, 0.375 + std::nearbyint(exact * 16.0) / 16.0);
+    EXPECT_NE(r.sums.loss, 0.375 + exact);
+    EXPECT_EQ(r.sums.count, 2);
+  }
 }
 
 TEST_P(LossSumsOnBackend, LargeLogitsDoNotOverflow) {

@@ -42,6 +42,10 @@ int probe(const std::string& what) {
   communicator->all_reduce_sum(integers);
   wrong += integers[0] == (std::int64_t{1} << 60) + size * (size - 1) / 2 ? 0 : 1;
 
+  std::vector<std::int64_t> largest{rank, -rank, (std::int64_t{1} << 62) - rank};
+  communicator->all_reduce_max(largest);
+  wrong += largest == std::vector<std::int64_t>{size - 1, 0, std::int64_t{1} << 62} ? 0 : 1;
+
   std::string text = rank == 0 ? std::string("a\0b", 3) + std::string(100'000, 'x') : "other";
   communicator->broadcast(text);
   wrong += text == std::string("a\0b", 3) + std::string(100'000, 'x') ? 0 : 1;

@@ -241,6 +241,7 @@ class OneOfTwo final : public Communicator {
   int local_rank() const override { return 0; }
   int local_size() const override { return 2; }
   void all_reduce_sum(const Tensor&) override {}
+  void all_reduce_max(std::vector<std::int64_t>&) override {}
   void broadcast(std::string&) override {}
   void barrier() override {}
   [[noreturn]] void abort(int exit_code) override { std::exit(exit_code); }
@@ -318,6 +319,23 @@ TEST_F(NcclTest, SumsPiecesBesideOtherWork) {
   }
   EXPECT_EQ(nccl_->destroyed, 2);
   EXPECT_EQ(nccl_->aborted, 0);
+}
+
+TEST_F(NcclTest, SumsIntegers) {
+  const auto sums = reducer(DType::i64);
+  EXPECT_EQ(sums->name(), "NCCL 2.28.9, i64");
+  nccl_->bytes = 0;
+  const DeviceBuffer memory(*device_, 2 * sizeof(std::int64_t));
+  // More than a double holds.
+  const std::int64_t values[2] = {(std::int64_t{1} << 60) + 1, -3};
+  device_->copy_from_host(memory.data(), values, sizeof values);
+  sums->start(Tensor(memory.data(), DType::i64, {2}));
+  sums->finish();
+  std::int64_t found[2];
+  device_->copy_to_host(found, memory.data(), sizeof found);
+  EXPECT_EQ(found[0], (std::int64_t{1} << 61) + 2);
+  EXPECT_EQ(found[1], -6);
+  EXPECT_EQ(nccl_->bytes, sizeof values);
 }
 
 constexpr const char* kLost =

@@ -28,7 +28,9 @@ struct Sum {
 void add_up(void* argument) {
   const auto* const sum = static_cast<const Sum*>(argument);
   for (std::size_t i = 0; i < sum->count; ++i) {
-    if (sum->type == ncclFloat32) {
+    if (sum->type == ncclInt64) {
+      static_cast<std::int64_t*>(sum->values)[i] *= sum->ranks;
+    } else if (sum->type == ncclFloat32) {
       static_cast<float*>(sum->values)[i] *= static_cast<float>(sum->ranks);
     } else {
       bert::Bfloat16& value = static_cast<bert::Bfloat16*>(sum->values)[i];
@@ -75,7 +77,7 @@ ncclResult_t ncclCommGetAsyncError(ncclComm_t, ncclResult_t* error) {
 ncclResult_t ncclAllReduce(const void* from, void* to, std::size_t count, ncclDataType_t type,
                            ncclRedOp_t operation, ncclComm_t comm, cudaStream_t stream) {
   if (from != to || operation != ncclSum) return ncclInvalidArgument;
-  state.bytes += count * (type == ncclFloat32 ? 4 : 2);
+  state.bytes += count * (type == ncclInt64 ? 8 : type == ncclFloat32 ? 4 : 2);
   fake_cuda_queue(stream, add_up, new Sum{to, count, type, comm->size});
   return ncclSuccess;
 }

@@ -293,6 +293,19 @@ TEST_F(CublasLt, TimesNothingWhileCapturing) {
   EXPECT_EQ(fake_cublaslt().algorithms, (std::vector<int>{1, 1}));
 }
 
+// The library's first proposals, which are the same in every process.
+TEST_F(CublasLt, TimesNothingWhereItMayNot) {
+  fake_cublaslt().epilogue_milliseconds = 3.0f;  // measured, it would not be worth it
+  const std::unique_ptr<Gemm> gemm = cuda::make_cublaslt_gemm(*device_, false, /*measure=*/false);
+  const Call call(*device_);
+  gemm->run(call, nullptr);
+  gemm->run(call, nullptr);
+  EXPECT_EQ(fake_cublaslt().algorithms, (std::vector<int>{1, 1}));
+  const Fusion fusion(*device_);
+  EXPECT_TRUE(worth_fusing(*gemm, fusion, 2.0f));
+  EXPECT_EQ(rests_, 0);
+}
+
 TEST_F(CublasLt, FusesWhereTheEpilogueIsFasterThanAKernel) {
   fake_cublaslt().epilogue_milliseconds = 3.0f;
   for (const bool fused : {true, false}) {

@@ -305,8 +305,8 @@ void __stcg(T* address, std::type_identity_t<T> value) {
 // "approximate".
 using ::acosf, ::atan2f, ::ceilf, ::copysignf, ::cosf, ::erfcf, ::erff, ::exp, ::exp2, ::exp2f,
     ::expf, ::expm1f, ::fabs, ::fabsf, ::floorf, ::fma, ::fmaf, ::fmax, ::fmaxf, ::fmin, ::fminf,
-    ::fmodf, ::ldexpf, ::log, ::log1pf, ::log2f, ::logf, ::nearbyintf, ::pow, ::powf, ::rintf,
-    ::roundf, ::sinf, ::sqrt, ::sqrtf, ::tanhf, ::truncf;
+    ::fmodf, ::ldexpf, ::log, ::log1pf, ::log2f, ::logf, ::nearbyintf, ::pow, ::powf, ::rint,
+    ::rintf, ::roundf, ::sinf, ::sqrt, ::sqrtf, ::tanhf, ::truncf;
 using std::isfinite, std::isinf, std::isnan;
 
 template <typename A, typename B>
@@ -359,6 +359,7 @@ inline int __float2int_rz(float x) { return static_cast<int>(x); }
 inline unsigned __float2uint_rn(float x) { return static_cast<unsigned>(std::nearbyint(x)); }
 inline float __int2float_rn(int x) { return static_cast<float>(x); }
 inline float __uint2float_rn(unsigned x) { return static_cast<float>(x); }
+inline long long __double2ll_rn(double x) { return std::llrint(x); }
 inline float __double2float_rn(double x) { return static_cast<float>(x); }
 
 inline int __popc(unsigned x) { return std::popcount(x); }

@@ -73,6 +73,10 @@ std::vector<BackendEntry>& entries() {
          [] {
            return Backend{make_cpu_device(), make_cpu_ops(3)};
          }},
+        {"cpu_f32_5_parts",
+         [] {
+           return Backend{make_cpu_device(), make_cpu_ops(/*threads=*/2, /*parts=*/5)};
+         }},
     };
     if (why_no_cuda().empty()) {
       list.push_back(cuda_entry("cuda_f32", DType::f32));

@@ -83,6 +83,7 @@ TrainerState some_state(std::int64_t step) {
   state.product_choices = "version 1\nsome \"shape\" 3\n";
   state.world_size = 4;
   state.threads = 7;
+  state.gradient_exponent = -11;
   state.corpus = "0123456789abcdef";
   state.best_loss = 1.0 / 3.0;
   state.best_step = 11;
@@ -110,6 +111,7 @@ TEST(TrainerStateTest, RoundTrip) {
   EXPECT_EQ(read.product_choices, state.product_choices);
   EXPECT_EQ(read.world_size, 4);
   EXPECT_EQ(read.threads, 7);
+  EXPECT_EQ(read.gradient_exponent, -11);
   EXPECT_EQ(read.corpus, "0123456789abcdef");
   EXPECT_EQ(read.best_loss, 1.0 / 3.0);
   EXPECT_EQ(read.best_step, 11);

@@ -79,7 +79,8 @@ train:
   phases:
     - {from: 0.0, sequence_length: 128}
     - {from: 0.9, sequence_length: 512, batch_size: 32, micro_batch_tokens: auto}
-  reproducible: false
+  reproducible: true
+  reproducible_sequences: 4
 evaluation: {every_steps: 50, max_batches: 20, samples: 3, patience: 4}
 checkpoint: {every_steps: 60, keep: 2}
 logging:    {every_steps: 5, tensorboard: false}
@@ -123,7 +124,8 @@ TEST(Config, EveryValueArrives) {
   EXPECT_EQ(c.train.micro_batch_tokens, 4096);
   EXPECT_EQ(c.train.phases.size(), 2u);
   EXPECT_TRUE(c.train.recompute);
-  EXPECT_FALSE(c.train.reproducible);
+  EXPECT_TRUE(c.train.reproducible);
+  EXPECT_EQ(c.train.micro_batch_sequences(), 4);
   EXPECT_EQ(c.evaluation.every_steps, 50);
   EXPECT_EQ(c.evaluation.max_batches, 20);
   EXPECT_EQ(c.evaluation.samples, 3);
@@ -268,7 +270,8 @@ TEST(Config, WrongTypesAndRangesNameLineKeyValueAndExpectation) {
   expect_error("run_dir: ''", "a.yaml:1: run_dir is \"\": expected a folder");
   expect_error("train: 3",
                "a.yaml:1: train is 3: expected a section with some of the keys max_steps, "
-               "batch_size, sequence_length, micro_batch_tokens, recompute, phases, reproducible");
+               "batch_size, sequence_length, micro_batch_tokens, recompute, phases, reproducible, "
+               "reproducible_sequences");
 }
 
 TEST(Config, CorporaAreOneOrAList) {
@@ -301,9 +304,23 @@ TEST(Config, WhatThisBuildCannotDoIsRefused) {
   expect_error("runtime: {precision: fp4}",
                "a.yaml:1: runtime.precision is fp4: expected one of auto, fp64, fp32, tf32, bf16, "
                "fp8");
-  expect_error("train: {reproducible: true}",
-               "a.yaml:1: train.reproducible is true: not available in this build; the same ranks "
-               "and threads give the same bits without it");
+}
+
+TEST(Config, ReproducibleMicroBatchesHaveAFixedSize) {
+  EXPECT_EQ(parse_config("train: {reproducible_sequences: 4}", "a").train.micro_batch_sequences(),
+            0);
+  const std::string on = "train: {reproducible: true, micro_batch_tokens: ";
+  EXPECT_NO_THROW(parse_config(on + "1024}", "a.yaml"));
+  expect_error(on + "1023}",
+               "a.yaml:1: train.micro_batch_tokens: 1023 tokens have no room for the 1024 that "
+               "train.reproducible computes at once, train.reproducible_sequences (8) of 128");
+  // In a later part of the run.
+  expect_error(on + "1024, phases: [{from: 0.5, sequence_length: 256}]}",
+               "a.yaml:1: train.micro_batch_tokens: 1024 tokens have no room for the 2048 that "
+               "train.reproducible computes at once, train.reproducible_sequences (8) of 256");
+  expect_error("train: {reproducible: true}\nruntime: {allreduce_dtype: bf16}",
+               "a.yaml:2: runtime.allreduce_dtype: with train.reproducible gradients travel as "
+               "whole numbers of 64 bits");
 }
 
 TEST(Config, WhatIsNoConfigurationIsRefused) {

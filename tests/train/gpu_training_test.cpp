@@ -207,6 +207,32 @@ TEST_F(GpuRanks, RecordingChangesNothing) {
 
 TEST_F(GpuRanks, ResumeBitForBit) { expect_exact_resume(2); }
 
+// train.reproducible, with what a GPU records and without.
+TEST_F(GpuRanks, ReproducibleForAnyNumber) {
+  const Arguments reproducible = {"train.reproducible=true", "train.reproducible_sequences=3",
+                                  "objective.next_sentence=true"};
+  const fs::path one = trained("one", reproducible);
+  EXPECT_NE(output_.find("simt bf16"), std::string::npos) << output_;
+  for (const int ranks : {2, 3}) {
+    const fs::path run = trained(
+        std::to_string(ranks),
+        with(reproducible, {ranks == 2 ? "runtime.cuda_graph=false" : "runtime.cuda_graph=true",
+                            ranks == 2 ? "train.micro_batch_tokens=96" : "seed=3"}),
+        ranks);
+    if (ranks > 1) {
+      EXPECT_NE(output_.find("gradients by test, i64"), std::string::npos) << output_;
+    }
+    EXPECT_EQ(comparable_metrics(run), comparable_metrics(one)) << ranks << " ranks";
+    for (const char* file : {"model.safetensors", "optimizer.safetensors"}) {
+      EXPECT_TRUE(read_file(checkpoint_of(run, 6) / file) ==
+                  read_file(checkpoint_of(one, 6) / file))
+          << ranks << " ranks: " << file;
+    }
+  }
+  const std::vector<double> plain = losses(trained("plain", {"objective.next_sentence=true"}));
+  EXPECT_LT(largest_difference(losses(one), plain), 0.02);  // bf16's rounding
+}
+
 // Rank 1 cannot take over what rank 0 has chosen.
 TEST_F(GpuRanks, OfOtherGpusSayThatTheyChooseThemselves) {
   ::setenv("BERT_TEST_OTHER_GPU", "1", 1);

@@ -88,11 +88,11 @@ class MemoryPlanTest : public testing::Test {
   // Of 4096 tokens, the most that auto takes on a CPU.
   std::size_t most_bytes() {
     const Backend any = backend(0);
-    return plan_memory(model(), any, run_capacity(config(), 1, 4096), false).total();
+    return plan_memory(model(), any, run_capacity(config(), 1, 4096), {}).total();
   }
   std::size_t snapshot() {
     const Backend any = backend(0);
-    return plan_memory(model(), any, run_capacity(config(), 1, 4096), false).snapshot;
+    return plan_memory(model(), any, run_capacity(config(), 1, 4096), {}).snapshot;
   }
   std::int64_t choose(std::size_t available, const Config& config,
                       std::optional<std::int64_t> earlier = std::nullopt) {
@@ -110,7 +110,7 @@ TEST_F(MemoryPlanTest, IsWhatIsAllocated) {
     const Backend cpu = make_backend(Precision::fp32, 1);
     const Capacity capacity = run_capacity(config(), 1, 512);
     BertForPretraining& allocated = model();
-    const MemoryPlan plan = plan_memory(allocated, cpu, capacity, recompute);
+    const MemoryPlan plan = plan_memory(allocated, cpu, capacity, {.recompute = recompute});
     allocated.allocate(*cpu.device, *cpu.ops, capacity, true, recompute);
     EXPECT_EQ(plan.activations, allocated.activation_bytes());
     EXPECT_EQ(plan.parameters, allocated.parameters().values().bytes());
@@ -134,7 +134,7 @@ TEST_F(MemoryPlanTest, MicroBatchesAreTheLargestThatFit) {
   // The next one would not fit, this one does.
   const Backend any = backend(0);
   const auto bytes = [&](std::int64_t tokens) {
-    return plan_memory(model(), any, run_capacity(config(), 1, tokens), false).total();
+    return plan_memory(model(), any, run_capacity(config(), 1, tokens), {}).total();
   };
   EXPECT_LE(bytes(chosen), less - less / 10);
   EXPECT_GT(bytes(chosen + 256), less - less / 10);

@@ -133,6 +133,18 @@ TEST_F(Tools, EvaluateAndUnigram) {
   EXPECT_GT(json.at("unigram").at("mlm_accuracy"), 0.0);
   EXPECT_NEAR(json.at("perplexity_below_unigram"),
               1.0 - json.at("perplexity").get<double>() / std::exp(loss / n), 1e-9);
+  // Of a few hundred tokens; the tokens' own losses, if they were independent, give about as much.
+  EXPECT_GT(json.at("mlm_loss_se"), 0.0);
+  EXPECT_LT(json.at("mlm_loss_se"), 0.2);
+  EXPECT_NEAR(json.at("perplexity_se"),
+              json.at("perplexity").get<double>() * json.at("mlm_loss_se").get<double>(), 1e-9);
+  EXPECT_GT(json.at("unigram").at("mlm_loss_se"), 0.0);
+  // Of one micro-batch there is none.
+  EXPECT_TRUE(
+      Json::parse(
+          evaluate("--json --max-batches 1 --sequence-length 32 --data " + path("corpus")).output)
+          .at("mlm_loss_se")
+          .is_null());
   // Random weights know nothing: about the logarithm of the vocabulary.
   EXPECT_NEAR(json.at("mlm_loss"), std::log(60.0), 0.2);
 
