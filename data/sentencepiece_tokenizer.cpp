@@ -9,6 +9,7 @@
 #include <xxhash.h>
 
 #include "data/special_splitter.h"
+#include "data/unicode.h"
 #include "data/wire_format.h"
 #include "runtime/error.h"
 
@@ -16,6 +17,13 @@ namespace bert {
 namespace {
 
 constexpr std::string_view kWordStart = "\xe2\x96\x81";  // U+2581
+
+bool is_readable(std::string_view message) {
+  WireReader reader(message);
+  while (reader.next()) {
+  }
+  return reader.ok();
+}
 
 std::int32_t find_special(const sentencepiece::SentencePieceProcessor& processor,
                           std::string_view source, const std::string& name,
@@ -45,11 +53,16 @@ SentencepieceTokenizer::SentencepieceTokenizer(std::string model, std::string_vi
                                                const Names& names)
     : model_(std::move(model)),
       processor_(std::make_unique<sentencepiece::SentencePieceProcessor>()) {
-  if (!processor_->LoadFromSerializedProto(model_).ok() || processor_->GetPieceSize() == 0) {
+  // The library skips kinds of fields that are not read here; no model has any.
+  if (!is_readable(model_) || !processor_->LoadFromSerializedProto(model_).ok() ||
+      processor_->GetPieceSize() == 0) {
     throw_input_error("{} is damaged, or is no SentencePiece model", source);
   }
   for (int id = 0; id < processor_->GetPieceSize(); ++id) {
     pieces_.push_back(processor_->IdToPiece(id));
+    if (!is_valid_utf8(pieces_.back())) {
+      throw_input_error("{} is damaged: its piece {} is not valid UTF-8", source, id);
+    }
   }
   const auto& p = *processor_;
   special_.unk = find_special(p, source, names.unk, {"[UNK]", "<unk>"}, p.unk_id());
