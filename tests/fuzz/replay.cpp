@@ -29,7 +29,6 @@ namespace fs = std::filesystem;
 using Clock = std::chrono::steady_clock;
 
 constexpr auto kMostTime = std::chrono::seconds(20);  // for one input
-constexpr rlim_t kMostStack = 1 << 20;
 constexpr rlim_t kMostMemory = rlim_t{3}
                                << 30;  // of addresses; most of it is libraries' and threads'
 constexpr std::size_t kMostInput = 1 << 20;
@@ -39,6 +38,8 @@ constexpr bool kSanitized = true;  // they reserve terabytes of addresses
 #else
 constexpr bool kSanitized = false;
 #endif
+// Recursion of some thousand levels must show; a sanitizer's frames are larger.
+constexpr rlim_t kMostStack = kSanitized ? 4 << 20 : 256 << 10;
 
 struct Options {
   std::vector<fs::path> files;
