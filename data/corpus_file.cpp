@@ -58,19 +58,16 @@ Footer read_footer(const fs::path& path, const MappedFile& file) {
     throw_damaged(path, "does not end like a corpus file");
   }
   if (footer_hash(footer) != footer.footer_hash) throw_damaged(path, "wrong footer checksum");
-  // Its own sizes decide what is read: none of them may be beyond the file.
   if (footer.element_bytes == 0 || footer.payload_bytes % footer.element_bytes != 0) {
     throw_damaged(path, fmt::format("{} bytes are no whole number of elements of {} bytes",
                                     footer.payload_bytes, footer.element_bytes));
   }
-  if (footer.payload_bytes > file.size()) {
-    throw_damaged(path, fmt::format("has {} bytes, fewer than the {} of its elements", file.size(),
-                                    footer.payload_bytes));
-  }
   const std::uint64_t expected = footer.payload_bytes +
                                  num_blocks(footer.payload_bytes) * sizeof(std::uint64_t) +
                                  sizeof footer;
-  if (file.size() != expected) {
+  // Half of all numbers, so that the sum above has not wrapped around to the right one.
+  constexpr std::uint64_t kMost = std::uint64_t{1} << 63;
+  if (footer.payload_bytes >= kMost || file.size() != expected) {
     throw_damaged(path, fmt::format("has {} bytes, expected {}", file.size(), expected));
   }
   return footer;
