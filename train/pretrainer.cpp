@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <chrono>
-#include <cmath>
 #include <cstddef>
 #include <fstream>
 #include <utility>
@@ -332,7 +331,6 @@ RunPlan Pretrainer::plan() const {
     plan.communication += fmt::format(", gradients by {}", reducer->name());
   }
   plan.computing = backend_.description();
-  plan.on_cpu = backend_.device->is_cpu();
   plan.memory = memory_;
   plan.memory_for_it = memory_for_a_rank_;
   plan.checkpoint_bytes =

@@ -1,7 +1,6 @@
 #include "train/run_plan.h"
 
 #include <algorithm>
-#include <cmath>
 
 #include "train/progress.h"
 

@@ -41,7 +41,6 @@ struct RunPlan {
   int ranks = 1;
   std::string communication;  // "MPI, gradients by NCCL 2.28.9, f32"
   std::string computing;      // "CPU, cpu f32, 2 threads"
-  bool on_cpu = true;
   MemoryPlan memory;              // of a rank
   std::size_t memory_for_it = 0;  // that it may take of its device
   std::size_t checkpoint_bytes = 0;

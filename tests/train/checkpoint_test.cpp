@@ -80,6 +80,7 @@ TrainerState some_state(std::int64_t step) {
   state.seed = 0xFFFFFFFFFFFFFFFFu;  // more than a double can hold
   state.precision = "fp32";
   state.device = "NVIDIA H200";
+  state.auto_micro_batch_tokens = 1536;
   state.product_choices = "version 1\nsome \"shape\" 3\n";
   state.world_size = 4;
   state.threads = 7;
@@ -109,6 +110,7 @@ TEST(TrainerStateTest, RoundTrip) {
   EXPECT_EQ(read.precision, "fp32");
   EXPECT_EQ(read.device, "NVIDIA H200");
   EXPECT_EQ(read.product_choices, state.product_choices);
+  EXPECT_EQ(read.auto_micro_batch_tokens, 1536);
   EXPECT_EQ(read.world_size, 4);
   EXPECT_EQ(read.threads, 7);
   EXPECT_EQ(read.gradient_exponent, -11);
