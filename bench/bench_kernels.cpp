@@ -302,6 +302,22 @@ Work zero(Bench& b) {
   return {[&b, gradients] { b.ops.zero(gradients); }, 0, double(gradients.bytes())};
 }
 
+Work add_fixed_point(Bench& b) {
+  const std::int64_t P = flat_parameters(b.s);
+  const AddFixedPoint op{.x = b.memory.random({P}),
+                         .sums = b.memory.zeros(DType::i64, {P}),
+                         .fixed = b.memory.value(FixedPoint{.unit = 0x1p-50})};
+  return {[&b, op] { b.ops.add_fixed_point(op); }, 0, 20.0 * double(P)};
+}
+
+Work read_fixed_point(Bench& b) {
+  const std::int64_t P = flat_parameters(b.s);
+  const ReadFixedPoint op{.sums = b.memory.zeros(DType::i64, {P}),
+                          .x = b.statistics({P}),
+                          .fixed = b.memory.value(FixedPoint{})};
+  return {[&b, op] { b.ops.read_fixed_point(op); }, 0, 12.0 * double(P)};
+}
+
 Work gradient_norm(Bench& b) {
   const std::int64_t P = flat_parameters(b.s);
   const ComputeGradientNorm op{
@@ -340,6 +356,8 @@ constexpr Named kBenchmarks[] = {
     {"scatter_add_rows", scatter_add_rows},
     {"cross_entropy", cross_entropy},
     {"zero", zero},
+    {"add_fixed_point", add_fixed_point},
+    {"read_fixed_point", read_fixed_point},
     {"gradient_norm", gradient_norm},
     {"adamw", adamw},
 };

@@ -167,6 +167,35 @@ TEST_F(DataLoaderTest, MicroBatchesAreFilledInOrderUpToEachLimit) {
   }
 }
 
+// Of a fixed size, the same for any number of ranks; the last of a step may be smaller.
+TEST_F(DataLoaderTest, MicroBatchesOfAFixedSizeAreHandedOutWhole) {
+  LoaderOptions options = batches_of(23);
+  options.micro_batch_sequences = 5;
+  options.limits = {5 * 128, 5, 5 * 19};
+  const StepBatches whole = make_step(train_, options, 3);
+  ASSERT_EQ(whole.micro_batches.size(), 5u);
+  for (std::size_t i = 0; i < 5; ++i) {
+    EXPECT_EQ(whole.micro_batches[i].num_sequences(), i < 4 ? 5 : 3);
+    EXPECT_EQ(whole.micro_batches[i].sequence_index.front(), 5 * i);
+  }
+  for (const int world : {2, 3, 5}) {
+    std::size_t found = 0;
+    options.world_size = world;
+    for (options.rank = 0; options.rank < world; ++options.rank) {
+      const StepBatches part = make_step(train_, options, 3);
+      EXPECT_EQ(part.global_sequences, 23);
+      ASSERT_FALSE(part.micro_batches.empty());
+      for (const Batch& batch : part.micro_batches) {
+        ASSERT_LT(found, 5u);
+        EXPECT_EQ(batch.input_ids, whole.micro_batches[found].input_ids);
+        EXPECT_EQ(batch.sequence_index, whole.micro_batches[found].sequence_index);
+        EXPECT_EQ(batch.masked_rows, whole.micro_batches[found++].masked_rows);
+      }
+    }
+    EXPECT_EQ(found, 5u);
+  }
+}
+
 TEST_F(DataLoaderTest, InOrderGivesEverySampleOnceAndTheSameEachTime) {
   LoaderOptions options = batches_of(4);
   options.in_order = true;
@@ -240,6 +269,14 @@ TEST_F(DataLoaderTest, OptionsOutOfRange) {
   refused([](LoaderOptions& o) { o.limits.masked = 18; });
   refused([](LoaderOptions& o) { o.limits.sequences = -1; });
   refused([](LoaderOptions& o) { o.threads = 0; });
+  refused([](LoaderOptions& o) {
+    o.micro_batch_sequences = 4;
+    o.limits.tokens = 4 * 128 - 1;
+  });
+  refused([](LoaderOptions& o) {
+    o.micro_batch_sequences = 4;
+    o.world_size = 3;
+  });
   refused([](LoaderOptions& o) { o.prefetch_steps = 0; });
 }
 
