@@ -25,10 +25,9 @@ std::size_t workspace_bytes(const Backend& backend) {
 
 // The least of all ranks' values.
 std::int64_t least_of_ranks(Communicator& communicator, std::int64_t value) {
-  std::vector<std::int64_t> values(static_cast<std::size_t>(communicator.size()), 0);
-  values[static_cast<std::size_t>(communicator.rank())] = value;
-  communicator.all_reduce_sum(values);
-  return *std::min_element(values.begin(), values.end());
+  std::vector<std::int64_t> negative{-value};
+  communicator.all_reduce_max(negative);
+  return -negative[0];
 }
 
 [[noreturn]] void refuse(const Config& config, const Capacity& capacity, const Backend& backend,

@@ -50,7 +50,7 @@ class SmallDevice final : public Device {
   std::size_t available_;
 };
 
-// Rank 0 of two; the other one adds `other` to what is summed.
+// Rank 0 of two; the other one's least is `other`.
 class HalfCommunicator final : public Communicator {
  public:
   std::string name() const override { return "half"; }
@@ -58,7 +58,10 @@ class HalfCommunicator final : public Communicator {
   int size() const override { return 2; }
   int local_rank() const override { return 0; }
   int local_size() const override { return 2; }
-  void all_reduce_sum(const Tensor& tensor) override { tensor.data<std::int64_t>()[1] += other; }
+  void all_reduce_sum(const Tensor&) override {}
+  void all_reduce_max(std::vector<std::int64_t>& values) override {
+    values[0] = std::max(values[0], -other);
+  }
   void broadcast(std::string&) override {}
   void barrier() override {}
   [[noreturn]] void abort(int code) override { std::_Exit(code); }
@@ -110,7 +113,11 @@ TEST_F(MemoryPlanTest, IsWhatIsAllocated) {
     const Backend cpu = make_backend(Precision::fp32, 1);
     const Capacity capacity = run_capacity(config(), 1, 512);
     BertForPretraining& allocated = model();
-    const MemoryPlan plan = plan_memory(allocated, cpu, capacity, {.recompute = recompute});
+    TrainConfig train;
+    train.recompute = recompute;
+    train.reproducible = recompute;
+    const MemoryPlan plan = plan_memory(allocated, cpu, capacity, train);
+    EXPECT_EQ(plan.fixed_point_sums, recompute ? 2 * plan.gradients : 0);  // 64 bits each, not 32
     allocated.allocate(*cpu.device, *cpu.ops, capacity, true, recompute);
     EXPECT_EQ(plan.activations, allocated.activation_bytes());
     EXPECT_EQ(plan.parameters, allocated.parameters().values().bytes());
@@ -197,9 +204,9 @@ TEST(Checkpoints, HowManyLieOnDisk) {
     return most_checkpoints(parse("schedule: {warmup_steps: 0}\ntrain: {" + train +
                                   "}\ncheckpoint: {" + checkpoint + "}"));
   };
-  EXPECT_EQ(most("max_steps: 100", "every_steps: 10, keep: 3"), 4);
-  EXPECT_EQ(most("max_steps: 100", "every_steps: 40, keep: 3"), 3);  // 40, 80, 100
-  EXPECT_EQ(most("max_steps: 100", "every_steps: 0, keep: 3"), 1);
+  EXPECT_EQ(most("max_steps: 100", "every_steps: 10, keep: 3"), 5);
+  EXPECT_EQ(most("max_steps: 100", "every_steps: 40, keep: 3"), 4);  // 40, 80, 100
+  EXPECT_EQ(most("max_steps: 100", "every_steps: 0, keep: 3"), 2);
   EXPECT_EQ(checkpoint_bytes(1000, 4), 12000u);
 }
 

@@ -4,6 +4,7 @@
 #include <csignal>
 #include <cstdlib>
 #include <cstring>
+#include <fstream>
 #include <functional>
 #include <random>
 #include <thread>
@@ -91,8 +92,7 @@ TEST_F(SurvivalTest, RanksStopTogether) {
       }
     });
     EXPECT_EQ(answer.exit_code, 0) << answer.output;
-    EXPECT_NE(answer.output.find("stopped by SIGUSR1"), std::string::npos)
-        << answer.output;
+    EXPECT_NE(answer.output.find("stopped by SIGUSR1"), std::string::npos) << answer.output;
     EXPECT_TRUE(fs::exists(checkpoint_of(run_dir, last_step(run_dir))));
   }
 }
@@ -102,15 +102,18 @@ TEST_F(SurvivalTest, ASecondInterruptEndsAtOnce) {
   const fs::path run_dir = folder_ / "run";
   std::chrono::steady_clock::time_point killed;
   const Answer answer =
-      run_and(command(run_dir, {"train.batch_size=8000", "evaluation.every_steps=0"}), [&] {
-        ASSERT_TRUE(wait_for([&] { return last_step(run_dir) >= 1; }));
-        signal_all(run_dir, SIGINT);
-        std::this_thread::sleep_for(milliseconds(50));
-        signal_all(run_dir, SIGINT);
-        killed = std::chrono::steady_clock::now();
-        ASSERT_TRUE(wait_for([&] { return processes_of(run_dir).empty(); }));
-        EXPECT_LT(std::chrono::steady_clock::now() - killed, milliseconds(500));
-      });
+      run_and(command(run_dir,
+                      {"train.batch_size=320", "model.num_hidden_layers=8", "model.hidden_size=256",
+                       "model.intermediate_size=1024", "evaluation.every_steps=0"}),
+              [&] {
+                ASSERT_TRUE(wait_for([&] { return last_step(run_dir) >= 1; }));
+                signal_all(run_dir, SIGINT);
+                std::this_thread::sleep_for(milliseconds(50));
+                signal_all(run_dir, SIGINT);
+                killed = std::chrono::steady_clock::now();
+                ASSERT_TRUE(wait_for([&] { return processes_of(run_dir).empty(); }));
+                EXPECT_LT(std::chrono::steady_clock::now() - killed, milliseconds(500));
+              });
   EXPECT_NE(answer.exit_code, 0) << answer.output;
   EXPECT_EQ(answer.output.find("stopped by"), std::string::npos) << answer.output;
 }
@@ -198,17 +201,27 @@ TEST_F(FullDiskTest, CheckpointsWaitForRoom) {
   EXPECT_NE(answer.output.find("No space left on device"), std::string::npos) << answer.output;
   expect_same_end(run_dir, whole, 200);
 
-  // No room up to the end: an error, and the checkpoint before is still there.
-  const fs::path before = checkpoint_of(run_dir, 200);
-  write_text(filler, std::string(4 << 20, 'x'));
+  // No room up to the end: an error, and an older checkpoint is still there.
   Arguments longer = resumed;
-  longer.push_back("train.max_steps=220");
-  answer = train(run_dir, longer);
+  longer.push_back("train.max_steps=600");
+  answer = run_and(command(run_dir, longer), [&] {
+    ASSERT_TRUE(wait_for([&] { return last_step(run_dir) > 200; }));
+    std::ofstream fill(filler, std::ios::app);
+    while (!processes_of(run_dir).empty()) {
+      fill << std::string(4096, 'x') << std::flush;  // also what a failed checkpoint has left free
+      fill.clear();
+    }
+  });
   EXPECT_EQ(answer.exit_code, 1) << answer.output;
-  EXPECT_NE(answer.output.find("error: the last checkpoint, of step 220, could not be written"),
+  EXPECT_NE(answer.output.find("error: the last checkpoint, of step 600, could not be written"),
             std::string::npos)
       << answer.output;
-  EXPECT_NO_THROW(verify_checkpoint(before));
+  const auto newest = newest_checkpoint(run_dir / "checkpoints",
+                                        [](const std::string& damage) { ADD_FAILURE() << damage; });
+  ASSERT_TRUE(newest);
+  EXPECT_GE(*newest, checkpoint_of(run_dir, 200));
+  // To start where there is no room is refused.
+  expect_refused(train(run_dir, longer), "files cannot be written");
 }
 
 // A folder that can no longer be written to, as of a file system that was mounted read-only after
