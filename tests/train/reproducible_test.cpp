@@ -170,6 +170,20 @@ TEST_F(ReproducibleTest, AStepOfOtherGradientsIsComputedAgain) {
   }
 }
 
+// A unit that is accepted, but is coarser than the one that the checkpoint tells, rounds otherwise.
+TEST_F(ReproducibleTest, TheUnitComesFromTheCheckpoint) {
+  const fs::path whole = trained("whole", 0, kReproducible);
+  const std::string state = read_file(checkpoint_of(whole, 6) / "trainer_state.json");
+  const int exponent = nlohmann::json::parse(state).at("gradient_exponent");
+  EXPECT_NE(exponent, 0);
+  ASSERT_NO_FATAL_FAILURE(
+      change_state(copy_half(whole, "coarse"), "gradient_exponent", exponent + 14));
+  const fs::path coarse = trained("coarse", 0, with(kReproducible, {"--resume", "auto"}));
+  EXPECT_NE(read_file(checkpoint_of(coarse, 12) / "model.safetensors"),
+            read_file(checkpoint_of(whole, 12) / "model.safetensors"));
+  EXPECT_NEAR(losses(coarse).back(), losses(whole).back(), 1e-6);
+}
+
 // The reference, in f64: there is nothing of f32 in it.
 TEST_F(ReproducibleTest, InDoublePrecision) {
   const Arguments settings =
