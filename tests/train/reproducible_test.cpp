@@ -176,6 +176,8 @@ TEST_F(ReproducibleTest, TheUnitComesFromTheCheckpoint) {
   const std::string state = read_file(checkpoint_of(whole, 6) / "trainer_state.json");
   const int exponent = nlohmann::json::parse(state).at("gradient_exponent");
   EXPECT_NE(exponent, 0);
+  copy_half(whole, "same");
+  expect_same(whole, trained("same", 2, with(kReproducible, {"--resume", "auto"})), 12);
   ASSERT_NO_FATAL_FAILURE(
       change_state(copy_half(whole, "coarse"), "gradient_exponent", exponent + 14));
   const fs::path coarse = trained("coarse", 0, with(kReproducible, {"--resume", "auto"}));
