@@ -35,7 +35,7 @@ const short = value => {
 
 const CHARTS = [
   {key: "loss", name: "Training loss", smooth: true},
-  {key: "val_loss", name: "Validation loss", error: "val_loss_standard_error", best: true},
+  {key: "val_loss", name: "Validation loss", error: "val_loss_se", best: true},
   {key: "train_perplexity", name: "Training perplexity", of: "mlm_loss", smooth: true, log: true},
   {key: "val_perplexity", name: "Validation perplexity", log: true, best: true},
   {key: "val_accuracy", name: "Validation accuracy of masked tokens", best: true},

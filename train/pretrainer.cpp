@@ -601,9 +601,10 @@ Pretrainer::Verdict Pretrainer::evaluate_and_report() {
     record["val_nsp_accuracy"] = result.nsp_accuracy();
   }
   log_->metrics(record, "validation");
-  const std::string text =
-      fmt::format("validation loss {:.4f}, perplexity {:.2f}, accuracy {:.1f} %", result.loss(),
-                  result.perplexity(), 100.0 * result.accuracy());
+  std::string text = fmt::format("validation loss {:.4f}", result.loss());
+  if (result.loss_se) text += fmt::format(" (standard error {:.4f})", *result.loss_se);
+  text += fmt::format(", perplexity {:.2f}, accuracy {:.1f} %", result.perplexity(),
+                      100.0 * result.accuracy());
   if (best) {
     log_->event(RunEvent::best, state_.step, text + " (best)");
   } else {

@@ -129,7 +129,7 @@ void RunLog::show_evaluation(const ordered_json& record) {
   ValidationState state;
   state.step = record.at("step");
   state.loss = *loss;
-  state.standard_error = number(record, "val_loss_standard_error");
+  state.standard_error = number(record, "val_loss_se");
   state.accuracy = number(record, "val_accuracy");
   if (*loss < best_loss_) {
     best_loss_ = *loss;

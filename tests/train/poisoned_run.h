@@ -70,7 +70,8 @@ class PoisonedRun {
     const std::filesystem::path dump = folder_ / "batches.jsonl";
     const Answer answer =
         run(command(train, folder_ / "dumped",
-                    "--dump-batches " + dump.string() + fmt::format(" train.max_steps={}", steps)));
+                    fmt::format("--dump-batches {} train.max_steps={} runtime.device=cpu",
+                                dump.string(), steps)));
     EXPECT_EQ(answer.exit_code, 0) << answer.output;
     std::set<std::int64_t> found;
     std::ifstream lines(dump);

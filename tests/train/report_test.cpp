@@ -83,7 +83,7 @@ TEST_F(ReportTest, FollowsSamplesNormsAndEvents) {
   std::string metrics, predictions, norms, events;
   for (int step = 1; step <= 300; ++step) {
     metrics += fmt::format(
-        "{{\"step\": {0}, \"val_loss\": {0}.5, \"val_loss_standard_error\": 0.125}}\n", step);
+        "{{\"step\": {0}, \"val_loss\": {0}.5, \"val_loss_se\": 0.125}}\n", step);
     for (const char* text : {"one", "two", "two"}) {
       predictions += fmt::format(
           "{{\"step\": {}, \"text\": \"{}\", \"masked\": \"m\", \"predicted\": \"{}\"}}\n", step,
@@ -123,7 +123,7 @@ TEST_F(ReportTest, FollowsSamplesNormsAndEvents) {
   EXPECT_EQ(heat["norms"][1].back(), 0.25);
   ASSERT_EQ(run.at("events").size(), 2u);
   EXPECT_EQ(run["events"][0].at("kind"), "skip");
-  EXPECT_EQ(run["series"].at("val_loss_standard_error").at("mean").at(0), 0.125);
+  EXPECT_EQ(run["series"].at("val_loss_se").at("mean").at(0), 0.125);
   EXPECT_EQ(run.at("environment"), "model  x");
 }
 
