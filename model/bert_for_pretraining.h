@@ -47,7 +47,8 @@ class BertForPretraining {
 
   // Gives parameters and one micro-batch memory on `device`, for `ops`' dtype. With `recompute`,
   // the layers share the memory of what backward needs of them and backward repeats their forward:
-  // a third more products, the same bits, and at most 2 C instead of 15 C elements a token and layer.
+  // a third more products, the same bits, and at most 2 C instead of 15 C elements a token and
+  // layer.
   void allocate(Device& device, Ops& ops, const Capacity& capacity, bool with_gradients,
                 bool recompute = false);
 

@@ -103,21 +103,21 @@ enum class OnDivergence {
 
 struct DivergenceConfig {
   OnDivergence policy = OnDivergence::skip;
-  double spike_z_score = 10.0;      // 0: no loss is a spike
-  std::int64_t max_in_a_row = 10;   // refused steps, or rollbacks to one checkpoint
+  double spike_z_score = 10.0;     // 0: no loss is a spike
+  std::int64_t max_in_a_row = 10;  // refused steps, or rollbacks to one checkpoint
 };
 
 struct EvaluationConfig {
   std::int64_t every_steps = 10000;  // 0: at the end only
   std::int64_t max_batches = 200;    // of batch_size sequences; 0: the whole validation split
   std::int64_t samples = 8;
-  std::int64_t patience = 0;  // evaluations without a better loss before stopping; 0: never
+  std::int64_t patience = 0;     // evaluations without a better loss before stopping; 0: never
   double min_improvement = 0.0;  // of the loss, to be better
 };
 
 struct CheckpointConfig {
   std::int64_t every_steps = 10000;  // 0: at the end only
-  std::int64_t keep = 3;  // besides the best
+  std::int64_t keep = 3;             // besides the best
 };
 
 struct LoggingConfig {

@@ -518,8 +518,7 @@ void add_running_keys(std::vector<ConfigKey>& keys) {
           "nothing in any case. skip: go on with the next batch; rollback: back to the last "
           "checkpoint, and on with the batch after this one; stop: save and fail."),
       number(
-          "divergence.spike_z_score",
-          [](auto& c) -> auto& { return c.divergence.spike_z_score; },
+          "divergence.spike_z_score", [](auto& c) -> auto& { return c.divergence.spike_z_score; },
           {0.0},
           "A loss this many standard deviations above the mean of the last few hundred steps is a "
           "spike; 0: none is."),
@@ -543,15 +542,15 @@ void add_running_keys(std::vector<ConfigKey>& keys) {
           "Evaluations without a better loss before training stops early; 0: it does not."),
       number(
           "evaluation.min_improvement",
-          [](auto& c) -> auto& { return c.evaluation.min_improvement; },
-          {0.0},
+          [](auto& c) -> auto& { return c.evaluation.min_improvement; }, {0.0},
           "How much smaller a validation loss must be to count as better."),
       integer(
           "checkpoint.every_steps", [](auto& c) -> auto& { return c.checkpoint.every_steps; },
           {0, kNoLimit}, "Steps between checkpoints; 0: only one, at the end."),
       integer(
           "checkpoint.keep", [](auto& c) -> auto& { return c.checkpoint.keep; }, {1, kNoLimit},
-          "How many of the newest checkpoints are kept; the one with the best validation loss is kept as "
+          "How many of the newest checkpoints are kept; the one with the best validation loss is "
+          "kept as "
           "well."),
       integer(
           "logging.every_steps", [](auto& c) -> auto& { return c.logging.every_steps; },

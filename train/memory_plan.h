@@ -17,10 +17,10 @@ namespace bert {
 struct MemoryPlan {
   std::size_t parameters = 0, compute_copies = 0, gradients = 0, moments = 0;
   std::size_t fixed_point_sums = 0;  // of the gradients, with train.reproducible
-  std::size_t activations = 0;  // what backward needs of a micro-batch, and its own
-  std::size_t batch = 0;        // a micro-batch's ids and labels, on the device and beside it
-  std::size_t workspace = 0;    // of products and other operations: an allowance, not a count
-  std::size_t snapshot = 0;     // host memory of rank 0 while a checkpoint is written
+  std::size_t activations = 0;       // what backward needs of a micro-batch, and its own
+  std::size_t batch = 0;             // a micro-batch's ids and labels, on the device and beside it
+  std::size_t workspace = 0;         // of products and other operations: an allowance, not a count
+  std::size_t snapshot = 0;          // host memory of rank 0 while a checkpoint is written
 
   // Of the device; of the host without the snapshot, where the device is the CPU.
   std::size_t total() const {

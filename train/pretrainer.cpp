@@ -436,14 +436,13 @@ Pretrainer::InFlight Pretrainer::queue_step() {
     BERT_CHECK(batches.has_value());
     if (options_.dump_batches) dump(*batches);
   }
-  TrainingStep::Queued queued = step_->queue(
-      *batches, {.done = state_.step,
-                 .updates = state_.step - state_.skipped,
-                 .learning_rate = schedule_.at(state_.step),
-                 .max_loss = monitor_.limit(state_.step + 1)});
+  TrainingStep::Queued queued =
+      step_->queue(*batches, {.done = state_.step,
+                              .updates = state_.step - state_.skipped,
+                              .learning_rate = schedule_.at(state_.step),
+                              .max_loss = monitor_.limit(state_.step + 1)});
   ++state_.step;
-  return {std::move(queued), std::move(*batches),
-          &datasets_.at(phase_.sequence_length).training};
+  return {std::move(queued), std::move(*batches), &datasets_.at(phase_.sequence_length).training};
 }
 
 bool Pretrainer::settle(InFlight& step) {
@@ -497,13 +496,14 @@ void Pretrainer::diverged(const InFlight& step) {
     --state_.refused_in_a_row;
     save();
     finish_saving();
-    throw_runtime_error("step {}: {}; {}; the state before it is checkpoint {}", result.step, why,
-                        too_many ? fmt::format("{} steps in a row were refused",
-                                               config_.divergence.max_in_a_row)
-                                 : std::string("divergence.policy is stop"),
-                        checkpoint_name(state_.step));
+    throw_runtime_error(
+        "step {}: {}; {}; the state before it is checkpoint {}", result.step, why,
+        too_many ? fmt::format("{} steps in a row were refused", config_.divergence.max_in_a_row)
+                 : std::string("divergence.policy is stop"),
+        checkpoint_name(state_.step));
   }
   if (config_.divergence.policy == OnDivergence::rollback) roll_back();
+  last_settled_ = Clock::now();  // what all this took is no part of the next step
 }
 
 void Pretrainer::roll_back() {
@@ -512,9 +512,9 @@ void Pretrainer::roll_back() {
   std::string checkpoint;
   if (writer_) {
     report(writer_->wait());
-    const auto newest = newest_checkpoint(
-        fs::path(config_.run_dir) / "checkpoints",
-        [&](const std::string& damage) { say("warning: " + damage); });
+    const auto newest =
+        newest_checkpoint(fs::path(config_.run_dir) / "checkpoints",
+                          [&](const std::string& damage) { say("warning: " + damage); });
     if (newest) checkpoint = newest->string();
   }
   communicator_.broadcast(checkpoint);

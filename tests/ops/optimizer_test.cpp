@@ -209,8 +209,8 @@ TEST_P(Optimizer, APoisonedStepChangesNothing) {
   }
 }
 
-// Refused are a loss above the limit, a loss that is NaN, an element that is not finite, and all that
-// comes after, until the gate is opened again.
+// Refused are a loss above the limit, a loss that is NaN, an element that is not finite, and all
+// that comes after, until the gate is opened again.
 TEST_P(Optimizer, TheGateRefusesUpdates) {
   Device& device = *backend_.device;
   Problem problem(device, *backend_.ops);

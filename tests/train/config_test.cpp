@@ -206,14 +206,13 @@ TEST(Config, UnknownKeysNameTheNearest) {
   expect_error("optimizer:\n  learning_rat: 1",
                "a.yaml:2: unknown key optimizer.learning_rat; did you mean "
                "optimizer.learning_rate? (--print-config shows every key)");
-  for (const auto& [part, whole] :
-       {std::pair("optimizer.lr", "optimizer.learning_rate"),
-        std::pair("model.layers", "model.num_hidden_layers"),
-        std::pair("model.heads", "model.num_attention_heads"),
-        std::pair("train.steps", "train.max_steps"),
-        std::pair("model.dropout", "model.hidden_dropout_prob"),
-        std::pair("train.warmup", "schedule.warmup_steps"),
-        std::pair("checkpoint.steps", "checkpoint.every_steps")}) {
+  for (const auto& [part, whole] : {std::pair("optimizer.lr", "optimizer.learning_rate"),
+                                    std::pair("model.layers", "model.num_hidden_layers"),
+                                    std::pair("model.heads", "model.num_attention_heads"),
+                                    std::pair("train.steps", "train.max_steps"),
+                                    std::pair("model.dropout", "model.hidden_dropout_prob"),
+                                    std::pair("train.warmup", "schedule.warmup_steps"),
+                                    std::pair("checkpoint.steps", "checkpoint.every_steps")}) {
     EXPECT_EQ(nearest_config_key(part), whole) << part;
   }
   expect_error("\n\nlearning_rate: 1",

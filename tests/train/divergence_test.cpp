@@ -150,8 +150,7 @@ TEST_F(DivergenceTest, RefusesSpikes) {
              "divergence.max_in_a_row=100", "checkpoint.every_steps=0"});
   ASSERT_EQ(answer.exit_code, 0) << answer.output;
   std::int64_t refused = 0;
-  for (std::size_t at = 0; (at = answer.output.find(": refused,", at)) != std::string::npos;
-       ++at) {
+  for (std::size_t at = 0; (at = answer.output.find(": refused,", at)) != std::string::npos; ++at) {
     double loss = 0.0, limit = 0.0;
     ASSERT_EQ(std::sscanf(answer.output.c_str() + at,
                           ": refused, and nothing was changed: its loss is %lf, and above %lf is",
