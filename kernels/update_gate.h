@@ -15,11 +15,13 @@ struct UpdateGate {
       0;  // not zero: an update was refused, and none is made until this is cleared
 };
 
-// Whether an update is refused: an element of the gradient that is not finite, a loss above
-// `gate->max_loss` or NaN, or an earlier refusal. Closes the gate then. `gate`: null without one.
+// Whether an update is refused: an element of the gradient that is not finite, a loss that is not
+// or is above `gate->max_loss`, or an earlier refusal. Closes the gate then. `gate`: null without
+// one.
 inline constexpr bool refuses_update(std::int64_t nonfinite, const double* loss, UpdateGate* gate) {
   if (gate == nullptr) return nonfinite != 0;
-  const bool refused = nonfinite != 0 || gate->closed != 0 || !(*loss <= gate->max_loss);
+  const bool finite = *loss <= std::numeric_limits<double>::max();  // nor NaN
+  const bool refused = nonfinite != 0 || gate->closed != 0 || !finite || !(*loss <= gate->max_loss);
   gate->closed = refused ? 1 : 0;
   return refused;
 }

@@ -5,6 +5,7 @@
 #include <cmath>
 #include <map>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include <nlohmann/json.hpp>
@@ -47,16 +48,18 @@ std::optional<std::int64_t> step_of(const fs::path& path) {
   return step;
 }
 
-// All checkpoints of a folder, the newest first.
-std::vector<fs::path> list_checkpoints(const fs::path& folder) {
-  std::vector<fs::path> found;
-  if (!fs::is_directory(folder)) return found;
-  for (const auto& entry : fs::directory_iterator(folder)) {
-    if (entry.is_directory() && step_of(entry.path())) found.push_back(entry.path());
+// Renames a checkpoint to a name that no other has; gives that.
+fs::path set_aside(const fs::path& checkpoint) {
+  const std::string base = checkpoint.string() + std::string(kSetAside);
+  fs::path target = base;
+  for (int n = 2; fs::exists(target); ++n) target = base + "." + std::to_string(n);
+  std::error_code error;
+  fs::rename(checkpoint, target, error);
+  if (error) {
+    throw_runtime_error("cannot rename {} to {}: {}", checkpoint.string(), target.string(),
+                        error.message());
   }
-  std::sort(found.begin(), found.end(),
-            [](const fs::path& a, const fs::path& b) { return *step_of(a) > *step_of(b); });
-  return found;
+  return target;
 }
 
 // JSON has neither infinities nor NaN.
@@ -65,11 +68,9 @@ ordered_json number_or_null(double value) {
 }
 
 ordered_json losses_json(const LossStatistics& losses) {
-  return {{"count", losses.count},
-          {"mean", losses.mean},
-          {"variance", losses.variance},
-          {"last", number_or_null(losses.last)},
-          {"last_step", losses.last_step}};
+  return {{"count", losses.count},         {"mean", losses.mean},
+          {"variance", losses.variance},   {"last", number_or_null(losses.last)},
+          {"last_step", losses.last_step}, {"phase", losses.phase}};
 }
 
 LossStatistics parse_losses(const ordered_json& json, const std::string& source) {
@@ -80,6 +81,7 @@ LossStatistics parse_losses(const ordered_json& json, const std::string& source)
   if (!json.at("last").is_null()) losses.last = json.at("last");
   losses.last_step =
       json_integer<std::int64_t>(json.at("last_step"), source + ": losses.last_step");
+  losses.phase = json_integer<std::int64_t>(json.at("phase"), source + ": losses.phase");
   return losses;
 }
 
@@ -143,6 +145,17 @@ TrainerState TrainerState::parse(const std::string& text, const std::string& sou
   }
 }
 
+std::vector<fs::path> list_checkpoints(const fs::path& folder) {
+  std::vector<fs::path> found;
+  if (!fs::is_directory(folder)) return found;
+  for (const auto& entry : fs::directory_iterator(folder)) {
+    if (entry.is_directory() && step_of(entry.path())) found.push_back(entry.path());
+  }
+  std::sort(found.begin(), found.end(),
+            [](const fs::path& a, const fs::path& b) { return *step_of(a) > *step_of(b); });
+  return found;
+}
+
 std::string checkpoint_name(std::int64_t step) { return fmt::format("{}{:08}", kPrefix, step); }
 
 void Snapshot::take(const TrainerState& state, const Moments& moments) {
@@ -178,8 +191,7 @@ fs::path Snapshot::save(const fs::path& folder) const {
   } catch (const InputError& damage) {
     throw_runtime_error("{} was not written as it should be: {}", target.string(), damage.what());
   }
-  // A checkpoint of the same step (a run resumed from before it) holds the same bytes.
-  fs::remove_all(target, error);
+  if (fs::exists(target)) set_aside(target);
   fs::rename(temporary, target, error);
   if (error) {
     throw_runtime_error("cannot rename {} to {}: {}", temporary.string(), target.string(),
@@ -251,17 +263,7 @@ std::optional<TrainerState> newest_state(const fs::path& folder) {
 std::vector<fs::path> set_aside_checkpoints(const fs::path& folder, std::int64_t step) {
   std::vector<fs::path> moved;
   for (const fs::path& checkpoint : list_checkpoints(folder)) {
-    if (*step_of(checkpoint) <= step) continue;
-    const std::string base = checkpoint.string() + std::string(kSetAside);
-    fs::path target = base;
-    for (int n = 2; fs::exists(target); ++n) target = base + "." + std::to_string(n);
-    std::error_code error;
-    fs::rename(checkpoint, target, error);
-    if (error) {
-      throw_runtime_error("cannot rename {} to {}: {}", checkpoint.string(), target.string(),
-                          error.message());
-    }
-    moved.push_back(target);
+    if (*step_of(checkpoint) > step) moved.push_back(set_aside(checkpoint));
   }
   return moved;
 }
@@ -287,20 +289,37 @@ void link_checkpoint(const fs::path& checkpoint, const std::string& name) {
   fsync_directory(checkpoint.parent_path());
 }
 
-void prune_checkpoints(const fs::path& folder, std::int64_t keep, std::int64_t best) {
-  const std::vector<fs::path> checkpoints = list_checkpoints(folder);
-  std::error_code ignored;  // what cannot be removed now is removed next time
-  for (std::size_t i = static_cast<std::size_t>(keep); i < checkpoints.size(); ++i) {
-    if (*step_of(checkpoints[i]) == best) continue;
-    // Under its own name it is whole to the end.
-    fs::rename(checkpoints[i], checkpoints[i].string() + std::string(kTemporary), ignored);
+void set_links(const fs::path& folder, std::int64_t latest, std::int64_t best) {
+  for (const auto& [name, step] : {std::pair("latest", latest), std::pair("best", best)}) {
+    const fs::path link = folder / name;
+    if (fs::is_directory(folder / checkpoint_name(step))) {
+      link_checkpoint(folder / checkpoint_name(step), name);
+    } else if (fs::is_symlink(link) && !fs::exists(link)) {
+      fs::remove(link);
+    }
   }
+}
+
+void remove_unfinished_checkpoints(const fs::path& folder) {
+  std::error_code ignored;  // what cannot be removed now is removed next time
   for (const auto& entry : fs::directory_iterator(folder)) {
     const std::string name = entry.path().filename().string();
     if (name.compare(0, kPrefix.size(), kPrefix) == 0 && entry.path().extension() == kTemporary) {
       fs::remove_all(entry.path(), ignored);
     }
   }
+}
+
+void prune_checkpoints(const fs::path& folder, std::int64_t keep) {
+  const std::vector<fs::path> checkpoints = list_checkpoints(folder);
+  std::error_code ignored;
+  const fs::path best = fs::read_symlink(folder / "best", ignored);
+  for (std::size_t i = static_cast<std::size_t>(keep); i < checkpoints.size(); ++i) {
+    if (checkpoints[i].filename() == best) continue;
+    // Under its own name it is whole to the end.
+    fs::rename(checkpoints[i], checkpoints[i].string() + std::string(kTemporary), ignored);
+  }
+  remove_unfinished_checkpoints(folder);
 }
 
 }  // namespace bert

@@ -73,7 +73,7 @@ class Snapshot {
   void take(const TrainerState& state, const Moments& moments);
 
   const TrainerState& state() const { return state_; }
-  // Writes folder/step_XXXXXXXX and verifies it; an older checkpoint of that name is replaced.
+  // Writes folder/step_XXXXXXXX and verifies it; an older checkpoint of that name is set aside.
   // RuntimeError when the disk refuses or gives back something else; nothing half-written is left
   // under that name.
   std::filesystem::path save(const std::filesystem::path& folder) const;
@@ -118,8 +118,18 @@ std::vector<std::filesystem::path> set_aside_checkpoints(const std::filesystem::
 // link is there at any moment.
 void link_checkpoint(const std::filesystem::path& checkpoint, const std::string& name);
 
-// Removes all checkpoints but the newest `keep` and that of step `best`, and what interrupted
-// writes have left.
-void prune_checkpoints(const std::filesystem::path& folder, std::int64_t keep, std::int64_t best);
+// Makes the links `latest` and `best` lead to the checkpoints of steps `latest` and `best`, where
+// those are there; removes a link that would lead nowhere.
+void set_links(const std::filesystem::path& folder, std::int64_t latest, std::int64_t best);
+
+// What interrupted writes have left.
+void remove_unfinished_checkpoints(const std::filesystem::path& folder);
+
+// Removes all checkpoints but the newest `keep` and the one that `best` leads to, and what
+// interrupted writes have left.
+void prune_checkpoints(const std::filesystem::path& folder, std::int64_t keep);
+
+// All checkpoints of a folder by their names, whole or not, the newest first.
+std::vector<std::filesystem::path> list_checkpoints(const std::filesystem::path& folder);
 
 }  // namespace bert

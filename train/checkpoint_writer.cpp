@@ -44,11 +44,9 @@ CheckpointWriter::Outcome CheckpointWriter::write(Clock::time_point start) const
   Outcome outcome;
   outcome.step = state.step;
   try {
-    const fs::path checkpoint = snapshot_.save(folder_);
-    link_checkpoint(checkpoint, "latest");
-    const fs::path best = folder_ / checkpoint_name(state.best_step);
-    if (fs::is_directory(best)) link_checkpoint(best, "best");
-    prune_checkpoints(folder_, keep_, state.best_step);
+    snapshot_.save(folder_);
+    set_links(folder_, state.step, state.best_step);
+    prune_checkpoints(folder_, keep_);
   } catch (const std::exception& error) {
     outcome.error = error.what();
   }

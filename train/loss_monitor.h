@@ -14,6 +14,7 @@ struct LossStatistics {
   // limits must be the same on every device and after a resume.
   double last = std::numeric_limits<double>::quiet_NaN();
   std::int64_t last_step = 0;
+  std::int64_t phase = 0;  // the first step of the phase that all of them are of
 };
 
 class LossMonitor {
@@ -22,19 +23,16 @@ class LossMonitor {
   explicit LossMonitor(double z_score) : z_score_(z_score) {}
 
   // The greatest loss that step `step` (1 for the first) may have, from the losses up to the last
-  // but one before it. Infinite while there are too few.
-  double limit(std::int64_t step);
+  // but one before it that are of the same phase (Phase::first_step): another one's, of sequences
+  // of other lengths, need not be like them. Infinite while there are too few.
+  double limit(std::int64_t step, std::int64_t phase) const;
   // The loss of a step that was not refused.
-  void add(std::int64_t step, double loss);
-  // Forgets: what follows need not be like what was before (other sequence lengths).
-  void reset() { statistics_ = {}; }
+  void add(std::int64_t step, std::int64_t phase, double loss);
 
   const LossStatistics& statistics() const { return statistics_; }
   void set_statistics(const LossStatistics& statistics) { statistics_ = statistics; }
 
  private:
-  void take_in_last();
-
   double z_score_;
   LossStatistics statistics_;
 };

@@ -63,7 +63,8 @@ class Pretrainer {
   void check_run_directory() const;
   void plan_micro_batches();
   void open_run_directory();
-  void open_log();
+  std::vector<std::string> leave_later_checkpoints();
+  void restore(const std::filesystem::path& checkpoint);
   void resume_from(const std::filesystem::path& checkpoint);
   void start_phase(std::int64_t step);
 
@@ -72,7 +73,8 @@ class Pretrainer {
   struct InFlight {
     TrainingStep::Queued queued;
     StepBatches batches;
-    const DatasetMixture* dataset = nullptr;  // which they are from
+    Phase phase;
+    int exponent_before = 0;  // of TrainingStep::fixed_point
   };
   InFlight queue_step();
   // Waits for the step, counts and logs it. Whether it was refused.
@@ -88,7 +90,8 @@ class Pretrainer {
     bool best = false;  // no evaluation before had a smaller loss
     bool stop = false;  // the patience is exhausted
   };
-  Verdict evaluate_and_report();
+  // `updated`: by the step before, whose gradients are still there.
+  Verdict evaluate_and_report(bool updated);
   void report_samples();
   // The signal that asks to stop, to whichever rank it came; 0: none.
   int stop_signal(const StopSignals& signals);
@@ -123,6 +126,7 @@ class Pretrainer {
   std::unique_ptr<DataLoader> loader_;
   std::optional<StepBatches> again_;  // of a step that was refused with the one before it
   std::int64_t rolled_back_to_ = -1, rollbacks_ = 0;
+  std::int64_t saved_step_ = -1;              // of the newest checkpoint that is safe, on rank 0
   std::unique_ptr<RunLog> log_;               // rank 0 of a real run
   std::unique_ptr<CheckpointWriter> writer_;  // likewise
   // The last member: after a failure no other memory may wait for what it has queued.

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "runtime/error.h"
+#include "train/checkpoint.h"
 
 namespace bert {
 namespace fs = std::filesystem;
@@ -74,12 +75,7 @@ std::optional<std::string> check_disk_space(const fs::path& run_dir, std::int64_
   const fs::path there = nearest_existing(run_dir);
   struct statvfs disk {};
   if (::statvfs(there.c_str(), &disk) != 0) return std::nullopt;  // a file system that cannot tell
-  std::int64_t present = 0;
-  std::error_code error;
-  for (const auto& entry : fs::directory_iterator(run_dir / "checkpoints", error)) {
-    const std::string name = entry.path().filename().string();
-    if (name.starts_with("step_") && name.find('.') == std::string::npos) ++present;
-  }
+  const auto present = static_cast<std::int64_t>(list_checkpoints(run_dir / "checkpoints").size());
   const double needed = static_cast<double>(std::max<std::int64_t>(1, checkpoints - present)) *
                         static_cast<double>(bytes);
   const double available = static_cast<double>(disk.f_bavail) * static_cast<double>(disk.f_frsize);

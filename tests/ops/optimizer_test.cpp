@@ -247,6 +247,7 @@ TEST_P(Optimizer, TheGateRefusesUpdates) {
   EXPECT_FALSE(updates(1.0, 4.999, 1.0, false));  // the gate is still closed
   EXPECT_TRUE(updates(1.0, 4.999, 1.0, true));
   EXPECT_FALSE(updates(kNaN, kInfinity, 1.0, true));
+  EXPECT_FALSE(updates(kInfinity, kInfinity, 1.0, true));
   EXPECT_FALSE(updates(1.0, 5.0, kNaN, true));
   EXPECT_FALSE(updates(1.0, 5.0, -kInfinity, true));
   EXPECT_TRUE(updates(1.0, 5.0, 1.0, true));

@@ -244,6 +244,26 @@ TEST(Checkpoint, Links) {
             (std::vector<std::string>{"latest", "step_00000005", "step_00000010"}));
 }
 
+TEST(Checkpoint, LinksLeadNowhereWrong) {
+  TemporaryFolder folder;
+  for (const int step : {5, 10, 20}) fs::create_directories(folder / checkpoint_name(step));
+  set_links(folder.path(), 20, 10);
+  EXPECT_EQ(fs::read_symlink(folder / "latest"), checkpoint_name(20));
+  EXPECT_EQ(fs::read_symlink(folder / "best"), checkpoint_name(10));
+  // The best could not be written: the one before stays, and is not pruned.
+  set_links(folder.path(), 20, 15);
+  EXPECT_EQ(fs::read_symlink(folder / "best"), checkpoint_name(10));
+  prune_checkpoints(folder.path(), 1);
+  EXPECT_TRUE(fs::exists(folder / "best") && fs::exists(folder / "latest"));
+  EXPECT_FALSE(fs::exists(folder / checkpoint_name(5)));
+  // Gone back to a step before both.
+  fs::create_directories(folder / checkpoint_name(7));
+  set_aside_checkpoints(folder.path(), 7);
+  set_links(folder.path(), 7, 3);
+  EXPECT_EQ(fs::read_symlink(folder / "latest"), checkpoint_name(7));
+  EXPECT_FALSE(fs::is_symlink(folder / "best"));
+}
+
 TEST(Checkpoint, NewestThatVerifies) {
   TemporaryFolder folder;
   std::vector<std::string> damage;
@@ -278,10 +298,11 @@ TEST(Checkpoint, PruneKeepsTheNewestAndTheBest) {
   write_text(folder / "step_00000030.tmp" / "config.json", "{");
   fs::create_directories(folder / "step_00000200.set_aside");
   fs::create_directories(folder / "mine");
-  prune_checkpoints(folder.path(), 2, /*best=*/5);
+  link_checkpoint(folder / checkpoint_name(5), "best");
+  prune_checkpoints(folder.path(), 2);
   EXPECT_EQ(names_in(folder.path()),
-            (std::vector<std::string>{"mine", "step_00000005", "step_00000020", "step_00000100",
-                                      "step_00000200.set_aside"}));
+            (std::vector<std::string>{"best", "mine", "step_00000005", "step_00000020",
+                                      "step_00000100", "step_00000200.set_aside"}));
 }
 
 TEST(Checkpoint, SetAside) {

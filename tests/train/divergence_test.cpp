@@ -128,6 +128,33 @@ TEST_F(DivergenceTest, RollsBackAndGoesOnAfterThePoisonedBatch) {
               contents(checkpoint_of(folder_ / "two", 12)));
 }
 
+// A run that goes on in another folder has nothing there to go back to, so it saves at its start.
+TEST_F(DivergenceTest, RollsBackInAnotherFolder) {
+  const std::int64_t bad = *poison_->poisoned_steps(BERT_TRAIN, 12).begin();
+  const std::string last = checkpoint_name(bad - 1);
+  ASSERT_EQ(train_poisoned(folder_ / "stop", "divergence.policy=stop").exit_code, 1);
+  const Answer answer = train_poisoned(
+      folder_ / "new", fmt::format("divergence.policy=rollback --resume {}/checkpoints/{}",
+                                   (folder_ / "stop").string(), last));
+  ASSERT_EQ(answer.exit_code, 0) << answer.output;
+  EXPECT_NE(answer.output.find(
+                fmt::format("went back to {}/new/checkpoints/{}", folder_.path().string(), last)),
+            std::string::npos)
+      << answer.output;
+}
+
+// Stopped by the same step again, it leaves the checkpoint as it was: that may be the only one.
+TEST_F(DivergenceTest, StopsAgainAndAgain) {
+  const fs::path run_dir = folder_ / "run";
+  const std::string settings = "divergence.policy=stop checkpoint.keep=1";
+  ASSERT_EQ(train_poisoned(run_dir, settings).exit_code, 1);
+  const auto before = contents(run_dir / "checkpoints");
+  const auto written = fs::last_write_time(run_dir / "checkpoints" / "latest" / "checksums.json");
+  ASSERT_EQ(train_poisoned(run_dir, settings + " --resume auto").exit_code, 1);
+  EXPECT_TRUE(contents(run_dir / "checkpoints") == before);
+  EXPECT_EQ(fs::last_write_time(run_dir / "checkpoints" / "latest" / "checksums.json"), written);
+}
+
 // Every batch is poisoned: the run does not go on for ever.
 TEST_F(DivergenceTest, TooManyInARowFail) {
   poison_->poison_all();

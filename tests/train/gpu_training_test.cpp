@@ -143,6 +143,37 @@ TEST_F(GpuTraining, APoisonedBatchIsSkippedAlone) {
   EXPECT_LT(largest_difference(cpu, gpu), 2e-4);
 }
 
+// The other policies end as on a CPU, though the step after the poisoned one was queued.
+TEST_F(GpuTraining, APoisonedBatchStopsOrRollsBack) {
+  const PoisonedRun poison(folder_.path());
+  const std::int64_t bad = *poison.poisoned_steps(BERT_TRAIN, 12).begin();
+  const auto state_after = [&](const std::string& name, const std::string& more, int exit_code,
+                               std::int64_t step) {
+    const Answer answer = run(poison.command(BERT_TRAIN, folder_ / name, more));
+    EXPECT_EQ(answer.exit_code, exit_code) << answer.output;
+    auto state = nlohmann::json::parse(
+        read_file(checkpoint_of(folder_ / name, step) / "trainer_state.json"));
+    // What is of a device, or rounded otherwise.
+    for (const char* key : {"device", "product_choices", "best_loss", "auto_micro_batch_tokens"})
+      state.erase(key);
+    for (const char* key : {"mean", "variance"}) state["losses"].erase(key);
+    EXPECT_EQ(state["losses"].contains("last"), true);
+    state["losses"]["last"] = state["losses"]["last"].is_null();
+    return state;
+  };
+  for (const std::string& policy : {"stop", "rollback"}) {
+    const bool stops = policy == "stop";
+    const std::string more = fmt::format(
+        "divergence.policy={} checkpoint.every_steps=2 train.max_steps={} evaluation.max_batches=1",
+        policy, bad + 2);
+    const auto cpu = state_after(policy + "_cpu", more + " runtime.device=cpu", stops ? 1 : 0,
+                                 stops ? bad - 1 : bad + 2);
+    const auto gpu = state_after(policy + "_gpu", more + " runtime.precision=fp32", stops ? 1 : 0,
+                                 stops ? bad - 1 : bad + 2);
+    EXPECT_EQ(gpu, cpu) << policy;
+  }
+}
+
 TEST_F(GpuTraining, ResumesBitForBit) { expect_exact_resume(0); }
 
 TEST_F(GpuTraining, ChoicesOfProductsMatterToTheBit) {

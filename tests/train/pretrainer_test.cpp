@@ -334,7 +334,7 @@ TEST_F(PretrainerTest, StopsWhenNothingGetsBetter) {
   EXPECT_TRUE(fs::exists(checkpoint_of(folder_ / "run", 20)));
   std::vector<std::string> kinds;
   for (const json& event : read_lines(folder_ / "run" / "events.jsonl")) {
-    kinds.push_back(event.at("kind"));
+    if (event.at("kind") != "checkpoint") kinds.push_back(event.at("kind"));
   }
   EXPECT_EQ(kinds, std::vector<std::string>({"start", "best", "stop"}));
   // Resumed, it stays stopped.

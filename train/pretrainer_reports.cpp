@@ -1,0 +1,152 @@
+// Pretrainer: what is told of steps and evaluations.
+#include <algorithm>
+#include <fstream>
+
+#include <nlohmann/json.hpp>
+
+#include "train/inference_session.h"
+#include "train/layer_gradient_norms.h"
+#include "train/pretrainer.h"
+#include "train/utilisation.h"
+
+namespace bert {
+using nlohmann::ordered_json;
+
+void Pretrainer::log_step(const StepResult& result, double tokens_per_second) {
+  if (!log_) return;
+  const std::optional<double> mfu = utilisation(result, tokens_per_second);
+  log_->progress().update({.step = result.step,
+                           .loss = result.mlm_loss,
+                           .learning_rate = result.learning_rate,
+                           .grad_norm = result.gradient.norm,
+                           .tokens_per_second = tokens_per_second,
+                           .mfu = mfu});
+  const std::int64_t every = config_.logging.every_steps;
+  if (result.step % every != 0 && result.step != config_.train.max_steps) return;
+  ordered_json record;
+  record["step"] = result.step;
+  record["loss"] = result.loss;
+  record["mlm_loss"] = result.mlm_loss;
+  if (model_->has_nsp()) record["nsp_loss"] = result.nsp_loss;
+  record["learning_rate"] = result.learning_rate;
+  record["grad_norm"] = result.gradient.norm;
+  record["tokens_per_second"] = tokens_per_second;
+  if (mfu) record["mfu"] = *mfu;
+  record["masked_tokens"] = result.masked;
+  log_->metrics(record, "train");
+}
+
+// Of all devices together; nothing where their peak is not known. The sequences are taken to be
+// equally long, with which their attention costs least: what is reported is rather too little.
+std::optional<double> Pretrainer::utilisation(const StepResult& result,
+                                              double tokens_per_second) const {
+  const std::optional<double> peak = peak_flop_per_second(
+      backend_.device->name(), std::string(precision_name(backend_.precision)));
+  if (!peak || result.tokens == 0) return std::nullopt;
+  const auto tokens = static_cast<double>(result.tokens);
+  const double squared_lengths = tokens * tokens / static_cast<double>(phase_.batch_size);
+  const double seconds = tokens / tokens_per_second;
+  return necessary_flop(model_->config(), tokens, squared_lengths,
+                        static_cast<double>(result.masked)) /
+         (seconds * *peak * communicator_.size());
+}
+
+Pretrainer::Verdict Pretrainer::evaluate_and_report(bool updated) {
+  const EvaluationResult result =
+      evaluator_->run(datasets_.at(phase_.sequence_length).validation, phase_.batch_size,
+                      config_.evaluation.max_batches, communicator_);
+  const bool best = result.loss() < state_.best_loss - config_.evaluation.min_improvement;
+  if (best) {
+    state_.best_loss = result.loss();
+    state_.best_step = state_.step;
+  }
+  state_.evaluations_since_best = best ? 0 : state_.evaluations_since_best + 1;
+  const std::int64_t patience = config_.evaluation.patience;
+  const bool stop = patience > 0 && state_.evaluations_since_best >= patience;
+  if (!log_) return {best, stop};
+
+  ordered_json record;
+  record["step"] = state_.step;
+  record["val_loss"] = result.loss();
+  if (result.loss_se) record["val_loss_se"] = *result.loss_se;
+  record["val_perplexity"] = result.perplexity();
+  record["val_accuracy"] = result.accuracy();
+  if (model_->has_nsp()) {
+    record["val_nsp_loss"] = result.nsp_loss();
+    record["val_nsp_accuracy"] = result.nsp_accuracy();
+  }
+  log_->metrics(record, "validation");
+  std::string text = fmt::format("validation loss {:.4f}", result.loss());
+  if (result.loss_se) text += fmt::format(" (standard error {:.4f})", *result.loss_se);
+  text += fmt::format(", perplexity {:.2f}, accuracy {:.1f} %", result.perplexity(),
+                      100.0 * result.accuracy());
+  if (best) {
+    log_->event(RunEvent::best, state_.step, text + " (best)");
+  } else {
+    log_->message(fmt::format("step {}: {}", state_.step, text));
+  }
+  // Of the step just settled: its gradients are there until the next one begins, or it was refused.
+  if (updated) log_->gradient_norms(state_.step, layer_gradient_norms(model_->parameters()));
+  report_samples();
+  if (stop) {
+    log_->event(RunEvent::stop, state_.step,
+                fmt::format("stopping: no better validation loss than step {}'s in {} evaluations",
+                            state_.best_step, patience));
+  }
+  return {best, stop};
+}
+
+// The same samples under the same masks each time, so that they can be followed: in every phase and
+// after a resume those of the first phase's sequence length.
+void Pretrainer::report_samples() {
+  const std::int64_t length = config_.phases().front().sequence_length;
+  const DatasetMixture& validation = datasets_.at(length).validation;
+  const std::int64_t wanted =
+      std::min(config_.evaluation.samples, static_cast<std::int64_t>(validation.num_samples()));
+  if (wanted <= 0) return;
+  const StepBatches step = make_step(validation,
+                                     {.batch_size = wanted,
+                                      .limits = {.tokens = capacity_.tokens,
+                                                 .sequences = capacity_.sequences,
+                                                 .masked = capacity_.masked},
+                                      .in_order = true,
+                                      .end_step = 1},
+                                     0);
+  std::string markdown = "| text | masked | predicted |\n|---|---|---|\n";
+  std::int64_t sample = 0;
+  for (const Batch& batch : step.micro_batches) {
+    const auto predictions = predict_masked(*model_, *backend_.device, step_->memory(), batch, 1);
+    for (std::int64_t b = 0; b < batch.num_sequences(); ++b, ++sample) {
+      const std::string predicted = show_predictions(*tokenizer_, batch, predictions, b);
+      const std::string original = show_original(*tokenizer_, batch, b);
+      const std::string masked = show_masked(*tokenizer_, batch, b);
+      markdown += fmt::format("| {} | {} | {} |\n", original, masked, predicted);
+      log_->prediction({{"step", state_.step},
+                        {"sample", sample},
+                        {"text", original},
+                        {"masked", masked},
+                        {"predicted", predicted}});
+    }
+  }
+  log_->text("validation/predictions", markdown, state_.step);
+}
+
+void Pretrainer::dump(const StepBatches& batches) {
+  std::ofstream out(*options_.dump_batches, std::ios::app);
+  for (const Batch& batch : batches.micro_batches) {
+    ordered_json record;
+    record["step"] = state_.step;
+    record["input_ids"] = batch.input_ids;
+    record["position_ids"] = batch.position_ids;
+    record["token_type_ids"] = batch.token_type_ids;
+    record["cu_seqlens"] = batch.cu_seqlens;
+    record["sequence_index"] = batch.sequence_index;
+    record["masked_rows"] = batch.masked_rows;
+    record["masked_targets"] = batch.masked_targets;
+    record["nsp_labels"] = batch.nsp_labels;
+    out << record.dump() << '\n';
+  }
+  if (!out.flush()) throw_runtime_error("cannot write {}", *options_.dump_batches);
+}
+
+}  // namespace bert
