@@ -161,7 +161,7 @@ TEST_F(GpuTraining, APoisonedBatchStopsOrRollsBack) {
     state["losses"]["last"] = state["losses"]["last"].is_null();
     return state;
   };
-  for (const std::string& policy : {"stop", "rollback"}) {
+  for (const std::string policy : {"stop", "rollback"}) {
     const bool stops = policy == "stop";
     const std::string more = fmt::format(
         "divergence.policy={} checkpoint.every_steps=2 train.max_steps={} evaluation.max_batches=1",
