@@ -19,8 +19,8 @@ inline constexpr int kMostJsonDepth = 100;
 // What must be known of `text`, JSON or not, before the library reads it. InputError naming
 // `source`:
 // - Lists and objects are nested deeper than kMostJsonDepth. The library reads any depth, but
-// copies,
-//   compares and prints values by recursion: brackets alone would end the program by a full stack.
+//   copies, compares and prints values by recursion: brackets alone would end the program by a full
+//   stack.
 // - It holds a NUL byte, which the library takes for the end: disks leave such bytes after a crash.
 void check_json_text(std::string_view text, const std::string& source);
 

@@ -29,6 +29,7 @@ PACKAGES=(
   libgtest-dev           # the tests
   libbenchmark-dev       # the benchmarks
   libboost-context-dev   # fibers of the harness that runs CUDA kernels on a CPU
+  iproute2               # network namespaces, in which a test trains on two machines
   # The quickstart's text
   bible-kjv              # the King James text
 )

@@ -107,7 +107,7 @@ heading "Build"
 build_log="$(mktemp)"
 build_programs() {
   cmake --build build --parallel "$(build_jobs)" --target train train_tokenizer prepare_corpus \
-    evaluate fill_mask inspect tokenize
+    evaluate fill_mask inspect tokenize report
 }
 build_failed() {
   tail -n 40 "$build_log" >&2
@@ -194,6 +194,8 @@ Everything is in $text_folder. To try next:
     $bin/fill_mask --checkpoint $checkpoint "And God said, Let there be [MASK]."
   your own text:
     tools/quickstart.sh my_text.txt
+  all that was logged, on one page:
+    $bin/report $run
   the curves:
     tensorboard --logdir $run/tensorboard
   the same model in Python:

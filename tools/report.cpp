@@ -6,6 +6,7 @@
 #include <fstream>
 #include <iterator>
 #include <map>
+#include <numeric>
 #include <string>
 #include <utility>
 #include <vector>
@@ -15,7 +16,7 @@
 
 #include "runtime/command_line.h"
 #include "runtime/file.h"
-#include "runtime/json.h"
+#include "runtime/json_lines.h"
 #include "runtime/program.h"
 #include "tools/report_page.h"
 #include "tools/report_script.h"
@@ -48,25 +49,6 @@ struct Run {
   std::string environment;
 };
 
-std::vector<Json> read_lines(const fs::path& path) {
-  const std::string content = read_file(path);
-  std::vector<Json> lines;
-  std::size_t number = 0;
-  // A line without its end is still being written.
-  for (std::size_t begin = 0, end; (end = content.find('\n', begin)) != std::string::npos;
-       begin = end + 1) {
-    ++number;
-    const std::string text = content.substr(begin, end - begin);
-    check_json_text(text, fmt::format("{}:{}", path.string(), number));
-    const Json line = Json::parse(text, nullptr, false);
-    if (!line.is_object() || !line.contains("step") || !line["step"].is_number_integer()) {
-      throw_input_error("{}:{}: expected a JSON object with a \"step\"", path.string(), number);
-    }
-    lines.push_back(line);
-  }
-  return lines;
-}
-
 // Keys as they are given on a command line: "train.batch_size".
 void flatten(const YAML::Node& node, const std::string& key, Json& config, int depth = 0) {
   if (depth > kMostDepth) throw_input_error("{}: nested more than {} levels deep", key, kMostDepth);
@@ -98,7 +80,8 @@ std::vector<std::size_t> chosen(std::size_t n) {
 // followed may have changed with the configuration.
 Json read_samples(const fs::path& path) {
   std::vector<Json> samples;
-  for (const Json& line : read_lines(path)) {
+  for_each_record(path, [&](const JsonRecord& record) {
+    const Json& line = record.value;
     const std::string text = line.value("text", ""), masked = line.value("masked", "");
     auto sample = std::find_if(samples.begin(), samples.end(), [&](const Json& known) {
       return known["text"] == text && known["masked"] == masked &&
@@ -113,7 +96,7 @@ Json read_samples(const fs::path& path) {
     }
     (*sample)["step"].push_back(line["step"]);
     (*sample)["predicted"].push_back(line.value("predicted", ""));
-  }
+  });
   for (Json& sample : samples) {
     Json steps = Json::array(), predicted = Json::array();
     for (const std::size_t i : chosen(sample["step"].size())) {
@@ -156,7 +139,11 @@ std::string banner_of(const std::string& log) {
 }
 
 std::vector<Json> read_lines_if_any(const fs::path& path) {
-  return fs::exists(path) ? read_lines(path) : std::vector<Json>();
+  std::vector<Json> lines;
+  if (fs::exists(path)) {
+    for_each_record(path, [&](const JsonRecord& record) { lines.push_back(record.value); });
+  }
+  return lines;
 }
 
 Run read_run(const fs::path& folder) {
@@ -165,14 +152,14 @@ Run read_run(const fs::path& folder) {
   if (!fs::exists(folder / "metrics.jsonl")) {
     throw_input_error("{}: no run directory of train: it has no metrics.jsonl", folder.string());
   }
-  for (const Json& line : read_lines(folder / "metrics.jsonl")) {
-    for (const auto& [key, value] : line.items()) {
+  for_each_record(folder / "metrics.jsonl", [&](const JsonRecord& record) {
+    for (const auto& [key, value] : record.value.items()) {
       if (key == "step" || !(value.is_number() || value.is_null())) continue;
       Curve& curve = run.curves[key];
-      curve.steps.push_back(line["step"].get<std::int64_t>());
+      curve.steps.push_back(record.step);
       curve.values.push_back(value.is_null() ? std::nan("") : value.get<double>());
     }
-  }
+  });
   if (fs::exists(folder / "predictions.jsonl")) {
     run.samples = read_samples(folder / "predictions.jsonl");
   }
@@ -220,48 +207,64 @@ Json thinned(const Curve& curve) {
   return series;
 }
 
+// Without the values that are not finite, as after a step that was refused.
+Curve finite(const Curve& curve) {
+  Curve kept;
+  for (std::size_t i = 0; i < curve.values.size(); ++i) {
+    if (!std::isfinite(curve.values[i])) continue;
+    kept.steps.push_back(curve.steps[i]);
+    kept.values.push_back(curve.values[i]);
+  }
+  return kept;
+}
+
+// Single steps are noisy: the mean of the last twentieth.
+double recent_mean(const std::vector<double>& values) {
+  const std::size_t count = std::max<std::size_t>(1, values.size() / 20);
+  return std::accumulate(values.end() - static_cast<std::ptrdiff_t>(count), values.end(), 0.0) /
+         static_cast<double>(count);
+}
+
+double median(std::vector<double> values) {
+  const auto middle = values.begin() + static_cast<std::ptrdiff_t>(values.size() / 2);
+  std::nth_element(values.begin(), middle, values.end());
+  return *middle;
+}
+
+// At `step`; NaN where there is none.
+double value_at(const Curve& curve, std::int64_t step) {
+  const auto found = std::find(curve.steps.begin(), curve.steps.end(), step);
+  if (found == curve.steps.end()) return std::nan("");
+  return curve.values[static_cast<std::size_t>(found - curve.steps.begin())];
+}
+
 Json summary(const Run& run) {
   Json row = Json::object();
-  const auto curve = [&](const char* key) -> const Curve* {
+  const auto curve = [&](const char* key) {
     const auto found = run.curves.find(key);
-    return found == run.curves.end() ? nullptr : &found->second;
+    return found == run.curves.end() ? Curve{} : finite(found->second);
   };
-  // Single steps are noisy: the mean of the last twentieth.
-  const auto recent = [](const Curve& c) {
-    const std::size_t n = c.values.size(), first = n - std::max<std::size_t>(1, n / 20);
-    double sum = 0;
-    for (std::size_t i = first; i < n; ++i) sum += c.values[i];
-    return sum / static_cast<double>(n - first);
+  const auto number = [](double value, const char* format) {
+    return std::isfinite(value) ? fmt::format(fmt::runtime(format), value) : std::string();
   };
   std::int64_t last = 0;
   for (const auto& [key, c] : run.curves) last = std::max(last, c.steps.back());
   row["steps"] = fmt::format("{}", last);
-  const Curve *loss = curve("loss"), *valid = curve("val_loss");
-  row["training loss, last 5 %"] = loss != nullptr ? fmt::format("{:.4f}", recent(*loss)) : "";
-  if (valid != nullptr) {
-    const auto best = static_cast<std::size_t>(
-        std::min_element(valid->values.begin(), valid->values.end()) - valid->values.begin());
-    row["best validation loss"] = fmt::format("{:.4f}", valid->values[best]);
-    row["at step"] = fmt::format("{}", valid->steps[best]);
-    const Curve *perplexity = curve("val_perplexity"), *accuracy = curve("val_accuracy");
-    row["perplexity"] =
-        perplexity != nullptr ? fmt::format("{:.2f}", perplexity->values[best]) : "";
-    row["accuracy"] =
-        accuracy != nullptr ? fmt::format("{:.1f} %", 100 * accuracy->values[best]) : "";
-  } else {
-    for (const char* key : {"best validation loss", "at step", "perplexity", "accuracy"}) {
-      row[key] = "";
-    }
+  const Curve loss = curve("loss"), valid = curve("val_loss"), speed = curve("tokens_per_second");
+  row["training loss, last 5 %"] =
+      loss.values.empty() ? "" : fmt::format("{:.4f}", recent_mean(loss.values));
+  for (const char* key : {"best validation loss", "at step", "perplexity", "accuracy"}) {
+    row[key] = "";
   }
-  const Curve* speed = curve("tokens_per_second");
-  if (speed != nullptr) {
-    std::vector<double> values = speed->values;
-    std::nth_element(values.begin(), values.begin() + static_cast<long>(values.size() / 2),
-                     values.end());
-    row["tokens/s, median"] = fmt::format("{:.0f}", values[values.size() / 2]);
-  } else {
-    row["tokens/s, median"] = "";
+  if (!valid.values.empty()) {
+    const auto best = std::min_element(valid.values.begin(), valid.values.end());
+    const std::int64_t step = valid.steps[static_cast<std::size_t>(best - valid.values.begin())];
+    row["best validation loss"] = fmt::format("{:.4f}", *best);
+    row["at step"] = fmt::format("{}", step);
+    row["perplexity"] = number(value_at(curve("val_perplexity"), step), "{:.2f}");
+    row["accuracy"] = number(100 * value_at(curve("val_accuracy"), step), "{:.1f} %");
   }
+  row["tokens/s, median"] = speed.values.empty() ? "" : fmt::format("{:.0f}", median(speed.values));
   return row;
 }
 

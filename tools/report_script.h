@@ -63,7 +63,7 @@ const KINDS = {
   rollback: {name: "rollbacks", shape: "M10 1L1 6L10 11Z", bad: true, on: true},
   best: {name: "best evaluations", shape: "M6 0L7.6 4.2L12 4.4L8.5 7.2L9.7 11.5L6 9L2.3 11.5L3.5 7.2L0 4.4L4.4 4.2Z", on: true},
   checkpoint: {name: "checkpoints", shape: "M2 2H10V10H2Z", on: false},
-  stop: {name: "early stops", shape: "M1 3.5L3.5 1H8.5L11 3.5V8.5L8.5 11H3.5L1 8.5Z", on: true},
+  stop: {name: "stops", shape: "M1 3.5L3.5 1H8.5L11 3.5V8.5L8.5 11H3.5L1 8.5Z", on: true},
 };
 const glyph = kind => make("svg", {class: "glyph", viewBox: "0 0 12 12", "aria-hidden": "true"},
   make("path", {d: KINDS[kind].shape, class: KINDS[kind].bad ? "shape bad" : "shape"}));
@@ -338,19 +338,23 @@ for (const [kind, look] of Object.entries(KINDS)) {
     ...columns.map(c => make("td", {class: "number"}, run.summary[c] ?? ""))))));
 }
 
-// Where predictions stand in a text: "a cat that[97.6%] sat" is ["a cat ", {that, 97.6}, " sat"].
-// What follows each other without text between is one place, pieces of a word joined.
+// Where predictions stand in a text: "a cat that[97.6%] sat" is ["a cat ", [{that, 0.976}], " sat"].
+// What follows each other without text between is one place of several words: the text does not say
+// where one ends in the original. Pieces of a word are joined, their shares multiplied.
 function places(predicted) {
   const parts = [], pattern = /([^\s]+?)\[(\d+(?:\.\d+)?)%\]/g;
   let end = 0, found;
   while ((found = pattern.exec(predicted)) !== null) {
     const between = predicted.slice(end, found.index), piece = found[1], share = +found[2] / 100;
-    const last = parts[parts.length - 1];
-    if (last && typeof last === "object" && between.trim() === "") {
-      last.word += piece.startsWith("##") ? piece.slice(2) : " " + piece;
-      last.share *= share;
+    const words = parts[parts.length - 1];
+    if (!words || between.trim() !== "") {
+      parts.push(between, [{word: piece.replace(/^##(?=.)/, ""), share}]);
+    } else if (piece.startsWith("##")) {
+      const word = words[words.length - 1];
+      word.word += piece.slice(2);
+      word.share *= share;
     } else {
-      parts.push(between, {word: piece.replace(/^##(?=.)/, ""), share});
+      words.push({word: piece, share});
     }
     end = found.index + found[0].length;
   }
@@ -398,11 +402,12 @@ function samples() {
       words.forEach((word, w) => {
         const row = make("tr", {}, make("th", {scope: "row"}, word.word || "\u2013"));
         for (const c of columns) {
-          const guess = parts[c].filter(part => typeof part === "object")[w];
+          const guess = parts[c].filter(part => Array.isArray(part))[w];
           if (!guess) { row.append(make("td")); continue; }
-          const right = guess.word === word.word;
-          row.append(make("td", {}, make("span", right ? {class: "right"} : {}, (right ? "\u2713 " : "") + guess.word),
-                          " ", make("span", {class: "share"}, (100 * guess.share).toFixed(guess.share < .0995 ? 1 : 0) + " %")));
+          const right = guess.map(g => g.word).join(" ") === word.word;
+          row.append(make("td", {}, right ? make("span", {class: "right"}, "\u2713 ") : null, ...guess.flatMap(g => [
+            make("span", right ? {class: "right"} : {}, g.word), " ",
+            make("span", {class: "share"}, (100 * g.share).toFixed(g.share < .0995 ? 1 : 0) + " % ")])));
         }
         body.append(row);
       });

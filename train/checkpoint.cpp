@@ -202,6 +202,7 @@ fs::path Snapshot::save(const fs::path& folder) const {
 }
 
 void verify_checkpoint(const fs::path& checkpoint) {
+  if (!fs::exists(checkpoint)) throw_input_error("{} does not exist", checkpoint.string());
   if (!fs::exists(checkpoint / kChecksums)) {
     throw_input_error("{} is not a checkpoint: it has no {}", checkpoint.string(), kChecksums);
   }
@@ -237,9 +238,8 @@ std::optional<fs::path> newest_checkpoint(
   }
   if (!checkpoints.empty()) {
     throw_input_error(
-        "{}: all {} checkpoints are damaged; move them away to start afresh, or name another "
-        "run_dir",
-        folder.string(), checkpoints.size());
+        "{}: no checkpoint there is whole; move them away to start afresh, or name another run_dir",
+        folder.string());
   }
   return std::nullopt;
 }

@@ -15,6 +15,9 @@
 namespace bert {
 namespace {
 
+// What begins the source of a value that the command line gives; "key=value" follows.
+constexpr std::string_view kArgument = "argument ";
+
 // A value that a file or an argument gives a key.
 struct Assignment {
   const ConfigKey* key;
@@ -124,7 +127,7 @@ void collect_file(const std::string& yaml, const std::string& source,
 }
 
 void collect_override(const std::string& text, std::vector<Assignment>& out) {
-  const std::string source = "argument " + text;
+  const std::string source = std::string(kArgument) + text;
   const auto equals = text.find('=');
   if (equals == std::string::npos || equals == 0) {
     throw_input_error("{}: expected key.path=value, such as train.max_steps=1000", source);
@@ -222,8 +225,8 @@ BertConfig continue_from(const Config& config, const BertConfig& found) {
     if (!about_the_model || !config.is_given(key.name) || may_change(key.name)) continue;
     if (key.name == "model.vocab_size" && config.model.bert.vocab_size == 0) continue;
     if (key.get(config) != key.get(there)) {
-      throw_input_error("{}: {} is {}, but the model in {} has {}; leave the key out",
-                        config.where(key.name), key.name, key.get(config), *config.model.init_from,
+      throw_input_error("{}: {}, but the model in {} has {}; leave the key out",
+                        config.where(key.name), key.get(config), *config.model.init_from,
                         key.get(there));
     }
   }
@@ -245,6 +248,7 @@ BertConfig continue_from(const Config& config, const BertConfig& found) {
 std::string Config::where(std::string_view key) const {
   const auto it = given.find(key);
   if (it == given.end()) return fmt::format("{} (its default)", key);
+  if (it->second.starts_with(kArgument)) return it->second;  // it names the key
   return fmt::format("{}: {}", it->second, key);
 }
 

@@ -160,7 +160,8 @@ struct Config {
   std::map<std::string, std::string, std::less<>> given;
 
   bool is_given(std::string_view key) const { return given.find(key) != given.end(); }
-  // "configs/a.yaml:12: train.batch_size", or "train.batch_size (its default)".
+  // "configs/a.yaml:12: train.batch_size", "argument train.batch_size=8", or "train.batch_size (its
+  // default)".
   std::string where(std::string_view key) const;
 
   // The parts of the run, in order, covering [0, max_steps) without gaps; at least one.

@@ -14,7 +14,8 @@ namespace {
 // The value as the user might have written it, short enough for a message.
 std::string written(const YAML::Node& node) {
   if (node.IsNull()) return "empty";
-  if (node.IsSequence()) return "a list";
+  if (node.IsSequence() && node.size() == 0) return "an empty list";
+  if (node.IsSequence()) return fmt::format("a list of {}", node.size());
   if (node.IsMap()) return "a section";
   std::string text = node.Tag() == "!" ? '"' + node.Scalar() + '"' : node.Scalar();
   std::replace(text.begin(), text.end(), '\n', ' ');

@@ -7,14 +7,13 @@
 
 #include "runtime/error.h"
 #include "train/device_batch.h"
+#include "train/number_text.h"
 
 namespace bert {
 namespace {
 
 constexpr std::size_t kMegabyte = std::size_t{1} << 20;
 constexpr std::int64_t kChoices = 16;
-
-double gigabytes(std::size_t bytes) { return static_cast<double>(bytes) / 1e9; }
 
 // The allowance. On a CPU, buffers of products and of each thread, batches made ahead, libraries;
 // on a GPU, 64 MB of products, kernels and recorded graphs, staging, NCCL.
@@ -41,11 +40,10 @@ std::int64_t least_of_ranks(Communicator& communicator, std::int64_t value) {
   if (given) advice += "a smaller train.micro_batch_tokens or auto, ";
   if (backend.device->is_cpu() && communicator.local_size() > 1) advice += "fewer ranks, ";
   throw_input_error(
-      "{}: {:.2f} GB are needed for micro-batches of {} tokens in sequences of up to {}, and "
-      "{:.2f} "
-      "GB of {} are free for a rank; what helps: {}shorter sequences, a smaller model",
-      config.where("train.micro_batch_tokens"), gigabytes(needed), capacity.tokens,
-      capacity.max_seqlen, gigabytes(available), backend.device->name(), advice);
+      "{}: {} are needed for micro-batches of {} tokens in sequences of up to {}, and {} of {} are "
+      "free for a rank; what helps: {}shorter sequences, a smaller model",
+      config.where("train.micro_batch_tokens"), format_size(needed), capacity.tokens,
+      capacity.max_seqlen, format_size(available), backend.device->name(), advice);
 }
 
 }  // namespace
@@ -72,13 +70,13 @@ MemoryPlan plan_memory(BertForPretraining& model, const Backend& backend, const 
 Capacity phase_capacity(const Config& config, const Phase& phase, int ranks,
                         std::int64_t auto_tokens) {
   if (phase.batch_size < ranks) {
-    throw_input_error("{} is {}, less than one sequence for each of {} ranks",
+    throw_input_error("{}: {} sequences are less than one for each of {} ranks",
                       config.where("train.batch_size"), phase.batch_size, ranks);
   }
   const std::int64_t fixed = config.train.micro_batch_sequences();
   if (fixed > 0 && (phase.batch_size + fixed - 1) / fixed < ranks) {
     throw_input_error(
-        "{} is {}, less than one micro-batch of {} sequences (train.reproducible_sequences) for "
+        "{}: {} sequences are less than one micro-batch of {} (train.reproducible_sequences) for "
         "each of {} ranks",
         config.where("train.batch_size"), phase.batch_size, fixed, ranks);
   }
@@ -90,7 +88,7 @@ Capacity phase_capacity(const Config& config, const Phase& phase, int ranks,
       fixed > 0 ? step_tokens
                 : phase.micro_batch_tokens.value_or(std::max(auto_tokens, phase.sequence_length));
   if (wanted < phase.sequence_length) {
-    throw_input_error("{} is {}, expected room for one sequence of {} tokens at least",
+    throw_input_error("{}: {} tokens: expected room for one sequence of {} at least",
                       config.where("train.micro_batch_tokens"), wanted, phase.sequence_length);
   }
   capacity.tokens = std::min(wanted, step_tokens);

@@ -1,13 +1,14 @@
 #include "train/metrics_log.h"
 
 #include <cmath>
-#include <string_view>
+#include <system_error>
 #include <utility>
 
 #include <nlohmann/json.hpp>
 
 #include "runtime/error.h"
 #include "runtime/file.h"
+#include "runtime/json_lines.h"
 
 namespace bert {
 namespace {
@@ -24,16 +25,6 @@ std::string format_double(double value) {
 
 std::string quoted(const std::string& text) {
   return Json(text).dump(-1, ' ', false, Json::error_handler_t::replace);
-}
-
-// The "step" of a line, or nothing if it is no record.
-std::int64_t step_of(std::string_view line, const std::filesystem::path& path, std::size_t number) {
-  const Json record = Json::parse(line, nullptr, false);
-  if (!record.is_object() || !record.contains("step") || !record["step"].is_number_integer()) {
-    throw_input_error("{}:{}: expected a JSON object with a \"step\"; repair or remove the file",
-                      path.string(), number);
-  }
-  return record["step"].get<std::int64_t>();
 }
 
 }  // namespace
@@ -58,23 +49,33 @@ std::string format_metrics_line(const Json& record) {
 
 void cut_metrics_log(const std::filesystem::path& path, std::int64_t last_step) {
   if (!std::filesystem::exists(path)) return;
-  const std::string content = read_file(path);
   std::string kept;
-  kept.reserve(content.size());
-  std::size_t number = 0;
-  // What follows the last newline is a line that a killed run did not finish.
-  for (std::size_t begin = 0, end; (end = content.find('\n', begin)) != std::string::npos;
-       begin = end + 1) {
-    const std::string_view line(content.data() + begin, end - begin);
-    if (step_of(line, path, ++number) <= last_step) kept.append(line).push_back('\n');
-  }
-  if (kept.size() != content.size()) write_file_atomic(path, kept);
+  bool end_only = true;  // only the end of the file goes, as when the steps are in order
+  std::uintmax_t seen = 0;
+  for_each_record(path, [&](const JsonRecord& record) {
+    if (record.step <= last_step) {
+      end_only = end_only && seen == kept.size();
+      kept.append(record.line).push_back('\n');
+    }
+    seen += record.line.size() + 1;
+  });
+  if (kept.size() == std::filesystem::file_size(path)) return;
+  if (!end_only) return write_file_atomic(path, kept);
+  // As much at once as a new file in its place would be, and without room for one.
+  std::error_code error;
+  std::filesystem::resize_file(path, kept.size(), error);
+  if (error) throw_runtime_error("cannot cut {}: {}", path.string(), error.message());
 }
 
 MetricsLog::MetricsLog(const std::filesystem::path& path, std::int64_t last_step,
                        RecordFile::Warn warn)
     // Cut before it is opened.
     : file_((cut_metrics_log(path, last_step), path), std::move(warn)) {}
+
+void MetricsLog::go_back(std::int64_t last_step) {
+  cut_metrics_log(file_.path(), last_step);
+  file_.reopen([&](const std::string& line) { return Json::parse(line)["step"] <= last_step; });
+}
 
 void MetricsLog::append(const Json& record) {
   BERT_CHECK(record.contains("step") && record["step"].is_number_integer());

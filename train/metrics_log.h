@@ -16,9 +16,9 @@ namespace bert {
 // reads back the same; NaN and infinities, which JSON cannot hold, as null.
 std::string format_metrics_line(const nlohmann::ordered_json& record);
 
-// Rewrites `path` atomically without the lines whose "step" is greater than `last_step` and
-// without a half-written last line. No file is fine. InputError naming the line when another line
-// is not a JSON object with a "step".
+// Takes the lines whose "step" is greater than `last_step` and a half-written last line out of
+// `path`, all at once. No file is fine. InputError naming the line when another line is not a JSON
+// object with a "step".
 void cut_metrics_log(const std::filesystem::path& path, std::int64_t last_step);
 
 inline constexpr std::int64_t kWholeHistory = std::numeric_limits<std::int64_t>::max();
@@ -32,6 +32,8 @@ class MetricsLog {
   // `record`: a flat object with an integer "step". A disk that refuses does not end the run: see
   // RecordFile.
   void append(const nlohmann::ordered_json& record);
+  // Cuts the file back to `last_step`, and forgets the lines of later steps that still wait.
+  void go_back(std::int64_t last_step);
   // RuntimeError if lines are still unwritten.
   void finish() { file_.finish(); }
 

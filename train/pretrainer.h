@@ -121,6 +121,7 @@ class Pretrainer {
   std::int64_t tokens_done_ = 0;  // by this process
 
   TrainerState state_;
+  bool resumed_ = false;  // from a checkpoint
   LossMonitor monitor_;
   Phase phase_;
   std::unique_ptr<DataLoader> loader_;

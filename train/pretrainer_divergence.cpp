@@ -80,9 +80,7 @@ void Pretrainer::roll_back() {
   state_.passed_over = position - sequences_before(state_.step);
   if (log_) {
     for (const std::string& told : leave_later_checkpoints()) say("warning: " + told);
-    log_.reset();
-    log_ = std::make_unique<RunLog>(config_.run_dir, state_.step, config_.train.max_steps,
-                                    config_.logging.tensorboard);
+    log_->go_back(state_.step);
     log_->event(RunEvent::rollback, left,
                 fmt::format("went back to {}, and on with the batches after", checkpoint));
   }

@@ -172,6 +172,7 @@ void Pretrainer::open_run_directory() {
   if (!resume.empty()) resume_from(resume);
   // Nothing has been written so far: what does not fit is refused with everything as it was.
   if (communicator_.is_root() && !options_.dry_run) {
+    check_run_log(run_dir);
     try {
       make_directories(checkpoints);
       for (const std::string& moved : leave_later_checkpoints()) {
@@ -256,6 +257,7 @@ void Pretrainer::resume_from(const fs::path& checkpoint) {
         "bit for bit");
   }
   restore(checkpoint);
+  resumed_ = true;
 }
 
 // Parameters, moments and counts; with what they are computed stays as it is.
@@ -307,6 +309,7 @@ RunPlan Pretrainer::plan() const {
   plan.max_steps = config_.train.max_steps;
   plan.first_step = state_.step;
   plan.run_dir = config_.run_dir;
+  plan.nothing_to_resume = options_.resume && !resumed_;
   return plan;
 }
 

@@ -27,7 +27,7 @@ void Progress::update(ProgressState state) {
   const Clock::time_point now = Clock::now();
   state.max_steps = view_.progress.max_steps;
   state.elapsed_seconds = std::chrono::duration<double>(now - start_).count();
-  if (const std::int64_t done = state.step - first_step_; done > 0) {
+  if (const std::int64_t done = state.step - first_step_ + repeated_; done > 0) {
     state.eta_seconds = state.elapsed_seconds / static_cast<double>(done) *
                         static_cast<double>(state.max_steps - state.step);
   }
@@ -40,6 +40,16 @@ void Progress::add_loss(std::int64_t step, double loss) {
   view_.losses.add(step, loss);
   mean_.add(loss);
   view_.mean_loss = mean_.value();
+}
+
+void Progress::go_back(std::int64_t step) {
+  repeated_ += view_.progress.step - step;
+  view_.progress.step = step;
+  view_.losses = {};
+  mean_ = {};
+  view_.mean_loss.reset();
+  view_.validation.reset();
+  view_.words.clear();
 }
 
 void Progress::message(const std::string& line) {

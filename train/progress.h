@@ -32,6 +32,9 @@ class Progress {
   void set_validation(const ValidationState& validation) { view_.validation = validation; }
   void set_words(std::vector<FollowedWord> words) { view_.words = std::move(words); }
   void add_loss(std::int64_t step, double loss);
+  // The run goes on from `step`, an earlier one, and what is known of it is to be given again. The
+  // view, the time and the speed stay.
+  void go_back(std::int64_t step);
 
   // A line of its own (an evaluation, a checkpoint), above the view.
   void message(const std::string& line);
@@ -49,6 +52,7 @@ class Progress {
   TerminalFeatures terminal_;
   TerminalBlock block_;
   std::int64_t first_step_;
+  std::int64_t repeated_ = 0;  // steps that are done once more after going back
   Clock::duration interval_;
   Clock::time_point start_, last_print_;
   RunView view_;

@@ -18,6 +18,10 @@ RecordFile::RecordFile(std::filesystem::path path, Warn warn)
   if (!warn_) {
     warn_ = [](const std::string& text) { std::fprintf(stderr, "warning: %s\n", text.c_str()); };
   }
+  open();
+}
+
+void RecordFile::open() {
   file_ = ::open(path_.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0666);
   struct stat status {};
   if (file_ < 0 || ::fstat(file_, &status) != 0) {
@@ -29,6 +33,14 @@ RecordFile::RecordFile(std::filesystem::path path, Warn warn)
 RecordFile::~RecordFile() {
   flush();
   ::close(file_);
+}
+
+void RecordFile::reopen(const std::function<bool(const std::string&)>& keeps) {
+  ::close(file_);
+  open();
+  torn_ = false;  // what was torn has been cut off
+  std::erase_if(waiting_, [&](const std::string& record) { return !keeps(record); });
+  if (waiting_.empty()) failing_ = false;
 }
 
 void RecordFile::append(std::string record) {

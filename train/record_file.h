@@ -27,13 +27,17 @@ class RecordFile {
   void append(std::string record);
   // Tries what waits. Whether nothing waits any more.
   bool flush();
-  // The same; RuntimeError naming the file, how many records are missing and why.
+  // Goes on at the present end of the file, which somebody else has cut or replaced, with those of
+  // the waiting records for which `keeps` is true. RuntimeError if it cannot be opened.
+  void reopen(const std::function<bool(const std::string&)>& keeps);
+  // The same as flush; RuntimeError naming the file, how many records are missing and why.
   void finish();
 
   std::size_t waiting() const { return waiting_.size(); }
   const std::filesystem::path& path() const { return path_; }
 
  private:
+  void open();
   bool write(const std::string& record);
 
   std::filesystem::path path_;

@@ -11,6 +11,7 @@
 
 #include "runtime/error.h"
 #include "train/checkpoint.h"
+#include "train/number_text.h"
 
 namespace bert {
 namespace fs = std::filesystem;
@@ -50,8 +51,6 @@ int try_to_write(const fs::path& folder) {
   return error;
 }
 
-double gigabytes(double bytes) { return bytes / 1e9; }
-
 }  // namespace
 
 void check_writable(const fs::path& run_dir) {
@@ -80,10 +79,10 @@ std::optional<std::string> check_disk_space(const fs::path& run_dir, std::int64_
                         static_cast<double>(bytes);
   const double available = static_cast<double>(disk.f_bavail) * static_cast<double>(disk.f_frsize);
   const std::string text = fmt::format(
-      "run_dir: {}: up to {} checkpoints of {:.3f} GB need {:.3f} GB more, and {:.3f} GB are free "
-      "on the disk of {}",
-      run_dir.string(), checkpoints, gigabytes(static_cast<double>(bytes)), gigabytes(needed),
-      gigabytes(available), there.string());
+      "run_dir: {}: up to {} checkpoints of {} need {} more, and {} are free on the disk of {}",
+      run_dir.string(), checkpoints, format_size(bytes),
+      format_size(static_cast<std::size_t>(needed)),
+      format_size(static_cast<std::size_t>(available)), there.string());
   if (needed > available) {
     throw_input_error("{}; keep fewer (checkpoint.keep), or name a folder of another disk", text);
   }

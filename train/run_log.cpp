@@ -1,10 +1,10 @@
 #include "train/run_log.h"
 
-#include <cmath>
 #include <cstdio>
 #include <ctime>
+#include <set>
 
-#include "runtime/file.h"
+#include "runtime/json_lines.h"
 
 namespace bert {
 namespace fs = std::filesystem;
@@ -29,15 +29,19 @@ std::optional<double> number(const ordered_json& record, const char* key) {
   return found->get<double>();
 }
 
-// Calls f with each record of a file that has just been cut to whole lines.
-template <typename F>
-void for_each_record(const fs::path& path, const F& f) {
-  const std::string content = read_file(path);
-  for (std::size_t begin = 0, end; (end = content.find('\n', begin)) != std::string::npos;
-       begin = end + 1) {
-    f(ordered_json::parse(content.begin() + static_cast<std::ptrdiff_t>(begin),
-                          content.begin() + static_cast<std::ptrdiff_t>(end)));
-  }
+// The evaluations that were the best so far, of the steps up to `last_step`. Events are history: an
+// evaluation that a run went back behind counts no more.
+std::set<std::int64_t> best_steps(const fs::path& events, std::int64_t last_step) {
+  std::set<std::int64_t> steps;
+  for_each_record(events, [&](const JsonRecord& record) {
+    const std::string kind = record.value.value("kind", "");
+    const bool best = kind == event_name(RunEvent::best);
+    if (best || kind == event_name(RunEvent::resume)) {
+      steps.erase(steps.upper_bound(record.step), steps.end());
+    }
+    if (best && record.step <= last_step) steps.insert(record.step);
+  });
+  return steps;
 }
 
 }  // namespace
@@ -62,10 +66,22 @@ std::string_view event_name(RunEvent kind) {
   return "?";
 }
 
+void check_run_log(const fs::path& run_dir) {
+  for (const char* file : {"metrics.jsonl", "gradient_norms.jsonl", "events.jsonl"}) {
+    for_each_record(run_dir / file, [](const JsonRecord&) {});
+  }
+  for_each_record(run_dir / "predictions.jsonl", [](const JsonRecord& record) {
+    (void)record.value.value("sample", std::int64_t{0});
+    for (const char* key : {"text", "masked", "predicted"}) {
+      (void)record.value.value(key, std::string());
+    }
+  });
+}
+
 RunLog::RunLog(const fs::path& run_dir, std::int64_t first_step, std::int64_t max_steps,
                bool tensorboard)
-    : progress_(stderr, first_step, max_steps),
-      best_loss_(HUGE_VAL),
+    : run_dir_(run_dir),
+      progress_(stderr, first_step, max_steps),
       log_file_(run_dir / "log.txt",
                 [this](const std::string& text) { progress_.message("warning: " + text); }),
       metrics_log_(run_dir / "metrics.jsonl", first_step,
@@ -81,19 +97,31 @@ RunLog::RunLog(const fs::path& run_dir, std::int64_t first_step, std::int64_t ma
         run_dir / "tensorboard", first_step + 1,
         [this](const std::string& text) { message("warning: " + text); });
   }
-  if (first_step > 0) restore(run_dir);
+  if (first_step > 0) restore(first_step);
 }
 
-void RunLog::restore(const fs::path& run_dir) {
-  for_each_record(run_dir / "metrics.jsonl", [this](const ordered_json& record) {
-    const std::int64_t step = record.at("step");
-    if (const auto loss = number(record, "mlm_loss"); loss && step > 0) {
-      progress_.add_loss(step, *loss);
+void RunLog::restore(std::int64_t first_step) {
+  const std::set<std::int64_t> best = best_steps(run_dir_ / "events.jsonl", first_step);
+  for_each_record(run_dir_ / "metrics.jsonl", [&](const JsonRecord& record) {
+    if (const auto loss = number(record.value, "mlm_loss"); loss && record.step > 0) {
+      progress_.add_loss(record.step, *loss);
     }
-    show_evaluation(record);
+    show_evaluation(record.value);
+    if (best.contains(record.step) && validation_.step == record.step) note_best();
   });
-  for_each_record(run_dir / "predictions.jsonl",
-                  [this](const ordered_json& record) { follow(record); });
+  for_each_record(run_dir_ / "predictions.jsonl",
+                  [this](const JsonRecord& record) { follow(record.value); });
+}
+
+void RunLog::go_back(std::int64_t step) {
+  for (MetricsLog* log : {&metrics_log_, &predictions_log_, &gradient_norms_log_}) {
+    log->go_back(step);
+  }
+  if (tensorboard_ != nullptr) tensorboard_->go_back(step + 1);
+  progress_.go_back(step);
+  validation_ = {};
+  words_.clear();
+  restore(step);
 }
 
 void RunLog::message(const std::string& line) {
@@ -106,6 +134,7 @@ void RunLog::event(RunEvent kind, std::int64_t step, const std::string& text) {
                       {"kind", std::string(event_name(kind))},
                       {"time", utc_time()},
                       {"text", text}});
+  if (kind == RunEvent::best && step == validation_.step) note_best();
   if (text.empty()) return;
   const bool warns = kind == RunEvent::skip || kind == RunEvent::rollback;
   message(fmt::format("{}step {}: {}", warns ? "warning: " : "", step, text));
@@ -126,18 +155,19 @@ void RunLog::metrics(const ordered_json& record, const std::string& group) {
 void RunLog::show_evaluation(const ordered_json& record) {
   const std::optional<double> loss = number(record, "val_loss");
   if (!loss) return;
-  ValidationState state;
-  state.step = record.at("step");
-  state.loss = *loss;
-  state.standard_error = number(record, "val_loss_se");
-  state.accuracy = number(record, "val_accuracy");
-  if (*loss < best_loss_) {
-    best_loss_ = *loss;
-    best_step_ = state.step;
-  }
-  state.best_loss = best_loss_;
-  state.best_step = best_step_;
-  progress_.set_validation(state);
+  const bool first = validation_.step == 0;
+  validation_.step = record.at("step");
+  validation_.loss = *loss;
+  validation_.standard_error = number(record, "val_loss_se");
+  validation_.accuracy = number(record, "val_accuracy");
+  if (first) note_best();
+  progress_.set_validation(validation_);
+}
+
+void RunLog::note_best() {
+  validation_.best_loss = validation_.loss;
+  validation_.best_step = validation_.step;
+  progress_.set_validation(validation_);
 }
 
 void RunLog::prediction(const ordered_json& record) {

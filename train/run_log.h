@@ -31,6 +31,10 @@ enum class RunEvent {
 };
 std::string_view event_name(RunEvent kind);
 
+// Reads the files of JSON lines that RunLog would cut in `run_dir`, and changes nothing. InputError
+// naming the file and line that no run has written.
+void check_run_log(const std::filesystem::path& run_dir);
+
 class RunLog {
  public:
   // `first_step`: steps done before; what the files say of later ones is cut off, but for events:
@@ -44,7 +48,8 @@ class RunLog {
   // step or a rollback. `text` empty: no message.
   void event(RunEvent kind, std::int64_t step, const std::string& text);
   // `record` holds "step" and numbers: a line of metrics.jsonl and, under `group`/KEY, scalars.
-  // With "val_loss" it is an evaluation, and the view shows it.
+  // With "val_loss" it is an evaluation, and the view shows it; the best so far are the first one
+  // and those that an event says to be better.
   void metrics(const nlohmann::ordered_json& record, const std::string& group);
   // `record` holds "step", "sample" (a number from 0 on), "text", "masked" and "predicted": a line
   // of predictions.jsonl; the first samples are shown.
@@ -55,19 +60,25 @@ class RunLog {
   void gradient_norms(std::int64_t step, const LayerGradientNorms& norms);
   Progress& progress() { return progress_; }
 
+  // The run goes on from `step`, an earlier one. Cuts the files as the constructor does, lines that
+  // still wait for room on the disk included, and begins the view's curve, validation and examples
+  // again with what the files then hold; the view stays where it is.
+  void go_back(std::int64_t step);
+
   // The end of the run: shows its last state. RuntimeError if lines of metrics, predictions, events
   // or gradient norms are still unwritten.
   void finish();
 
  private:
-  void restore(const std::filesystem::path& run_dir);
+  void restore(std::int64_t first_step);
   void show_evaluation(const nlohmann::ordered_json& record);
+  void note_best();
   void follow(const nlohmann::ordered_json& prediction);
 
+  std::filesystem::path run_dir_;
   Progress progress_;
   std::vector<FollowedWord> words_;  // of the first samples
-  double best_loss_;
-  std::int64_t best_step_ = 0;
+  ValidationState validation_;
   RecordFile log_file_;
   MetricsLog metrics_log_, predictions_log_, gradient_norms_log_, events_log_;
   std::unique_ptr<TensorboardWriter> tensorboard_;

@@ -2,18 +2,12 @@
 
 #include <algorithm>
 
-#include "train/progress.h"
+#include "train/number_text.h"
 
 namespace bert {
 namespace {
 
 constexpr std::uint64_t kSamplesLookedAt = 256;
-
-std::string size_text(std::size_t bytes) {
-  const auto number = static_cast<double>(bytes);
-  if (bytes < 1'000'000'000) return fmt::format("{:.1f} MB", number / 1e6);
-  return fmt::format("{:.2f} GB", number / 1e9);
-}
 
 // "812", "40.5 thousand", "75.3 billion".
 std::string rounded(double number) {
@@ -21,6 +15,11 @@ std::string rounded(double number) {
   if (number < 1e6) return fmt::format("{:.1f} thousand", number / 1e3);
   if (number < 1e9) return fmt::format("{:.1f} million", number / 1e6);
   return fmt::format("{:.2f} billion", number / 1e9);
+}
+
+// "0.25s" where format_duration has "0s".
+std::string short_duration(double seconds) {
+  return seconds < 1 ? fmt::format("{:.2g}s", seconds) : format_duration(seconds);
 }
 
 std::string describe_phase(const PhasePlan& phase, int ranks) {
@@ -34,18 +33,20 @@ std::string describe_phase(const PhasePlan& phase, int ranks) {
 
 std::string describe_memory(const RunPlan& plan) {
   const MemoryPlan& memory = plan.memory;
-  std::string text = fmt::format("memory      parameters {}", size_text(memory.parameters));
-  if (memory.compute_copies > 0) text += ", compute copies " + size_text(memory.compute_copies);
-  text += ", gradients " + size_text(memory.gradients);
-  if (memory.fixed_point_sums > 0) text += " and their sums " + size_text(memory.fixed_point_sums);
-  text += fmt::format(", moments {}, activations {}, batch {}\n", size_text(memory.moments),
-                      size_text(memory.activations), size_text(memory.batch));
+  std::string text = fmt::format("memory      parameters {}", format_size(memory.parameters));
+  if (memory.compute_copies > 0) text += ", compute copies " + format_size(memory.compute_copies);
+  text += ", gradients " + format_size(memory.gradients);
+  if (memory.fixed_point_sums > 0) {
+    text += " and their sums " + format_size(memory.fixed_point_sums);
+  }
+  text += fmt::format(", moments {}, activations {}, batch {}\n", format_size(memory.moments),
+                      format_size(memory.activations), format_size(memory.batch));
   text += fmt::format("            with {} for workspace about {} of the {} free for a rank\n",
-                      size_text(memory.workspace), size_text(memory.total()),
-                      size_text(plan.memory_for_it));
+                      format_size(memory.workspace), format_size(memory.total()),
+                      format_size(plan.memory_for_it));
   text +=
       fmt::format("            rank 0 takes {} of the host besides while it writes a checkpoint\n",
-                  size_text(memory.snapshot));
+                  format_size(memory.snapshot));
   return text;
 }
 
@@ -80,7 +81,8 @@ std::int64_t most_checkpoints(const Config& config) {
   const std::int64_t every = config.checkpoint.every_steps;
   const std::int64_t made = every == 0 ? 1 : (config.train.max_steps + every - 1) / every;
   const std::int64_t checks = config.evaluation.every_steps;
-  const std::int64_t best = checks == 0 ? 1 : (config.train.max_steps + checks - 1) / checks;
+  // An evaluation that is the best makes one too; that after the last step is made anyway.
+  const std::int64_t best = checks == 0 ? 0 : (config.train.max_steps - 1) / checks;
   // The ones that are kept, the best, and the one that is being written.
   return std::min(made + best, config.checkpoint.keep + 2);
 }
@@ -112,13 +114,14 @@ std::string describe(const RunPlan& plan) {
         plan.micro_batch_sequences);
   }
   text += fmt::format("computing   {}; ranks: {}\n", plan.computing, plan.communication);
-  text += fmt::format("checkpoints {} each, ", size_text(plan.checkpoint_bytes));
+  text += fmt::format("checkpoints {} each, ", format_size(plan.checkpoint_bytes));
   text += plan.checkpoint_every > 0 ? fmt::format("every {} steps, ", plan.checkpoint_every)
                                     : std::string("at the end only, ");
-  text += fmt::format("the newest {} kept\n", plan.checkpoints_kept);
+  text += fmt::format("the newest {} and the best kept\n", plan.checkpoints_kept);
   text += fmt::format("run         {} steps into {}: {} tokens, {:.2f} epochs", plan.max_steps,
                       plan.run_dir, rounded(plan.tokens()), plan.epochs());
   if (plan.first_step > 0) text += fmt::format(", resumed at step {}", plan.first_step);
+  if (plan.nothing_to_resume) text += "; no checkpoint there: starting afresh";
   return text;
 }
 
@@ -181,16 +184,16 @@ std::string describe_estimate(const RunPlan& plan, std::int64_t step, double sec
                                  seconds, format_duration(seconds * rest_tokens / step_tokens));
   if (plan.checkpoint_every > 0) {
     text += fmt::format(", a checkpoint every {}",
-                        format_duration(seconds * static_cast<double>(plan.checkpoint_every)));
+                        short_duration(seconds * static_cast<double>(plan.checkpoint_every)));
   }
   return text;
 }
 
 std::string describe_end(std::int64_t steps, std::int64_t tokens, double seconds) {
   return fmt::format(
-      "finished: {} steps in {}, {:.2g} s a step, {} tokens/s, evaluations and checkpoints "
+      "finished: {} step{} in {}, {:.2g} s a step, {} tokens/s, evaluations and checkpoints "
       "included",
-      steps, format_duration(seconds),
+      steps, steps == 1 ? "" : "s", short_duration(seconds),
       seconds / static_cast<double>(std::max<std::int64_t>(1, steps)),
       format_rate(static_cast<double>(tokens) / seconds));
 }

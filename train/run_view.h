@@ -82,10 +82,6 @@ struct RunView {
   std::vector<FollowedWord> words;  // two or three
 };
 
-std::string format_duration(double seconds);  // "7s", "4m05s", "3h07m", "2d04h"
-std::string format_rate(double per_second);   // "812", "8.8k", "1.25M"
-std::string format_perplexity(double loss);   // exp(loss): "57.3", "1.2e+06"
-
 // "step 1200/4000 (30.0%)  loss 4.512  ppl 91.1  lr 9.80e-05  8.8k tokens/s  ETA 4m05s"
 std::string format_progress_line(const ProgressState& state);
 // "[=====>    ] 1200/4000  loss 4.512  ppl 91.1  lr 9.80e-05  8.8k tokens/s  ETA 4m05s", the bar

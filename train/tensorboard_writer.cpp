@@ -236,7 +236,11 @@ TensorboardWriter::TensorboardWriter(const fs::path& folder, std::int64_t first_
                                      RecordFile::Warn warn)
     : file_(new_file(folder), std::move(warn)) {
   record(tensorboard::version_event(now()));
-  if (first_step > 0) record(tensorboard::start_event(now(), first_step));
+  if (first_step > 0) go_back(first_step);
+}
+
+void TensorboardWriter::go_back(std::int64_t first_step) {
+  record(tensorboard::start_event(now(), first_step));
 }
 
 void TensorboardWriter::scalar(std::string_view tag, double value, std::int64_t step) {

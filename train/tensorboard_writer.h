@@ -52,6 +52,8 @@ class TensorboardWriter {
   explicit TensorboardWriter(const std::filesystem::path& folder, std::int64_t first_step = 0,
                              RecordFile::Warn warn = {});
 
+  // What has been written of `first_step` and later ones is void.
+  void go_back(std::int64_t first_step);
   void scalar(std::string_view tag, double value, std::int64_t step);
   void text(std::string_view tag, std::string_view markdown, std::int64_t step);
   // Nothing is written if no value is finite.

@@ -1,6 +1,5 @@
 #include "train/utilisation.h"
 
-#include <algorithm>
 #include <map>
 
 namespace bert {

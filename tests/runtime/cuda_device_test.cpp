@@ -11,6 +11,7 @@
 #include "runtime/error.h"
 #include "runtime/nccl_communicator.h"
 #include "tests/runtime/fake_nccl.h"
+#include "tests/support/one_rank.h"
 
 namespace bert::test {
 namespace {
@@ -233,20 +234,6 @@ TEST_F(CudaDeviceTest, TheLackOfAGpuIsNoError) {
 }
 
 // --- NCCL ----------------------------------------------------------------------------------------
-class OneOfTwo final : public Communicator {
- public:
-  std::string name() const override { return "test"; }
-  int rank() const override { return 0; }
-  int size() const override { return 2; }
-  int local_rank() const override { return 0; }
-  int local_size() const override { return 2; }
-  void all_reduce_sum(const Tensor&) override {}
-  void all_reduce_max(std::vector<std::int64_t>&) override {}
-  void broadcast(std::string&) override {}
-  void barrier() override {}
-  [[noreturn]] void abort(int exit_code) override { std::exit(exit_code); }
-};
-
 void narrow(const float* from, void* to, std::int64_t count, cudaStream_t stream) {
   queue_on(stream, [=] {
     for (std::int64_t i = 0; i < count; ++i) static_cast<Bfloat16*>(to)[i] = Bfloat16(from[i]);
@@ -277,7 +264,7 @@ class NcclTest : public CudaDeviceTest {
     return Tensor(numbers.data() + first, DType::f32, {count});
   }
 
-  OneOfTwo communicator_;
+  OneRank communicator_;
   FakeNccl* nccl_ = nullptr;
 };
 

@@ -3,17 +3,14 @@
 #include "train/checkpoint.h"
 
 #include <algorithm>
-#include <csignal>
-#include <cstring>
 
 #include <gtest/gtest.h>
 #include <nlohmann/json.hpp>
-#include <sys/mount.h>
-#include <sys/resource.h>
 #include <xxhash.h>
 
 #include "model/safetensors.h"
 #include "tests/data/corpus_fixture.h"
+#include "tests/train/full_disk.h"
 #include "train/backend.h"
 
 namespace bert {
@@ -343,24 +340,6 @@ TEST(Checkpoint, ReplacesOneOfTheSameStep) {
   EXPECT_EQ(loaded.values(), other.values());
 }
 
-// Writes beyond `bytes` in any one file fail, as on a full disk, while it lives.
-class FileSizeLimit {
- public:
-  explicit FileSizeLimit(rlim_t bytes) : handler_(std::signal(SIGXFSZ, SIG_IGN)) {
-    ::getrlimit(RLIMIT_FSIZE, &before_);
-    const rlimit limit{bytes, before_.rlim_max};
-    ::setrlimit(RLIMIT_FSIZE, &limit);
-  }
-  ~FileSizeLimit() {
-    ::setrlimit(RLIMIT_FSIZE, &before_);
-    std::signal(SIGXFSZ, handler_);
-  }
-
- private:
-  rlimit before_{};
-  void (*handler_)(int);
-};
-
 void expect_failed_save(const fs::path& folder, const std::string& why) {
   Trained trained(5);
   try {
@@ -377,7 +356,7 @@ TEST(Checkpoint, ARefusingDiskLeavesNothing) {
   const fs::path whole = Trained(5).save(folder.path(), some_state(20));
   // Whichever file is the first that does not fit.
   for (const char* name : {"config.json", "model.safetensors", "optimizer.safetensors"}) {
-    const FileSizeLimit limit(fs::file_size(whole / name) / 2);
+    const FullDisk limit(fs::file_size(whole / name) / 2);
     expect_failed_save(folder.path(), "File too large");
     EXPECT_EQ(names_in(folder.path()), std::vector<std::string>{"step_00000020"}) << name;
   }
@@ -387,15 +366,12 @@ TEST(Checkpoint, ARefusingDiskLeavesNothing) {
 TEST(Checkpoint, AFullDiskLeavesNothing) {
   TemporaryFolder folder;
   const fs::path disk = folder / "disk";
-  fs::create_directories(disk);
-  if (::mount("tmpfs", disk.c_str(), "tmpfs", 0, "size=160k") != 0) {
-    GTEST_SKIP() << "a small disk cannot be mounted here: " << std::strerror(errno);
-  }
+  const SmallDisk mounted(disk, "160k");
+  if (!mounted.missing().empty()) GTEST_SKIP() << mounted.missing();
   Trained(5).save(disk, some_state(20));
   EXPECT_NO_THROW(expect_failed_save(disk, "No space left"));
   EXPECT_EQ(names_in(disk), std::vector<std::string>{"step_00000020"});
   EXPECT_NO_THROW(verify_checkpoint(disk / "step_00000020"));
-  ::umount2(disk.c_str(), MNT_DETACH);
 }
 
 }  // namespace

@@ -134,7 +134,8 @@ TEST_F(DivergenceTest, RollsBackInAnotherFolder) {
   const std::string last = checkpoint_name(bad - 1);
   ASSERT_EQ(train_poisoned(folder_ / "stop", "divergence.policy=stop").exit_code, 1);
   const Answer answer = train_poisoned(
-      folder_ / "new", fmt::format("divergence.policy=rollback --resume {}/checkpoints/{}",
+      folder_ / "new", fmt::format("divergence.policy=rollback checkpoint.every_steps=2 --resume "
+                                   "{}/checkpoints/{}",
                                    (folder_ / "stop").string(), last));
   ASSERT_EQ(answer.exit_code, 0) << answer.output;
   EXPECT_NE(answer.output.find(

@@ -5,30 +5,21 @@
 
 #include "model/model_files.h"
 #include "tests/data/corpus_fixture.h"
+#include "tests/support/one_rank.h"
 #include "train/backend.h"
 #include "train/inference_session.h"
 
 namespace bert {
 namespace {
 
-// One of several ranks that never hears of the others: reductions leave what it has itself.
-class LonelyRank final : public Communicator {
+// Counts what it would have told the others.
+class LonelyRank final : public OneRank {
  public:
-  LonelyRank(int rank, int size) : rank_(rank), size_(size) {}
-  std::string name() const override { return "lonely"; }
-  int rank() const override { return rank_; }
-  int size() const override { return size_; }
-  int local_rank() const override { return rank_; }
-  int local_size() const override { return size_; }
+  using OneRank::OneRank;
   void all_reduce_sum(const Tensor& tensor) override { elements_reduced_ += tensor.numel(); }
-  void all_reduce_max(std::vector<std::int64_t>&) override {}
-  void broadcast(std::string&) override {}
-  void barrier() override {}
-  [[noreturn]] void abort(int exit_code) override { std::exit(exit_code); }
   std::int64_t elements_reduced() const { return elements_reduced_; }
 
  private:
-  int rank_, size_;
   std::int64_t elements_reduced_ = 0;
 };
 

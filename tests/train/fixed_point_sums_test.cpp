@@ -8,6 +8,7 @@
 
 #include <gtest/gtest.h>
 
+#include "tests/support/one_rank.h"
 #include "tests/support/random_inputs.h"
 #include "train/backend.h"
 
@@ -17,22 +18,13 @@ namespace {
 constexpr double kInfinity = std::numeric_limits<double>::infinity();
 
 // A rank beside another whose largest |gradient| is `other`.
-class WithAnother final : public Communicator {
+class WithAnother final : public OneRank {
  public:
-  double other = 0.0;
-
-  std::string name() const override { return "test"; }
-  int rank() const override { return 0; }
-  int size() const override { return 2; }
-  int local_rank() const override { return 0; }
-  int local_size() const override { return 2; }
-  void all_reduce_sum(const Tensor&) override {}
   void all_reduce_max(std::vector<std::int64_t>& values) override {
     values[0] = std::max(values[0], std::bit_cast<std::int64_t>(other));
   }
-  void broadcast(std::string&) override {}
-  void barrier() override {}
-  [[noreturn]] void abort(int exit_code) override { std::exit(exit_code); }
+
+  double other = 0.0;
 };
 
 class FixedPointSumsTest : public testing::Test {

@@ -1,9 +1,15 @@
-// A disk that is full, for one process.
+// Disks that are full, for one process or for all.
 #pragma once
 
+#include <cerrno>
 #include <csignal>
+#include <cstring>
+#include <filesystem>
+#include <string>
+#include <utility>
 
 #include <gtest/gtest.h>
+#include <sys/mount.h>
 #include <sys/resource.h>
 
 namespace bert {
@@ -25,6 +31,29 @@ class FullDisk {
  private:
   void (*signal_)(int);
   rlimit before_{};
+};
+
+// While one lives, `folder`, which is made, is a disk of `size`, such as "160k". Not everywhere may
+// one be mounted: a test is skipped where missing() says why not.
+class SmallDisk {
+ public:
+  SmallDisk(std::filesystem::path folder, const std::string& size) : folder_(std::move(folder)) {
+    std::filesystem::create_directories(folder_);
+    if (::mount("tmpfs", folder_.c_str(), "tmpfs", 0, ("size=" + size).c_str()) != 0) {
+      missing_ = std::string("a small disk cannot be mounted here: ") + std::strerror(errno);
+    }
+  }
+  ~SmallDisk() {
+    if (missing_.empty()) ::umount2(folder_.c_str(), MNT_DETACH);
+  }
+  SmallDisk(const SmallDisk&) = delete;
+  SmallDisk& operator=(const SmallDisk&) = delete;
+
+  const std::string& missing() const { return missing_; }
+
+ private:
+  std::filesystem::path folder_;
+  std::string missing_;
 };
 
 }  // namespace bert

@@ -71,6 +71,13 @@ TEST_F(MetricsLogTest, AResumedRunCutsBackToItsStep) {
     log.append({{"step", 3}});
   }
   EXPECT_EQ(read_file(path_), kept + "{\"step\": 3}\n");
+  // In whatever order the steps are.
+  write_file_atomic(path_, "{\"step\": 3}\n" + kept);
+  cut_metrics_log(path_, 2);
+  EXPECT_EQ(read_file(path_), kept);
+  write_file_atomic(path_, "{\"step\": 1}\n{\"step\": 3}\n{\"step\": 2}\n{\"step\": 4}\n");
+  cut_metrics_log(path_, 2);
+  EXPECT_EQ(read_file(path_), "{\"step\": 1}\n{\"step\": 2}\n");
   // A half-written last line goes even where no step is to go.
   write_file_atomic(path_, kept + "{\"step\": 2}");
   cut_metrics_log(path_, 9);
@@ -80,14 +87,15 @@ TEST_F(MetricsLogTest, AResumedRunCutsBackToItsStep) {
 }
 
 TEST_F(MetricsLogTest, OtherDamageIsNamed) {
-  for (const char* line : {"nonsense", "[1]", "{\"loss\": 1}", "{\"step\": 1.5}", ""}) {
+  for (const char* line : {"nonsense", "[1]", "{\"loss\": 1}", "{\"step\": 1.5}", "",
+                           "{\"step\": 18446744073709551615}"}) {
     const std::string content = std::string("{\"step\": 1}\n") + line + "\n{\"step\": 2}\n";
     write_file_atomic(path_, content);
     try {
       cut_metrics_log(path_, 1);
       ADD_FAILURE() << "no error: " << line;
     } catch (const InputError& error) {
-      EXPECT_NE(std::string(error.what()).find(path_.string() + ":2: "), std::string::npos);
+      EXPECT_NE(std::string(error.what()).find(path_.string() + ":2"), std::string::npos);
     }
     EXPECT_EQ(read_file(path_), content);  // untouched
   }

@@ -204,16 +204,6 @@ TEST_F(PretrainerTest, PhasesChangeSizes) {
   EXPECT_TRUE(found.samples_before(9) == expected);
 }
 
-std::vector<json> read_lines(const fs::path& path) {
-  const std::string text = read_file(path);
-  std::vector<json> lines;
-  for (std::size_t begin = 0, end; (end = text.find('\n', begin)) != std::string::npos;
-       begin = end + 1) {
-    lines.push_back(json::parse(text.substr(begin, end - begin)));
-  }
-  return lines;
-}
-
 // What is followed from evaluation to evaluation is the same thing: through a change of sizes, and
 // with micro-batches that hold one sequence.
 TEST_F(PretrainerTest, FollowsTheSameSamplesAndTheNormsOfLayers) {
@@ -334,6 +324,7 @@ TEST_F(PretrainerTest, StopsWhenNothingGetsBetter) {
   EXPECT_TRUE(fs::exists(checkpoint_of(folder_ / "run", 20)));
   std::vector<std::string> kinds;
   for (const json& event : read_lines(folder_ / "run" / "events.jsonl")) {
+    // Checkpoints are written beside the training, each when it is done.
     if (event.at("kind") != "checkpoint") kinds.push_back(event.at("kind"));
   }
   EXPECT_EQ(kinds, std::vector<std::string>({"start", "best", "stop"}));

@@ -127,6 +127,32 @@ TEST_F(ReportTest, FollowsSamplesNormsAndEvents) {
   EXPECT_EQ(run.at("environment"), "model  x");
 }
 
+// What is not finite, as after a step that was refused, is in no figure of the summary.
+TEST_F(ReportTest, SummarisesWhatIsFinite) {
+  write_run("a", R"({"step": 1, "loss": 3.0, "tokens_per_second": null}
+{"step": 2, "loss": 2.0, "tokens_per_second": 20.0}
+{"step": 2, "val_loss": null, "val_perplexity": null, "val_accuracy": 0.5}
+{"step": 3, "loss": null, "tokens_per_second": 30.0}
+{"step": 3, "val_loss": 4.0, "val_accuracy": 0.25}
+{"step": 4, "val_loss": 5.0, "val_accuracy": 0.75}
+)");
+  write_run("nothing",
+            "{\"step\": 1, \"loss\": null, \"val_loss\": null, \"tokens_per_second\": null}\n");
+  const Answer answer = report("a nothing --output both.html");
+  ASSERT_EQ(answer.exit_code, 0) << answer.output;
+  const Json runs = data_of(folder_ / "both.html").at("runs");
+  const Json& a = runs.at(0).at("summary");
+  EXPECT_EQ(a.at("training loss, last 5 %"), "2.0000");
+  EXPECT_EQ(a.at("best validation loss"), "4.0000");
+  EXPECT_EQ(a.at("at step"), "3");
+  EXPECT_EQ(a.at("perplexity"), "");
+  EXPECT_EQ(a.at("accuracy"), "25.0 %");
+  EXPECT_EQ(a.at("tokens/s, median"), "30");
+  for (const auto& [key, value] : runs.at(1).at("summary").items()) {
+    EXPECT_EQ(value, key == "steps" ? "1" : "") << key;
+  }
+}
+
 // A run of an older version, or one that has only begun.
 TEST_F(ReportTest, NeedsMetricsOnly) {
   write_run("a", "{\"step\": 1, \"loss\": 2.0}\n");
@@ -162,6 +188,11 @@ TEST_F(ReportTest, BadInput) {
   expect_refused(report("endless"), "levels deep");
   write_run("deep", line + "{\"step\": 2, \"a\": " + std::string(100000, '[') + "\n");
   expect_refused(report("deep"), "metrics.jsonl:2");
+  write_run("large", line + "{\"step\": 18446744073709551615, \"loss\": 2.0}\n");
+  expect_refused(report("large"), "metrics.jsonl:2");
+  write_run("text", line);
+  write_text(folder_ / "text" / "predictions.jsonl", "{\"step\": 5, \"text\": 7}\n");
+  expect_refused(report("text"), "predictions.jsonl:1");
 }
 
 }  // namespace

@@ -5,6 +5,7 @@
 
 #include "runtime/error.h"
 #include "runtime/file.h"
+#include "runtime/json_lines.h"
 #include "tests/data/corpus_fixture.h"
 #include "tests/train/full_disk.h"
 
@@ -16,12 +17,9 @@ using Json = nlohmann::ordered_json;
 class RunLogTest : public testing::Test {
  protected:
   std::vector<Json> lines(const char* name) const {
-    const std::string content = read_file(folder_ / name);
     std::vector<Json> records;
-    for (std::size_t begin = 0, end; (end = content.find('\n', begin)) != std::string::npos;
-         begin = end + 1) {
-      records.push_back(Json::parse(content.substr(begin, end - begin)));
-    }
+    for_each_record(folder_ / name,
+                    [&](const JsonRecord& record) { records.push_back(record.value); });
     return records;
   }
   // Of all event files.
@@ -104,6 +102,7 @@ TEST_F(RunLogTest, AResumeReadsWhatTheViewHadShown) {
       if (step % 2 == 0) {
         log.metrics({{"step", step}, {"val_loss", 5.0 + step}, {"val_accuracy", 0.5}},
                     "validation");
+        if (step == 2) log.event(RunEvent::best, step, "");
         log.prediction(prediction(step, 0, step == 2 ? "a dog[2.0%]" : "a cat[9.0%]"));
       }
     }
@@ -120,6 +119,111 @@ TEST_F(RunLogTest, AResumeReadsWhatTheViewHadShown) {
   EXPECT_EQ(view.words[0].word, "cat");
   EXPECT_EQ(view.words[0].predictions[0].word, "dog");
   EXPECT_EQ(view.words[0].predictions[1].word, "cat");
+}
+
+// Better by too little is not best: the events say what is (evaluation.min_improvement).
+TEST_F(RunLogTest, TheBestIsWhatTheEventsSay) {
+  const auto evaluate = [](RunLog& log, int step, double loss, bool best) {
+    log.metrics({{"step", step}, {"val_loss", loss}}, "validation");
+    if (best) log.event(RunEvent::best, step, "");
+  };
+  const auto expect_best = [](RunLog& log, int step, double loss) {
+    const auto& validation = log.progress().view().validation;
+    ASSERT_TRUE(validation);
+    EXPECT_EQ(validation->best_step, step);
+    EXPECT_EQ(validation->best_loss, loss);
+  };
+  {
+    RunLog log(folder_.path(), 0, 10, false);
+    evaluate(log, 2, 5.0, true);
+    evaluate(log, 4, 4.75, true);
+    evaluate(log, 6, 4.74, false);
+    expect_best(log, 4, 4.75);
+    evaluate(log, 8, 4.0, true);
+    expect_best(log, 8, 4.0);
+  }
+  {
+    RunLog log(folder_.path(), 6, 10, false);
+    log.event(RunEvent::resume, 6, "");
+    expect_best(log, 4, 4.75);
+    evaluate(log, 8, 4.74, false);  // another 8 than the one that was best
+    log.metrics({{"step", 9}, {"loss", 1.0}}, "train");
+  }
+  RunLog log(folder_.path(), 9, 10, false);
+  expect_best(log, 4, 4.75);
+}
+
+// After a rollback: files and view as they were at that step, but the same view, and nothing is
+// lost that waits for a full disk.
+TEST_F(RunLogTest, GoesBack) {
+  RunLog log(folder_.path(), 0, 20, true);
+  const auto train = [&](int step) {
+    log.progress().update({.step = step, .loss = 10.0 - step});
+    log.metrics({{"step", step}, {"mlm_loss", 10.0 - step}}, "train");
+  };
+  for (int step = 1; step <= 3; ++step) train(step);
+  log.metrics({{"step", 3}, {"val_loss", 7.0}}, "validation");
+  log.event(RunEvent::best, 3, "");
+  log.prediction(prediction(3, 0, "a dog[2.0%]"));
+  log.gradient_norms(3, {.layers = {{"embeddings", 0.5}}, .parameters = {0.5}});
+  const std::string metrics = read_file(folder_ / "metrics.jsonl");
+  {
+    const FullDisk disk(metrics.size() + 3);
+    train(4);
+    train(5);
+    log.metrics({{"step", 5}, {"val_loss", 6.0}}, "validation");
+    log.event(RunEvent::best, 5, "an event that waits");
+    log.prediction(prediction(5, 0, "a cat[9.0%]"));
+    log.gradient_norms(5, {.layers = {{"embeddings", 0.25}}, .parameters = {0.25}});
+    EXPECT_EQ(read_file(folder_ / "metrics.jsonl"), metrics);
+    log.go_back(4);  // of which one line still waits
+  }
+  const RunView& view = log.progress().view();
+  EXPECT_EQ(view.losses.means(), std::vector<double>({9.0, 8.0, 7.0}));
+  ASSERT_TRUE(view.validation);
+  EXPECT_EQ(view.validation->step, 3);
+  EXPECT_EQ(view.validation->best_step, 3);
+  ASSERT_EQ(view.words.size(), 1u);
+  EXPECT_EQ(view.words[0].predictions.size(), 1u);
+  EXPECT_EQ(view.progress.step, 4);
+  log.event(RunEvent::rollback, 5, "went back");
+  train(5);
+  // The speed is that of all steps that were done, six of them.
+  EXPECT_NEAR(view.progress.eta_seconds.value(), view.progress.elapsed_seconds / 6 * 15, 1e-9);
+  log.finish();
+  std::vector<Json> steps;
+  for (const Json& line : lines("metrics.jsonl")) steps.push_back(line["step"]);
+  EXPECT_EQ(steps, (std::vector<Json>{1, 2, 3, 3, 4, 5}));
+  EXPECT_EQ(lines("predictions.jsonl").size(), 1u);
+  EXPECT_EQ(lines("gradient_norms.jsonl").size(), 1u);
+  EXPECT_EQ(lines("events.jsonl").size(), 3u);
+  EXPECT_NE(read_file(folder_ / "log.txt").find("an event that waits"), std::string::npos);
+  // And once more, without a disk that refuses.
+  log.go_back(2);
+  EXPECT_EQ(lines("metrics.jsonl").size(), 2u);
+  EXPECT_FALSE(log.progress().view().validation);
+  EXPECT_TRUE(log.progress().view().words.empty());
+  EXPECT_TRUE(lines("predictions.jsonl").empty());
+}
+
+// Whatever stands in the files, it is named.
+TEST_F(RunLogTest, WhatNoRunWroteIsNamed) {
+  const auto expect_named = [&](const char* file, const std::string& line) {
+    { RunLog log(folder_.path(), 0, 10, false); }
+    write_text(folder_ / file, line + "\n");
+    try {
+      RunLog log(folder_.path(), 9, 10, false);
+      ADD_FAILURE() << line;
+    } catch (const InputError& error) {
+      EXPECT_NE(std::string(error.what()).find((folder_ / file).string() + ":1"), std::string::npos)
+          << error.what();
+    }
+    std::filesystem::remove(folder_ / file);
+  };
+  expect_named("predictions.jsonl", R"({"step": 5, "sample": 0, "text": 7})");
+  expect_named("predictions.jsonl", R"({"step": 5, "sample": "0"})");
+  expect_named("events.jsonl", R"({"step": 5, "kind": 7})");
+  expect_named("metrics.jsonl", R"({"step": 18446744073709551615, "mlm_loss": 1.0})");
 }
 
 TEST_F(RunLogTest, AFullDiskEndsNothingBeforeTheEnd) {

@@ -9,6 +9,7 @@
 #include "kernels/cpu/cpu_ops.h"
 #include "runtime/error.h"
 #include "tests/data/corpus_fixture.h"
+#include "tests/support/one_rank.h"
 #include "train/device_batch.h"
 #include "train/rank_agreement.h"
 #include "train/run_directory.h"
@@ -51,20 +52,11 @@ class SmallDevice final : public Device {
 };
 
 // Rank 0 of two; the other one's least is `other`.
-class HalfCommunicator final : public Communicator {
+class HalfCommunicator final : public OneRank {
  public:
-  std::string name() const override { return "half"; }
-  int rank() const override { return 0; }
-  int size() const override { return 2; }
-  int local_rank() const override { return 0; }
-  int local_size() const override { return 2; }
-  void all_reduce_sum(const Tensor&) override {}
   void all_reduce_max(std::vector<std::int64_t>& values) override {
     values[0] = std::max(values[0], -other);
   }
-  void broadcast(std::string&) override {}
-  void barrier() override {}
-  [[noreturn]] void abort(int code) override { std::_Exit(code); }
 
   std::int64_t other = 0;
 };
@@ -171,8 +163,8 @@ TEST_F(MemoryPlanTest, TheSmallestOfAnyRank) {
 
 TEST_F(MemoryPlanTest, WhatCannotFitIsRefused) {
   const std::string message = error_of([&] { choose(10 << 20, config()); });
-  EXPECT_NE(message.find("GB are needed for micro-batches of 256 tokens in sequences of up to 128, "
-                         "and 0.01 GB of a small device are free"),
+  EXPECT_NE(message.find("MB are needed for micro-batches of 256 tokens in sequences of up to 128, "
+                         "and 10.5 MB of a small device are free"),
             std::string::npos)
       << message;
   EXPECT_NE(message.find("train.recompute: true"), std::string::npos) << message;
@@ -202,10 +194,12 @@ TEST(PhaseCapacity, IsSharedAmongRanks) {
 TEST(Checkpoints, HowManyLieOnDisk) {
   const auto most = [](const std::string& train, const std::string& checkpoint) {
     return most_checkpoints(parse("schedule: {warmup_steps: 0}\ntrain: {" + train +
-                                  "}\ncheckpoint: {" + checkpoint + "}"));
+                                  "}\nevaluation: {every_steps: 60}\ncheckpoint: {" + checkpoint +
+                                  "}"));
   };
   EXPECT_EQ(most("max_steps: 100", "every_steps: 10, keep: 3"), 5);
-  EXPECT_EQ(most("max_steps: 100", "every_steps: 40, keep: 3"), 4);  // 40, 80, 100
+  EXPECT_EQ(most("max_steps: 100", "every_steps: 40, keep: 3"), 4);  // 40, 60, 80, 100
+  EXPECT_EQ(most("max_steps: 60", "every_steps: 0, keep: 3"), 1);
   EXPECT_EQ(most("max_steps: 100", "every_steps: 0, keep: 3"), 2);
   EXPECT_EQ(checkpoint_bytes(1000, 4), 12000u);
 }
@@ -215,7 +209,7 @@ TEST(RunDirectory, DiskSpace) {
   const fs::path run_dir = folder / "run/that/is/not/there";
   EXPECT_FALSE(check_disk_space(run_dir, 3, 1000));
   const std::string message = error_of([&] { check_disk_space(run_dir, 3, std::size_t{1} << 50); });
-  EXPECT_NE(message.find("need 3377699.721 GB more, and "), std::string::npos) << message;
+  EXPECT_NE(message.find("need 3377699.72 GB more, and "), std::string::npos) << message;
   EXPECT_NE(message.find(" GB are free on the disk of " + folder.path().string()),
             std::string::npos)
       << message;
@@ -282,6 +276,11 @@ TEST(TimeEstimate, IsTheMeanOfTheStepsAfterTheFirst) {
   EXPECT_EQ(describe_end(40, 88000, 10.0),
             "finished: 40 steps in 10s, 0.25 s a step, 8.8k tokens/s, evaluations and checkpoints "
             "included");
+  EXPECT_EQ(describe_end(1, 100, 0.125),
+            "finished: 1 step in 0.12s, 0.12 s a step, 800 tokens/s, evaluations and checkpoints "
+            "included");
+  const std::string often = describe_estimate(two_phases(), 10, 0.001);
+  EXPECT_TRUE(often.ends_with(", a checkpoint every 0.05s")) << often;
 }
 
 TEST(RankAgreement, NamesTheFirstDifference) {

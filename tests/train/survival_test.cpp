@@ -11,6 +11,7 @@
 
 #include <sys/mount.h>
 
+#include "tests/train/full_disk.h"
 #include "tests/train/training_fixture.h"
 #include "train/checkpoint.h"
 
@@ -159,21 +160,7 @@ TEST_F(SurvivalTest, KillsAtRandomMoments) {
   RecordProperty("kills", done);
 }
 
-class FullDiskTest : public SurvivalTest {
- protected:
-  // A small disk at `folder`; a skip where none can be mounted.
-  void mount_disk(const fs::path& folder, const char* size) {
-    fs::create_directories(folder);
-    if (::mount("tmpfs", folder.c_str(), "tmpfs", 0, size) != 0) {
-      GTEST_SKIP() << "a small disk cannot be mounted here: " << std::strerror(errno);
-    }
-    mounted_ = folder;
-  }
-  ~FullDiskTest() override {
-    if (!mounted_.empty()) ::umount2(mounted_.c_str(), MNT_DETACH);
-  }
-  fs::path mounted_;
-};
+class FullDiskTest : public SurvivalTest {};
 
 // Checkpoints that do not fit are warned of, training goes on, and when there is room again they
 // are written again; the last one must be.
@@ -182,8 +169,8 @@ TEST_F(FullDiskTest, CheckpointsWaitForRoom) {
   const Arguments settings{"train.max_steps=200", "checkpoint.every_steps=10", "checkpoint.keep=1",
                            "evaluation.every_steps=0"};
   ASSERT_EQ(train(whole, settings).exit_code, 0);
-  mount_disk(run_dir / "checkpoints", "size=4m");
-  if (IsSkipped()) return;
+  const SmallDisk disk(run_dir / "checkpoints", "4m");
+  if (!disk.missing().empty()) GTEST_SKIP() << disk.missing();
   const fs::path filler = run_dir / "checkpoints" / "filler";
   write_text(filler, std::string((4 << 20) - 200000, 'x'));
   Arguments resumed = settings;
@@ -232,8 +219,8 @@ TEST_F(FullDiskTest, AFolderThatBecomesReadOnly) {
   const Arguments settings{"train.max_steps=300", "checkpoint.every_steps=10",
                            "evaluation.every_steps=0", "--resume", "auto"};
   ASSERT_EQ(train(whole, settings).exit_code, 0);
-  mount_disk(checkpoints, "size=16m");
-  if (IsSkipped()) return;
+  const SmallDisk disk(checkpoints, "16m");
+  if (!disk.missing().empty()) GTEST_SKIP() << disk.missing();
   const auto remount = [&](unsigned long flags) {
     ASSERT_EQ(::mount("none", checkpoints.c_str(), nullptr, MS_REMOUNT | flags, nullptr), 0)
         << std::strerror(errno);

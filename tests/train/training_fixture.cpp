@@ -9,6 +9,7 @@
 #include <fcntl.h>
 #include <unistd.h>
 
+#include "runtime/json_lines.h"
 #include "train/checkpoint.h"
 
 namespace bert {
@@ -193,14 +194,14 @@ std::pair<Answer, double> TrainingTest::train_and_kill_one(int ranks, const fs::
                           [&] { return last_step(run_dir) >= 5; });
 }
 
-std::vector<json> read_metrics(const fs::path& run_dir) {
+std::vector<json> read_lines(const fs::path& path) {
   std::vector<json> records;
-  const std::string text = read_file(run_dir / "metrics.jsonl");
-  for (std::size_t begin = 0, end; (end = text.find('\n', begin)) != std::string::npos;
-       begin = end + 1) {
-    records.push_back(json::parse(text.substr(begin, end - begin)));
-  }
+  for_each_record(path, [&](const JsonRecord& record) { records.emplace_back(record.value); });
   return records;
+}
+
+std::vector<json> read_metrics(const fs::path& run_dir) {
+  return read_lines(run_dir / "metrics.jsonl");
 }
 
 std::vector<json> comparable_metrics(const fs::path& run_dir) {

@@ -74,6 +74,8 @@ class TrainingTest : public testing::Test {
   TemporaryFolder folder_;
 };
 
+// The records of a file such as metrics.jsonl.
+std::vector<nlohmann::json> read_lines(const std::filesystem::path& path);
 std::vector<nlohmann::json> read_metrics(const std::filesystem::path& run_dir);
 // Without the one entry that differs from run to run.
 std::vector<nlohmann::json> comparable_metrics(const std::filesystem::path& run_dir);
