@@ -67,15 +67,16 @@ std::string_view event_name(RunEvent kind) {
 }
 
 void check_run_log(const fs::path& run_dir) {
-  for (const char* file : {"metrics.jsonl", "gradient_norms.jsonl", "events.jsonl"}) {
-    for_each_record(run_dir / file, [](const JsonRecord&) {});
+  for (const char* file :
+       {"metrics.jsonl", "gradient_norms.jsonl", "events.jsonl", "predictions.jsonl"}) {
+    if (!fs::exists(run_dir / file)) continue;
+    for_each_record(run_dir / file, [](const JsonRecord& record) {
+      (void)record.value.value("sample", std::int64_t{0});
+      for (const char* text : {"kind", "text", "predicted"}) {
+        (void)record.value.value(text, std::string());
+      }
+    });
   }
-  for_each_record(run_dir / "predictions.jsonl", [](const JsonRecord& record) {
-    (void)record.value.value("sample", std::int64_t{0});
-    for (const char* key : {"text", "masked", "predicted"}) {
-      (void)record.value.value(key, std::string());
-    }
-  });
 }
 
 RunLog::RunLog(const fs::path& run_dir, std::int64_t first_step, std::int64_t max_steps,
