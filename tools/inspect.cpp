@@ -3,6 +3,7 @@
 #include <cstdio>
 #include <filesystem>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -24,6 +25,7 @@ struct Arguments {
   std::string path, sampling = "sentences", masking = "whole_word", part = "train";
   bool verify = false, json = false;
   std::uint64_t samples = 3, audit_samples = 2000;
+  std::optional<std::uint64_t> document;
   bert::DatasetOptions dataset;
 };
 
@@ -201,6 +203,12 @@ void print_corpus(const Json& corpus) {
       fmt::print("             {}\n", source["name"].get<std::string>());
     }
   }
+  if (corpus.contains("document")) {
+    const Json& document = corpus["document"];
+    fmt::print("document     {} of the {} part, {} tokens:\n{}\n",
+               document["number"].get<std::uint64_t>(), document["part"].get<std::string>(),
+               document["tokens"].get<std::uint64_t>(), document["text"].get<std::string>());
+  }
   if (corpus.contains("audit")) print_audit(corpus["audit"]);
   if (corpus.contains("samples")) {
     fmt::print("samples, [hidden] [replaced=>by] [kept=]:\n");
@@ -210,6 +218,19 @@ void print_corpus(const Json& corpus) {
     }
   }
   if (corpus.contains("verified")) fmt::print("verified     every checksum is right\n");
+}
+
+Json describe_document(const bert::TokenShard& shard, const bert::Tokenizer& tokenizer,
+                       std::uint64_t number, const std::string& part) {
+  if (number >= shard.num_documents()) {
+    bert::throw_input_error("--document: there is no document {} in the {} part, which has {}",
+                            number, part, shard.num_documents());
+  }
+  const bert::TokenizedDocument document = shard.document(number);
+  return {{"number", number},
+          {"part", part},
+          {"tokens", document.ids.size()},
+          {"text", tokenizer.decode(document.ids)}};
 }
 
 Json inspect_corpus(const Arguments& arguments) {
@@ -222,6 +243,11 @@ Json inspect_corpus(const Arguments& arguments) {
     answer["verified"] = true;
   }
   const bert::Part part = arguments.part == "train" ? bert::Part::train : bert::Part::validation;
+  if (arguments.document) {
+    answer["document"] =
+        describe_document(corpus->shard(part), *tokenizer, *arguments.document, arguments.part);
+    return answer;
+  }
   if (arguments.audit_samples == 0 && arguments.samples == 0) return answer;
   if (corpus->shard(part).num_tokens() == 0) return answer;
   const bert::PretrainingDataset dataset(corpus, part, arguments.dataset);
@@ -372,6 +398,8 @@ int run(int argc, char** argv) {
   app.add_flag("--verify", arguments.verify, "Read everything and check every checksum");
   app.add_flag("--json", arguments.json, "Print the answer as JSON");
   app.add_option("--samples", arguments.samples, "How many samples to show")->capture_default_str();
+  app.add_option("--document", arguments.document,
+                 "Show this document of the part, as train names it, instead of samples");
   app.add_option("--audit-samples", arguments.audit_samples,
                  "How many samples to count for the masking audit")
       ->capture_default_str();

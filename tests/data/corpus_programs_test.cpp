@@ -142,6 +142,21 @@ TEST_F(CorpusPrograms, BadInputIsOneErrorLine) {
   EXPECT_EQ(read_file(folder_ / "corpus" / "letters.txt"), "dear");
 }
 
+TEST_F(CorpusPrograms, InspectShowsADocument) {
+  ASSERT_EQ(prepare(text()).exit_code, 0);
+  const auto corpus = std::make_shared<const Corpus>(folder_ / "corpus");
+  const TokenShard& shard = corpus->shard(Part::train);
+  const std::string last = std::to_string(shard.num_documents() - 1);
+  const Answer shown = inspect(folder_ / "corpus", "--json --document " + last);
+  ASSERT_EQ(shown.exit_code, 0) << shown.output;
+  const auto document = nlohmann::json::parse(shown.output).at("document");
+  const std::vector<std::int32_t> ids = shard.document(shard.num_documents() - 1).ids;
+  EXPECT_EQ(document.at("tokens"), ids.size());
+  EXPECT_EQ(document.at("text"), corpus->tokenizer()->decode(ids));
+  EXPECT_NE(inspect(folder_ / "corpus", "--document 0").output, shown.output);
+  expect_refused(inspect(folder_ / "corpus", "--document 200"), "there is no document 200");
+}
+
 TEST_F(CorpusPrograms, InspectFindsDamage) {
   ASSERT_EQ(prepare(text()).exit_code, 0);
   const fs::path tokens = folder_ / "corpus" / "train" / "tokens.bin";
