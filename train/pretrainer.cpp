@@ -86,11 +86,9 @@ void Pretrainer::run() {
     if (writer_) report(writer_->ended());
   }
   finish_saving();
-  if (signal != 0) {
-    if (log_) {
-      log_->event(RunEvent::stop, state_.step,
-                  fmt::format("stopped by {}; --resume auto goes on", signal_name(signal)));
-    }
+  if (signal != 0 && log_) {
+    log_->event(RunEvent::stop, state_.step,
+                fmt::format("stopped by {}; --resume auto goes on", signal_name(signal)));
   }
   say(describe_end(state_.step - first_step, tokens_done_,
                    std::chrono::duration<double>(Clock::now() - started).count()));

@@ -23,7 +23,7 @@ void Pretrainer::diverged(const InFlight& step) {
   step_->allow_updates();
   std::string why = "refused, and nothing was changed: ";
   if (!std::isfinite(result.loss)) {
-    why += fmt::format("its loss is {}", result.loss);
+    why += std::isnan(result.loss) ? "its loss is NaN" : "its loss is infinite";
   } else if (result.gradient.nonfinite != 0) {
     why += fmt::format("{} elements of its gradient are not finite", result.gradient.nonfinite);
   } else {
@@ -49,8 +49,8 @@ void Pretrainer::diverged(const InFlight& step) {
         checkpoint_name(state_.step));
   }
   if (config_.divergence.policy == OnDivergence::rollback) roll_back();
-  last_settled_ =
-      std::chrono::steady_clock::now();  // what all this took is no part of the next step
+  // What all this took is no part of the next step.
+  last_settled_ = std::chrono::steady_clock::now();
 }
 
 void Pretrainer::roll_back() {
