@@ -325,6 +325,21 @@ TEST_F(NcclTest, SumsIntegers) {
   EXPECT_EQ(nccl_->bytes, sizeof values);
 }
 
+// Losses travel beside gradients as they are, whatever those travel as.
+TEST_F(NcclTest, SumsDoubles) {
+  for (const DType dtype : {DType::f32, DType::bf16, DType::i64}) {
+    const auto sums = reducer(dtype);
+    const DeviceBuffer memory(*device_, sizeof(double));
+    const double value = 1.0 + 0x1p-50;
+    device_->copy_from_host(memory.data(), &value, sizeof value);
+    sums->start(Tensor(memory.data(), DType::f64, {1}));
+    sums->finish();
+    double found = 0.0;
+    device_->copy_to_host(&found, memory.data(), sizeof found);
+    EXPECT_EQ(found, 2.0 * value);
+  }
+}
+
 constexpr const char* kLost =
     "an earlier collective of NCCL failed on rank 0, GPU 0: remote process exited or there was a "
     "network error: connection closed by peer";

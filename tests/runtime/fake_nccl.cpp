@@ -30,6 +30,8 @@ void add_up(void* argument) {
   for (std::size_t i = 0; i < sum->count; ++i) {
     if (sum->type == ncclInt64) {
       static_cast<std::int64_t*>(sum->values)[i] *= sum->ranks;
+    } else if (sum->type == ncclFloat64) {
+      static_cast<double*>(sum->values)[i] *= sum->ranks;
     } else if (sum->type == ncclFloat32) {
       static_cast<float*>(sum->values)[i] *= static_cast<float>(sum->ranks);
     } else {
@@ -77,7 +79,8 @@ ncclResult_t ncclCommGetAsyncError(ncclComm_t, ncclResult_t* error) {
 ncclResult_t ncclAllReduce(const void* from, void* to, std::size_t count, ncclDataType_t type,
                            ncclRedOp_t operation, ncclComm_t comm, cudaStream_t stream) {
   if (from != to || operation != ncclSum) return ncclInvalidArgument;
-  state.bytes += count * (type == ncclInt64 ? 8 : type == ncclFloat32 ? 4 : 2);
+  const bool eight = type == ncclInt64 || type == ncclFloat64;
+  state.bytes += count * (eight ? 8 : type == ncclFloat32 ? 4 : 2);
   fake_cuda_queue(stream, add_up, new Sum{to, count, type, comm->size});
   return ncclSuccess;
 }

@@ -127,7 +127,7 @@ class HarnessAllReducer final : public AllReducer {
 
  private:
   void round(const Tensor& piece) const {
-    if (dtype_ != DType::bf16) return;
+    if (dtype_ != DType::bf16 || piece.dtype() != DType::f32) return;
     auto* const values = piece.data<float>();
     for (std::int64_t i = 0; i < piece.numel(); ++i) {
       values[i] = static_cast<float>(Bfloat16(values[i]));
