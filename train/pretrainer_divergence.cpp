@@ -10,8 +10,6 @@ namespace fs = std::filesystem;
 
 void Pretrainer::diverged(const InFlight& step) {
   const StepResult& result = step.queued.result;
-  ++state_.skipped;
-  ++state_.refused_in_a_row;
   StepReplay replay(*model_, backend_, step_->memory(),
                     datasets_.at(step.phase.sequence_length).training);
   const DropoutKey dropout{config_.seed, static_cast<std::uint32_t>(result.step - 1)};
@@ -33,12 +31,10 @@ void Pretrainer::diverged(const InFlight& step) {
   if (!found.empty()) found = fmt::format("\n{}", found.substr(0, found.size() - 1));
   if (log_) log_->event(RunEvent::skip, result.step, why + found);
 
-  const bool too_many = state_.refused_in_a_row >= config_.divergence.max_in_a_row;
+  const bool too_many = state_.refused_in_a_row + 1 >= config_.divergence.max_in_a_row;
   if (config_.divergence.policy == OnDivergence::stop || too_many) {
     // As it was before the step, so that a resumed run tries it again.
     --state_.step;
-    --state_.skipped;
-    --state_.refused_in_a_row;
     if (step_->fixed_point()) step_->fixed_point()->set_exponent(step.exponent_before);
     save();
     finish_saving();
@@ -48,6 +44,8 @@ void Pretrainer::diverged(const InFlight& step) {
                  : std::string("divergence.policy is stop"),
         checkpoint_name(state_.step));
   }
+  ++state_.skipped;
+  ++state_.refused_in_a_row;
   if (config_.divergence.policy == OnDivergence::rollback) roll_back();
   // What all this took is no part of the next step.
   last_settled_ = std::chrono::steady_clock::now();

@@ -12,6 +12,13 @@
 namespace bert {
 namespace fs = std::filesystem;
 
+namespace {
+
+// Before there is a log.
+void warn(const std::string& text) { std::fprintf(stderr, "warning: %s\n", text.c_str()); }
+
+}  // namespace
+
 Pretrainer::Pretrainer(Config config, PretrainerOptions options, Communicator& communicator)
     : config_(std::move(config)),
       options_(std::move(options)),
@@ -91,7 +98,7 @@ void Pretrainer::check_run_directory() const {
   const auto warning =
       check_disk_space(config_.run_dir, most_checkpoints(config_),
                        checkpoint_bytes(model_->parameters().num_parameters(), number));
-  if (warning) std::fprintf(stderr, "warning: %s\n", warning->c_str());
+  if (warning) warn(*warning);
 }
 
 // How large micro-batches are, and with them all that is allocated. A run that is resumed on the
@@ -117,11 +124,10 @@ void Pretrainer::plan_micro_batches() {
     return !phase.micro_batch_tokens && !config_.train.reproducible;
   });
   if (matters && before && *before != state_.auto_micro_batch_tokens && communicator_.is_root()) {
-    std::fprintf(stderr,
-                 "warning: there is less memory than before: micro-batches of at most %lld tokens "
-                 "instead of %lld; the run goes on equally well but not bit for bit\n",
-                 static_cast<long long>(state_.auto_micro_batch_tokens),
-                 static_cast<long long>(*before));
+    warn(
+        fmt::format("there is less memory than before: micro-batches of at most {} tokens instead "
+                    "of {}; the run goes on equally well but not bit for bit",
+                    state_.auto_micro_batch_tokens, *before));
   }
   capacity_ = run_capacity(config_, communicator_.size(), state_.auto_micro_batch_tokens);
   memory_ = plan_memory(*model_, backend_, capacity_, config_.train);
@@ -152,7 +158,7 @@ void Pretrainer::open_run_directory() {
     }
     if (options_.resume && *options_.resume == "auto") {
       const auto newest = newest_checkpoint(checkpoints, [](const std::string& damage) {
-        std::fprintf(stderr, "warning: %s; looking for an older checkpoint\n", damage.c_str());
+        warn(damage + "; looking for an older checkpoint");
       });
       if (newest) resume = newest->string();
     } else if (options_.resume) {
@@ -175,9 +181,7 @@ void Pretrainer::open_run_directory() {
     check_run_log(run_dir);
     try {
       make_directories(checkpoints);
-      for (const std::string& moved : leave_later_checkpoints()) {
-        std::fprintf(stderr, "warning: %s\n", moved.c_str());
-      }
+      for (const std::string& moved : leave_later_checkpoints()) warn(moved);
       write_file_atomic(run_dir / "config.yaml", config_to_yaml(config_));
     } catch (const RuntimeError& error) {
       throw_input_error("run_dir: {}", error.what());
@@ -232,27 +236,25 @@ void Pretrainer::resume_from(const fs::path& checkpoint) {
   };
   // Parameters and moments are f32 in every other precision.
   if (is_double(was) != is_double(state_)) differs("precision", was.precision, state_.precision);
-  const auto warn = [&](const std::string& text) {
-    if (communicator_.is_root()) {
-      std::fprintf(stderr, "warning: %s was written %s\n", checkpoint.c_str(), text.c_str());
-    }
+  const auto warn_of = [&](const std::string& how) {
+    if (communicator_.is_root()) warn(checkpoint.string() + " was written " + how);
   };
   if (was.precision != state_.precision || was.device != state_.device) {
-    warn(
+    warn_of(
         fmt::format("in {} on {}, this run computes in {} on {}: it goes on from the same "
                     "parameters and moments, but rounds otherwise",
                     was.precision, was.device, state_.precision, state_.device));
   }
   if (!config_.train.reproducible &&
       (was.world_size != state_.world_size || was.threads != state_.threads)) {
-    warn(
+    warn_of(
         fmt::format("by {} rank(s) of {} thread(s), this run has {} of {}: sums are rounded in "
                     "another order, so it goes on equally well but not bit for bit",
                     was.world_size, was.threads, state_.world_size, state_.threads));
   }
   if (backend_.set_product_choices && !was.product_choices.empty() &&
       !backend_.set_product_choices(was.product_choices)) {
-    warn(
+    warn_of(
         "with another cuBLAS or GPU: products are chosen anew, so it goes on equally well but not "
         "bit for bit");
   }

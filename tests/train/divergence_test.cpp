@@ -60,9 +60,8 @@ TEST_F(DivergenceTest, SkipsAPoisonedBatchAndNamesIt) {
     EXPECT_EQ(state_of(run_dir, 12).skipped, static_cast<std::int64_t>(expected.size()));
     const SafetensorsFile model(checkpoint_of(run_dir, 12) / "model.safetensors");
     for (const SafetensorsTensor& tensor : model.tensors()) {
-      std::vector<float> values(static_cast<std::size_t>(tensor.numel()));
-      model.read(tensor, values);
-      for (const float value : values) ASSERT_TRUE(std::isfinite(value)) << tensor.name;
+      for (const float value : values_of(model, tensor))
+        ASSERT_TRUE(std::isfinite(value)) << tensor.name;
     }
   }
 }

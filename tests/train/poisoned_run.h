@@ -6,8 +6,7 @@
 #include <set>
 #include <string>
 
-#include "model/safetensors.h"
-#include "tests/train/training_fixture.h"
+#include "tests/train/changed_models.h"
 
 namespace bert {
 
@@ -48,7 +47,7 @@ class PoisonedRun {
     return fmt::format(
         "{} {} run_dir={} data.path={} tokenizer.path={} model.init_from={} train.max_steps=12 "
         "optimizer.learning_rate=1e-3 schedule.warmup_steps=0 {}",
-        train, config(), run_dir.string(), (folder_ / "corpus").string(),
+        train, config_without_model(folder_), run_dir.string(), (folder_ / "corpus").string(),
         world.tokenizer().string(), (folder_ / "poisoned").string(), more);
   }
 
@@ -89,34 +88,16 @@ class PoisonedRun {
   static constexpr std::uint32_t kLength = 28;
   static constexpr std::int64_t kPosition = 25;
 
-  // The fixture's configuration without its model, which model.init_from brings.
-  std::string config() const {
-    const std::string text = read_file(TrainingWorld::get().config());
-    const auto begin = text.find("model:"), end = text.find("optimizer:");
-    const std::filesystem::path path = folder_ / "poisoned.yaml";
-    write_text(path, text.substr(0, begin) + text.substr(end));
-    return path.string();
-  }
-
   void poison(std::int64_t position) {
-    const std::filesystem::path from = folder_ / "made" / "checkpoints" / "latest",
-                                to = folder_ / "poisoned";
-    std::filesystem::create_directories(to);
-    std::filesystem::copy_file(from / "config.json", to / "config.json",
-                               std::filesystem::copy_options::overwrite_existing);
-    const SafetensorsFile file(from / "model.safetensors");
-    std::vector<std::vector<float>> memory;
-    std::vector<SafetensorsView> views;
-    for (const SafetensorsTensor& tensor : file.tensors()) {
-      std::vector<float>& values = memory.emplace_back(static_cast<std::size_t>(tensor.numel()));
-      file.read(tensor, values);
-      if (tensor.name == "bert.embeddings.position_embeddings.weight") {
-        const std::int64_t width = tensor.shape[1];
-        std::fill_n(values.begin() + position * width, width, 3e38f);
-      }
-      views.push_back({tensor.name, DType::f32, tensor.shape, values.data()});
-    }
-    write_safetensors(to / "model.safetensors", views);
+    std::filesystem::remove_all(folder_ / "poisoned");
+    copy_model(folder_ / "made" / "checkpoints" / "latest", folder_ / "poisoned",
+               [&](const std::string& name, std::vector<float>& values) {
+                 if (name != "bert.embeddings.position_embeddings.weight") return true;
+                 constexpr std::int64_t kPositions = 32;  // of the fixture's model
+                 const std::int64_t width = static_cast<std::int64_t>(values.size()) / kPositions;
+                 std::fill_n(values.begin() + position * width, width, 3e38f);
+                 return true;
+               });
   }
 
   std::filesystem::path folder_;

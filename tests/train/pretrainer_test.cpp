@@ -7,6 +7,7 @@
 #include <map>
 
 #include "model/safetensors.h"
+#include "tests/train/changed_models.h"
 #include "tests/train/training_fixture.h"
 #include "train/checkpoint.h"
 
@@ -18,47 +19,13 @@ using nlohmann::json;
 
 using PretrainerTest = TrainingTest;
 
-std::vector<float> values_of(const SafetensorsFile& file, const SafetensorsTensor& tensor) {
-  std::vector<float> values(static_cast<std::size_t>(tensor.numel()));
-  file.read(tensor, values);
-  return values;
-}
-
-// A copy of a model folder, each tensor passed through `change`(name, values): whether it stays.
-template <typename Change>
-void copy_model(const fs::path& from, const fs::path& to, Change&& change) {
-  fs::create_directories(to);
-  fs::copy_file(from / "config.json", to / "config.json");
-  const SafetensorsFile file(from / "model.safetensors");
-  std::vector<std::vector<float>> memory;
-  std::vector<SafetensorsView> views;
-  for (const SafetensorsTensor& tensor : file.tensors()) {
-    std::vector<float> values = values_of(file, tensor);
-    std::string name = tensor.name;
-    if (!change(name, values)) continue;
-    memory.push_back(std::move(values));
-    views.push_back({name, DType::f32, tensor.shape, memory.back().data()});
-  }
-  write_safetensors(to / "model.safetensors", views);
-}
-
-// Takes a configuration's model section away: model.init_from brings it.
-std::string config_without_model(const fs::path& folder) {
-  const std::string text = read_file(TrainingWorld::get().config());
-  const auto begin = text.find("model:"), end = text.find("optimizer:");
-  const fs::path path = folder / "continued.yaml";
-  write_text(path, text.substr(0, begin) +
-                       "model: {hidden_dropout_prob: 0, attention_probs_dropout_prob: 0}\n" +
-                       text.substr(end));
-  return path.string();
-}
-
 std::string continued(const fs::path& folder, const fs::path& run_dir, const fs::path& from,
                       const std::string& more) {
   const TrainingWorld& world = TrainingWorld::get();
-  return fmt::format("{} {} run_dir={} data.path={} tokenizer.path={} model.init_from={} {}",
-                     BERT_TRAIN, config_without_model(folder), run_dir.string(),
-                     world.corpus().string(), world.tokenizer().string(), from.string(), more);
+  return fmt::format(
+      "{} {} run_dir={} data.path={} tokenizer.path={} model.init_from={} {}", BERT_TRAIN,
+      config_without_model(folder, "{hidden_dropout_prob: 0, attention_probs_dropout_prob: 0}"),
+      run_dir.string(), world.corpus().string(), world.tokenizer().string(), from.string(), more);
 }
 
 // The samples of a file of --dump-batches, masks undone, and what each step was made of.
