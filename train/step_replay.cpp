@@ -112,6 +112,14 @@ class WatchedOps final : public Ops {
     if (masked) row_losses_ = copy_to_doubles(device_, with_losses.row_loss);
     if (op.loss_scale != nullptr) rows("cross_entropy", {}, "dlogits", op.logits, op.rows);
   }
+  void squared_error(const SquaredError& op) override {
+    ops_.squared_error(op);
+    if (op.loss_scale != nullptr) rows("squared_error", {}, "gradient", op.predictions, op.rows);
+  }
+  void span_cross_entropy(const SpanCrossEntropy& op) override {
+    ops_.span_cross_entropy(op);
+    if (op.loss_scale != nullptr) rows("span_cross_entropy", {}, "dlogits", op.logits);
+  }
   void add_fixed_point(const AddFixedPoint& op) override { ops_.add_fixed_point(op); }
   void read_fixed_point(const ReadFixedPoint& op) override { ops_.read_fixed_point(op); }
   void gradient_norm(const ComputeGradientNorm& op) override { ops_.gradient_norm(op); }
