@@ -120,38 +120,60 @@ class QuestionDataset final : public TaskDataset {
 
   std::size_t option(std::int64_t value) const { return static_cast<std::size_t>(value); }
 
-  // The sequences of a question; false, and reported, if it cannot be learnt from.
+  // Adds the sequences of a question; false, and reported, if it cannot be learnt from.
   bool add(const SquadQuestion& question, const std::string& place, const Tokenizer& tokenizer,
            Purpose purpose) {
     const std::vector<Token>& context = tokens_[question.context];
     std::optional<TokenRange> answer;
     if (!question.answers.empty()) {
-      answer = tokens_of(question.answers.front(), context);
-      const std::string why =
-          fmt::format("the tokenizer leaves nothing of '{}'", question.answers.front().text);
+      answer = find_answer(question.answers.front(), context, place);
       if (!answer && purpose == Purpose::training) {
-        report_.bad("answer without tokens", place, why);
+        report_.bad("answer without tokens", place, "the tokenizer leaves nothing of the answer");
         return false;
       }
     }
-    std::vector<Token> asked;
-    tokenizer.encode(question.question, asked);
-    report_long_words(tokenizer, question.question, asked, place, report_);
-    if (asked.size() > option(options_.max_query_length)) {
-      report_.truncated(
-          "long question", place,
-          fmt::format("{} of {} tokens are kept", options_.max_query_length, asked.size()));
-      asked.resize(option(options_.max_query_length));
-    }
+    const std::vector<Token> asked = encode_question(question.question, place, tokenizer);
     const std::vector<ContextWindow> windows =
         context_windows(context.size(), option(options_.max_length) - asked.size() - 3,
                         option(options_.doc_stride));
+    bool seen_whole = false;
     for (const ContextWindow& window : windows) {
       add_window(asked, context, window, answer, tokenizer.special());
+      seen_whole = seen_whole || sequences_.back().start > 0;
+    }
+    if (answer && !seen_whole) {
+      report_.unusual("answer in no window", place,
+                      fmt::format("no window holds all of an answer of {} tokens",
+                                  answer->last - answer->first + 1));
     }
     windows_.insert(windows_.end(), windows.begin(), windows.end());
     ++num_examples_;
     return true;
+  }
+
+  std::optional<TokenRange> find_answer(const SquadAnswer& answer, std::span<const Token> tokens,
+                                        const std::string& place) {
+    const std::optional<TokenRange> range = tokens_of(answer, tokens);
+    if (range &&
+        (tokens[range->first].begin < answer.begin || tokens[range->last].end > answer.end)) {
+      report_.unusual("answer within a token", place,
+                      fmt::format("'{}' is part of a longer word", answer.text));
+    }
+    return range;
+  }
+
+  std::vector<Token> encode_question(const std::string& question, const std::string& place,
+                                     const Tokenizer& tokenizer) {
+    std::vector<Token> tokens;
+    tokenizer.encode(question, tokens);
+    report_long_words(tokenizer, question, tokens, place, report_);
+    const std::size_t most = option(options_.max_query_length);
+    if (tokens.size() > most) {
+      report_.truncated("long question", place,
+                        fmt::format("{} of {} tokens are kept", most, tokens.size()));
+      tokens.resize(most);
+    }
+    return tokens;
   }
 
   void add_window(const std::vector<Token>& asked, const std::vector<Token>& context,
