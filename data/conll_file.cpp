@@ -89,8 +89,8 @@ class ConllParser {
     if (columns_ == 0) choose_columns(fields.size());
     if (sentence_.words.empty()) sentence_.line = line_;
     if (fields.size() != columns_) {
-      bad("ragged row",
-          fmt::format("has {} columns, expected {} as before", fields.size(), columns_));
+      bad("ragged row", fmt::format("has {} column{}, expected {} as before", fields.size(),
+                                    fields.size() == 1 ? "" : "s", columns_));
     } else if (!is_valid_utf8(line)) {
       bad("invalid UTF-8", "is not valid UTF-8");
     } else if (fields[token_].find_first_not_of(' ') == std::string_view::npos) {

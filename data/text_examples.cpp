@@ -215,8 +215,8 @@ class ExampleParser {
         report_.bad("malformed row", place(row.line), row.problem);
       } else if (row.fields.size() != names.size()) {
         report_.bad("ragged row", place(row.line),
-                    fmt::format("has {} fields, expected {} as in line {}", row.fields.size(),
-                                names.size(), first_line));
+                    fmt::format("has {} field{}, expected {} as in line {}", row.fields.size(),
+                                row.fields.size() == 1 ? "" : "s", names.size(), first_line));
       } else {
         TextExample example;
         example.line = row.line;
