@@ -1,6 +1,7 @@
 #include "train/finetune_config.h"
 
 #include <algorithm>
+#include <charconv>
 #include <cmath>
 #include <utility>
 
@@ -57,35 +58,55 @@ void check_task(const FinetuneConfig& config) {
   }
 }
 
-struct NamedColumn {
+struct GivenColumn {
   std::string_view key;
-  const std::optional<ColumnChoice>& column;
+  const OrAuto<std::string>& column;
 };
+
+// The number of a column, or nothing for a name.
+std::optional<std::int64_t> column_number(const std::string& column) {
+  std::int64_t number = 0;
+  const char* const end = column.data() + column.size();
+  const auto result = std::from_chars(column.data(), end, number);
+  if (result.ec != std::errc() || result.ptr != end) return std::nullopt;
+  return number;
+}
+
+// Words and tags stand in columns without names.
+void check_word_columns(const FinetuneConfig& config) {
+  for (const auto& [key, column] :
+       {GivenColumn{"data.text", config.data.text}, GivenColumn{"data.label", config.data.label}}) {
+    if (!column || column_number(*column).value_or(0) != 0) continue;
+    throw_input_error(
+        "{}: {} is no column of words and tags: expected its number, from 1 on or from the last, "
+        "-1",
+        config.where(key), *column);
+  }
+}
 
 void check_columns(const FinetuneConfig& config) {
   const FinetuneDataConfig& data = config.data;
-  const std::vector<NamedColumn> columns{
-      {"data.text", data.text}, {"data.text_pair", data.text_pair}, {"data.label", data.label}};
-  if (data.format == DataFormat::jsonl && data.header) {
+  if (config.task == TaskKind::token_classification) check_word_columns(config);
+  if (data.format == TableFormat::json_lines && data.header) {
     throw_input_error("{}: JSON lines have no header", config.where("data.header"));
   }
-  const bool numbered_only =
-      config.task == TaskKind::token_classification || data.header == std::optional(false);
+  if (data.text_pair && !data.text) {
+    throw_input_error(
+        "{}: the column of the second text is given; give that of the first, data.text",
+        config.where("data.text_pair"));
+  }
+  const std::vector<GivenColumn> columns{
+      {"data.text", data.text}, {"data.text_pair", data.text_pair}, {"data.label", data.label}};
   for (std::size_t i = 0; i < columns.size(); ++i) {
     const auto& [key, column] = columns[i];
     if (!column) continue;
-    const bool by_name = column->number == 0;
-    if (by_name && numbered_only) {
-      throw_input_error("{}: a file without a header has no column {}: expected its number",
-                        config.where(key), column->name);
-    }
-    if (!by_name && data.format == DataFormat::jsonl) {
-      throw_input_error("{}: JSON lines have no column {}: expected the name of a key",
-                        config.where(key), column->number);
+    if (data.header == std::optional(false) && !column_number(*column)) {
+      throw_input_error("{}: without a header there is no column {}: expected its number",
+                        config.where(key), *column);
     }
     for (std::size_t j = 0; j < i; ++j) {
       if (columns[j].column != column) continue;
-      throw_input_error("{}: the column is that of {} already", config.where(key), columns[j].key);
+      throw_input_error("{}: {} is that of {} already", config.where(key), *column, columns[j].key);
     }
   }
 }
@@ -143,6 +164,27 @@ std::vector<WrittenKey> written_keys(const FinetuneConfig& config) {
 }
 
 }  // namespace
+
+TaskOptions FinetuneConfig::task_options() const {
+  TaskOptions options;
+  options.kind = task;
+  options.max_length = data.max_length;
+  options.bad_rows = data.bad_rows;
+  options.labels = data.labels.value_or(std::vector<std::string>{});
+  if (task == TaskKind::token_classification) {
+    if (data.text) options.token_column = column_number(*data.text).value();
+    if (data.label) options.tag_column = column_number(*data.label).value();
+  } else {
+    options.table = {data.format, data.text.value_or(""), data.text_pair.value_or(""),
+                     data.label.value_or(""), data.header};
+  }
+  options.scheme = data.tagging;
+  options.doc_stride = data.doc_stride;
+  options.max_query_length = data.max_query_length;
+  options.max_answer_length = data.max_answer_length;
+  options.null_threshold = data.null_threshold;
+  return options;
+}
 
 LrSchedule FinetuneConfig::lr_schedule(std::int64_t max_steps) const {
   const double warmup = schedule.warmup_fraction * static_cast<double>(max_steps);
@@ -204,44 +246,6 @@ std::string finetune_config_to_yaml(const FinetuneConfig& config) {
 
 std::string explain_finetune_config(const FinetuneConfig& config) {
   return write_keys(written_keys(config), Comments::explain);
-}
-
-std::string_view data_format_name(DataFormat format) {
-  switch (format) {
-    case DataFormat::automatic:
-      return "auto";
-    case DataFormat::tsv:
-      return "tsv";
-    case DataFormat::csv:
-      return "csv";
-    case DataFormat::jsonl:
-      return "jsonl";
-  }
-  return "?";
-}
-
-std::string_view tagging_name(Tagging tagging) {
-  switch (tagging) {
-    case Tagging::automatic:
-      return "auto";
-    case Tagging::iob1:
-      return "iob1";
-    case Tagging::iob2:
-      return "iob2";
-    case Tagging::iobes:
-      return "iobes";
-  }
-  return "?";
-}
-
-std::string_view bad_rows_name(BadRows choice) {
-  switch (choice) {
-    case BadRows::refuse:
-      return "refuse";
-    case BadRows::skip:
-      return "skip";
-  }
-  return "?";
 }
 
 }  // namespace bert

@@ -17,6 +17,7 @@
 #include "model/task_kind.h"
 #include "train/config_sections.h"
 #include "train/lr_schedule.h"
+#include "train/task.h"
 
 namespace bert {
 
@@ -32,28 +33,15 @@ struct FinetuneTokenizerConfig {
   bool cased = false;        // only for a bare vocab.txt
 };
 
-enum class DataFormat { automatic, tsv, csv, jsonl };
-enum class Tagging { automatic, iob1, iob2, iobes };
-enum class BadRows { refuse, skip };
-
-// A column of a file: by its number from 1 on, or else by its name (a key, in JSON lines).
-struct ColumnChoice {
-  std::int64_t number = 0;  // 0: by name
-  std::string name;
-
-  bool operator==(const ColumnChoice&) const = default;
-};
-
 struct FinetuneDataConfig {
   std::string train, validation;  // always given
   std::optional<std::string> test;
-  DataFormat format = DataFormat::automatic;
-  OrAuto<ColumnChoice> text;
-  std::optional<ColumnChoice> text_pair;  // none: single texts
-  OrAuto<ColumnChoice> label;
+  // auto: as TextExampleOptions and TaskOptions say. A column is its name, or its number from 1 on.
+  TableFormat format = TableFormat::automatic;
+  OrAuto<std::string> text, text_pair, label;
   OrAuto<bool> header;
   OrAuto<std::vector<std::string>> labels;  // in the order of the model's outputs
-  Tagging tagging = Tagging::automatic;
+  TagScheme tagging = TagScheme::automatic;
   BadRows bad_rows = BadRows::refuse;
   std::int64_t max_length = 128;  // tokens of a sequence, special ones included
   std::int64_t doc_stride = 128;
@@ -117,6 +105,8 @@ struct FinetuneConfig : GivenKeys {
   const std::string& tokenizer_path() const {
     return tokenizer.path ? *tokenizer.path : model.init_from;
   }
+  // What the task is told; whatever is auto is left open.
+  TaskOptions task_options() const;
   // Of a run of so many optimizer steps; warm-up is floor(warmup_fraction * max_steps) of them.
   LrSchedule lr_schedule(std::int64_t max_steps) const;
 };
@@ -145,10 +135,5 @@ BertConfig resolve_model(const FinetuneConfig& config, std::int64_t tokenizer_vo
 std::string finetune_config_to_yaml(const FinetuneConfig& config);
 // The same with every key's meaning, range and default as comments: --print-config.
 std::string explain_finetune_config(const FinetuneConfig& config);
-
-// "auto", "tsv", "iob2", "skip", ...: as they are written in a configuration.
-std::string_view data_format_name(DataFormat format);
-std::string_view tagging_name(Tagging tagging);
-std::string_view bad_rows_name(BadRows choice);
 
 }  // namespace bert

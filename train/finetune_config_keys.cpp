@@ -41,21 +41,7 @@ ValueKind<std::vector<std::string>> labels() {
   return {list.expected, read, list.write};
 }
 
-ValueKind<ColumnChoice> column() {
-  const auto read = [](const ConfigValue& value, const std::string& expected) {
-    ColumnChoice column;
-    if (value.is_integer()) {
-      column.number = value.integer({1, 1 << 20}, expected);
-    } else {
-      column.name = value.text(expected);
-    }
-    return column;
-  };
-  const auto write = [](const ColumnChoice& column) {
-    return column.number > 0 ? to_yaml(column.number) : to_yaml(column.name);
-  };
-  return {"a column: its name, or its number from 1 on", read, write};
-}
+ValueKind<std::string> column() { return text("a column: its name, or its number from 1 on"); }
 
 ValueKind<ClassWeights> class_weights() {
   using Kind = ClassWeights::Kind;
@@ -116,34 +102,39 @@ void add_file_keys(ConfigTable<FinetuneConfig>& table) {
       "Examples that the best checkpoint is measured on at the end.");
   table.add(
       "data.format", [](auto& c) -> auto& { return c.data.format; },
-      choice<DataFormat>(
-          {DataFormat::automatic, DataFormat::tsv, DataFormat::csv, DataFormat::jsonl},
-          data_format_name),
+      choice<TableFormat>(
+          {TableFormat::automatic, TableFormat::tsv, TableFormat::csv, TableFormat::json_lines},
+          table_format_name),
       "Of tables, for classification and regression: columns between tabs (nothing is quoted), "
       "columns between commas (texts may be quoted) or a JSON object a line. auto: as the name "
-      "of the file ends.");
+      "of the file ends, or as its first line looks.");
   table.add(
       "data.text", [](auto& c) -> auto& { return c.data.text; }, or_auto(column()),
-      "Where the text is; for token classification, the word.");
+      "Where the text is. auto: in the columns that GLUE's files and others name (sentence, "
+      "sentence1 and sentence2, premise and hypothesis, text), or in the first of two. For token "
+      "classification the number of the words' column, from the last if negative; auto: 1.");
   table.add(
-      "data.text_pair", [](auto& c) -> auto& { return c.data.text_pair; }, or_null(column()),
-      "Where the second text of a pair is; null: examples are single texts.");
+      "data.text_pair", [](auto& c) -> auto& { return c.data.text_pair; }, or_auto(column()),
+      "Where the second text of a pair is. auto: where data.text is auto, in the second of the "
+      "columns that are known for pairs; otherwise there is none.");
   table.add(
       "data.label", [](auto& c) -> auto& { return c.data.label; }, or_auto(column()),
-      "Where the label is, or the number to predict; for token classification, the tag.");
+      "Where the label is, or the number to predict. auto: in the column label, gold_label, score "
+      "or the like, or in the second of two. For token classification the number of the tags' "
+      "column; auto: -1, the last.");
   table.add(
       "data.header", [](auto& c) -> auto& { return c.data.header; }, or_auto(boolean()),
-      "Whether the first line of a table names its columns; auto: it does where a column is given "
-      "by its name.");
+      "Whether the first line of a table names its columns. auto: if it holds a name that is given "
+      "here, or one that is known.");
   table.add(
       "data.labels", [](auto& c) -> auto& { return c.data.labels; }, or_auto(labels()),
       "All labels, in the order of the model's outputs; auto: those of the training file.");
   table.add(
       "data.tagging", [](auto& c) -> auto& { return c.data.tagging; },
-      choice<Tagging>({Tagging::automatic, Tagging::iob1, Tagging::iob2, Tagging::iobes},
-                      tagging_name),
-      "For token classification: how tags mark where a name begins and ends; auto: as the "
-      "training file shows.");
+      choice<TagScheme>({TagScheme::automatic, TagScheme::iob1, TagScheme::iob2, TagScheme::iobes},
+                        tag_scheme_name),
+      "For token classification: how tags say where a name begins and ends (iob1, iob2 or iobes); "
+      "those of the files are translated. auto: they are taken as they are.");
   table.add(
       "data.bad_rows", [](auto& c) -> auto& { return c.data.bad_rows; },
       choice<BadRows>({BadRows::refuse, BadRows::skip}, bad_rows_name),
