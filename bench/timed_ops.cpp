@@ -75,6 +75,12 @@ void TimedOps::scatter_add_rows(const ScatterAddRows& op) {
 void TimedOps::cross_entropy(const CrossEntropy& op) {
   timed("cross_entropy", [&] { ops_->cross_entropy(op); });
 }
+void TimedOps::squared_error(const SquaredError& op) {
+  timed("squared_error", [&] { ops_->squared_error(op); });
+}
+void TimedOps::span_cross_entropy(const SpanCrossEntropy& op) {
+  timed("span_cross_entropy", [&] { ops_->span_cross_entropy(op); });
+}
 void TimedOps::add_fixed_point(const AddFixedPoint& op) {
   timed("add_fixed_point", [&] { ops_->add_fixed_point(op); });
 }

@@ -34,11 +34,11 @@ TrainingStep::TrainingStep(const BertConfig& config, BertForPretraining::Heads h
   input_.masked_rows = memory_.i32(rows);
   input_.masked_targets = memory_.random_ids(masked, vocabulary);
   input_.num_masked = memory_.value(static_cast<std::int32_t>(masked));
-  if (model_.has_nsp()) input_.nsp_labels = memory_.random_ids(sequences, 2);
+  if (model_.has_nsp()) input_.sequence_labels = memory_.random_ids(sequences, 2);
 
-  loss_ = memory_.value(PretrainingLoss{.mlm = {},
+  loss_ = memory_.value(ModelLoss{.mlm = {},
                                         .nsp = {},
-                                        .mlm_scale = 1.0 / static_cast<double>(masked),
+                                        .main_scale = 1.0 / static_cast<double>(masked),
                                         .nsp_scale = 1.0 / static_cast<double>(sequences)});
   dropout_key_ = memory_.value(DropoutKey{1, 0});
   norm_ = memory_.value(GradientNorm{});
@@ -62,8 +62,8 @@ void TrainingStep::fill_weights() {
 }
 
 void TrainingStep::run() {
-  static_assert(offsetof(PretrainingLoss, mlm) == 0 &&
-                offsetof(PretrainingLoss, nsp) == sizeof(LossSums));
+  static_assert(offsetof(ModelLoss, mlm) == 0 &&
+                offsetof(ModelLoss, nsp) == sizeof(LossSums));
   ops_.zero(Tensor(loss_, DType::u8, {2 * sizeof(LossSums)}));
   ops_.zero(model_.parameters().gradients());
   model_.forward(input_, dropout_key_);
@@ -86,7 +86,7 @@ void TrainingStep::update() {
 }
 
 double TrainingStep::loss() const {
-  PretrainingLoss loss;
+  ModelLoss loss;
   device_.copy_to_host(&loss, loss_, sizeof loss);
   return loss.mlm.loss / static_cast<double>(loss.mlm.count);
 }

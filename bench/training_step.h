@@ -39,8 +39,8 @@ class TrainingStep {
   Memory memory_;
   BertForPretraining model_;
   double squared_lengths_ = 0.0;  // summed over sequences
-  PretrainingInput input_;
-  PretrainingLoss* loss_;
+  ModelInput input_;
+  ModelLoss* loss_;
   DropoutKey* dropout_key_;
   Tensor m_, v_;
   GradientNorm* norm_;

@@ -119,8 +119,8 @@ std::string describe_sample(const PretrainingDataset& dataset, const Tokenizer& 
     }
   }
   flush();
-  if (!batch.nsp_labels.empty()) {
-    text += batch.nsp_labels[0] == 1 ? "  (random next)" : "  (is next)";
+  if (!batch.sequence_labels.empty()) {
+    text += batch.sequence_labels[0] == 1 ? "  (random next)" : "  (is next)";
   }
   return text;
 }

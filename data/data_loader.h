@@ -55,6 +55,8 @@ struct StepBatches {
   std::int64_t sequences = 0;         // of this rank, as are the next two
   std::int64_t tokens = 0;
   std::int64_t masked = 0;
+  // Of the whole step: what its loss is divided by. Nothing: the masked tokens of all ranks.
+  std::optional<double> loss_weight;
 };
 
 // One step by itself, in the caller's thread: what the loader does ahead.

@@ -222,7 +222,7 @@ void PretrainingDataset::append(const SamplePlan& plan, std::uint32_t sequence_i
   if (options_.next_sentence) {
     append_text(plan.b_begin, plan.b_end, batch, scratch);
     append_special(special_.sep);
-    batch.nsp_labels.push_back(plan.next_label);
+    batch.sequence_labels.push_back(plan.next_label);
   }
   const std::size_t end = batch.input_ids.size();
   BERT_CHECK(static_cast<std::int64_t>(end - first) == plan.length);

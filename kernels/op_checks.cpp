@@ -75,14 +75,20 @@ class Checker {
     given(count, "count");
     not_same(y, "y", x, "x");
   }
-  // The LayerNorm in an op: of `rows` rows of `n`. Both directions have gamma and the statistics;
-  // beta is the forward's, dgamma and dbeta are the backward's.
+  // What the losses have.
+  template <typename Op>
+  void loss(const Op& op) const {
+    given(op.sums, "sums");
+    that(op.loss_unit >= 0.0, "loss_unit of at least 0");
+  }
   void fixed_point(const Tensor& x, const Tensor& sums, const FixedPoint* fixed) const {
     rank(x, "x", 1);
     statistics(x, "x", {x.dim(0)});
     tensor(sums, "sums", DType::i64, {x.dim(0)});
     given(fixed, "fixed");
   }
+  // The LayerNorm in an op: of `rows` rows of `n`. Both directions have gamma and the statistics;
+  // beta is the forward's, dgamma and dbeta are the backward's.
   template <typename Op>
   void layer_norm(const Op& op, std::int64_t rows, std::int64_t n) const {
     statistics(op.gamma, "gamma", {n});
@@ -299,10 +305,41 @@ void check(const CrossEntropy& op, DType dtype) {
   c.that(op.classes >= 1 && op.classes <= op.logits.dim(1),
          "a number of classes between 1 and the columns of logits");
   c.tensor(op.targets, "targets", DType::i32, {r});
+  if (op.weights) c.statistics(op.weights, "weights", {r});
   c.given(op.rows, "rows");
-  c.given(op.sums, "sums");
-  if (op.row_loss) c.statistics(op.row_loss, "row_loss", {r});
-  c.that(op.loss_unit >= 0.0, "loss_unit of at least 0");
+  c.loss(op);
+  if (op.row_loss) {
+    c.statistics(op.row_loss, "row_loss", {r});
+    c.not_same(op.row_loss, "row_loss", op.weights, "weights");
+  }
+}
+
+void check(const SquaredError& op, DType dtype) {
+  const Checker c("squared_error", dtype);
+  c.rank(op.predictions, "predictions", 2);
+  const std::int64_t r = op.predictions.dim(0);
+  c.real(op.predictions, "predictions", {r, op.predictions.dim(1)});
+  c.that(op.predictions.dim(1) >= 1, "predictions of at least 1 column");
+  c.statistics(op.targets, "targets", {r});
+  c.given(op.rows, "rows");
+  c.loss(op);
+  if (op.row_loss) {
+    c.statistics(op.row_loss, "row_loss", {r});
+    c.not_same(op.row_loss, "row_loss", op.targets, "targets");
+  }
+}
+
+void check(const SpanCrossEntropy& op, DType dtype) {
+  const Checker c("span_cross_entropy", dtype);
+  c.rank(op.logits, "logits", 2);
+  const std::int64_t t = op.logits.dim(0);
+  c.real(op.logits, "logits", {t, op.logits.dim(1)});
+  c.that(op.logits.dim(1) >= 2, "logits of at least 2 columns");
+  c.tokens(op.tokens, t);
+  const std::int64_t b = op.tokens.sequence_index.rows();
+  c.tensor(op.targets, "targets", DType::i32, {2 * b});
+  c.loss(op);
+  if (op.target_loss) c.statistics(op.target_loss, "target_loss", {b, 2});
 }
 
 void check(const AddFixedPoint& op, DType dtype) {

@@ -26,6 +26,8 @@ void check(const AttentionBackward& op, DType dtype);
 void check(const GatherRows& op, DType dtype);
 void check(const ScatterAddRows& op, DType dtype);
 void check(const CrossEntropy& op, DType dtype);
+void check(const SquaredError& op, DType dtype);
+void check(const SpanCrossEntropy& op, DType dtype);
 void check(const AddFixedPoint& op, DType dtype);
 void check(const ReadFixedPoint& op, DType dtype);
 void check(const ComputeGradientNorm& op, DType dtype);

@@ -215,21 +215,28 @@ struct ScatterAddRows {
   Tensor x{};  // += [T, C]
 };
 
-// --- Softmax cross-entropy ----------------------------------------------------------------------
-// Sums over a micro-batch, in device memory; added to, in row order.
+// --- Losses -------------------------------------------------------------------------------------
+// Sums over a micro-batch, in device memory; added to, in row order. A loss op overwrites what it
+// is given with the gradient where it has a `loss_scale`: that of *loss_scale times the loss it
+// adds.
 struct LossSums {
-  double loss = 0.0;         // sum of -log p(target)
-  std::int64_t count = 0;    // rows with a target
-  std::int64_t correct = 0;  // rows whose largest logit (the first of equals) is the target
+  double loss = 0.0;       // sum of -log p(target), weighted where there are weights; or of errors
+  std::int64_t count = 0;  // targets, whatever their weights
+  std::int64_t correct = 0;  // targets with the largest logit (the first of equals)
 };
 inline constexpr std::int32_t kIgnoreIndex = -100;  // a target that owns no loss
 
-// Rows are gathered beforehand, so no logits exist for positions without a target.
+// Softmax cross-entropy. Rows are gathered beforehand, so no logits exist for positions without a
+// target.
 struct CrossEntropy {
   Tensor logits{};  // [R, V or more]; overwritten with the gradient when `loss_scale` is given:
-                    // dlogits = (softmax(logits) - onehot(target)) * *loss_scale, tail rows zero
+                    // dlogits = (softmax(logits) - onehot(target)) * weight * *loss_scale, tail
+                    // rows zero
   std::int64_t classes = 0;  // V: columns from there on are padding, not read; their dlogits zero
   Tensor targets{};          // i32 [R], 0..V-1 or kIgnoreIndex (dlogits row is then zero)
+  // [R] (statistics dtype): a row's loss and gradient are multiplied by its own, such as that of
+  // the target's class. Absent: all 1.
+  Tensor weights{};
   DeviceCount rows = nullptr;
   const double* loss_scale = nullptr;  // device: 1 / denominator of the step; null: no gradient
   LossSums* sums = nullptr;            // device: +=
@@ -237,7 +244,36 @@ struct CrossEntropy {
   // added: then sums->loss adds up multiples of it, which f64 does exactly, and so in any order,
   // while the sum is below 2^53 of them.
   double loss_unit = 0.0;
-  Tensor row_loss{};  // out [R] (statistics dtype), or absent
+  Tensor row_loss{};  // out [R] (statistics dtype), weighted like the sum, tail zero; or absent
+};
+
+// Regression: the loss of a row is (y - t)^2.
+struct SquaredError {
+  Tensor predictions{};  // [R, 1 or more], y in column 0, the others are padding, not read;
+                         // overwritten with the gradient when `loss_scale` is given:
+                         // 2 (y - t) * *loss_scale, padding and tail rows zero
+  Tensor targets{};      // t, [R] (statistics dtype)
+  DeviceCount rows = nullptr;
+  const double* loss_scale = nullptr;  // these as in CrossEntropy
+  LossSums* sums = nullptr;            // correct stays as it is
+  double loss_unit = 0.0;
+  Tensor row_loss{};  // out [R] (statistics dtype), tail zero; or absent
+};
+
+// Where in its sequence an answer lies (Devlin et al. 2018, section 4.2): two softmax
+// cross-entropies for each sequence, over its own tokens, column 0 for the first token of the
+// answer and column 1 for the last.
+struct SpanCrossEntropy {
+  Tensor logits{};  // [T, 2 or more], columns from 2 on are padding, not read; overwritten with the
+                    // gradient when `loss_scale` is given: of each sequence's column
+                    // (softmax(column) - onehot(target)) * *loss_scale, padding and tail rows zero
+  PackedTokens tokens{};
+  Tensor targets{};  // i32 [2B]: start and end of sequence b at 2 b and 2 b + 1, counted from its
+                     // first token; or kIgnoreIndex, each for itself (that gradient is then zero)
+  const double* loss_scale = nullptr;  // these as in CrossEntropy
+  LossSums* sums = nullptr;            // count: targets, so at most two for a sequence
+  double loss_unit = 0.0;
+  Tensor target_loss{};  // out [B, 2] (statistics dtype), tail zero; or absent
 };
 
 // --- Fixed point --------------------------------------------------------------------------------
@@ -326,6 +362,8 @@ class Ops {
   virtual void gather_rows(const GatherRows& op) = 0;
   virtual void scatter_add_rows(const ScatterAddRows& op) = 0;
   virtual void cross_entropy(const CrossEntropy& op) = 0;
+  virtual void squared_error(const SquaredError& op) = 0;
+  virtual void span_cross_entropy(const SpanCrossEntropy& op) = 0;
   virtual void add_fixed_point(const AddFixedPoint& op) = 0;
   virtual void read_fixed_point(const ReadFixedPoint& op) = 0;
   virtual void gradient_norm(const ComputeGradientNorm& op) = 0;

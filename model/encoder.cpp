@@ -74,15 +74,30 @@ Stream Encoder::input_of(std::size_t i, const Saved& saved) const {
   return {config_.pre_layer_norm() ? saved.first_norm : saved.x, saved.x};
 }
 
+void Encoder::layer_backward(std::size_t i, const Context& context, Saved& saved,
+                             BackwardWorkspace& workspace, bool wants_dx,
+                             const GradientsReady& ready) const {
+  const bool is_last = i + 1 == layers_.size();
+  // The last layer's forward was the last one to use the shared memory.
+  if (saved.shared && !is_last) {
+    layers_[i]->forward(context, input_of(i, saved), saved.layers[i]);
+  }
+  layers_[i]->backward(context, saved.layers[i], workspace, is_last, wants_dx);
+  if (ready) ready(layer_begins_[i], layer_begins_[i + 1]);
+}
+
+void Encoder::backward_down_to(std::int64_t lowest, const Context& context, Saved& saved,
+                               BackwardWorkspace& workspace, const GradientsReady& ready) const {
+  const auto end = static_cast<std::size_t>(lowest);
+  for (std::size_t i = layers_.size(); i-- > end;) {
+    layer_backward(i, context, saved, workspace, /*wants_dx=*/i > end, ready);
+  }
+}
+
 Tensor Encoder::backward(const Context& context, Saved& saved, BackwardWorkspace& workspace,
                          const GradientsReady& ready) const {
   for (std::size_t i = layers_.size(); i-- > 0;) {
-    // The last layer's forward was the last one to use the shared memory.
-    if (saved.shared && i + 1 < layers_.size()) {
-      layers_[i]->forward(context, input_of(i, saved), saved.layers[i]);
-    }
-    layers_[i]->backward(context, saved.layers[i], workspace, i + 1 == layers_.size());
-    if (ready) ready(layer_begins_[i], layer_begins_[i + 1]);
+    layer_backward(i, context, saved, workspace, /*wants_dx=*/true, ready);
   }
   if (!config_.pre_layer_norm()) return workspace.d_normalized;
   context.ops->layer_norm_backward({.dy = workspace.d_normalized,

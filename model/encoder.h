@@ -38,13 +38,26 @@ class Encoder {
   Tensor backward(const Context& context, Saved& saved, BackwardWorkspace& workspace,
                   const GradientsReady& ready = {}) const;
 
+  // The same for the layers from `lowest` on only, without the gradient of what the lowest of them
+  // reads.
+  void backward_down_to(std::int64_t lowest, const Context& context, Saved& saved,
+                        BackwardWorkspace& workspace, const GradientsReady& ready = {}) const;
+
   // Where the layers' parameters begin in the flat buffer, and where those after them do.
   std::int64_t layers_begin() const { return layer_begins_.front(); }
   std::int64_t layers_end() const { return layer_begins_.back(); }
+  std::int64_t layer_begin(std::int64_t layer) const {
+    return layer_begins_.at(static_cast<std::size_t>(layer));
+  }
 
  private:
   // What layer i reads: the output of the layer before, or of what is before the layers.
   Stream input_of(std::size_t i, const Saved& saved) const;
+
+  // Backward of layer i; the gradient of what it reads only if `wants_dx`.
+  void layer_backward(std::size_t i, const Context& context, Saved& saved,
+                      BackwardWorkspace& workspace, bool wants_dx,
+                      const GradientsReady& ready) const;
 
   const BertConfig& config_;
   Parameter* first_gamma_ = nullptr;  // pre-LN only

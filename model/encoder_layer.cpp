@@ -38,13 +38,13 @@ void EncoderLayer::forward(const Context& context, const Stream& in, Saved& save
 }
 
 void EncoderLayer::backward(const Context& context, const Saved& saved,
-                            BackwardWorkspace& workspace, bool is_last) const {
+                            BackwardWorkspace& workspace, bool is_last, bool wants_dx) const {
   // Post-LN: the residual's gradient already lies in d_normalized, the branch adds to it.
   const bool accumulate = !config_.pre_layer_norm();
   feed_forward_norm_.backward(context, saved.feed_forward_norm, workspace, is_last);
   feed_forward_.backward(context, saved.feed_forward, workspace, accumulate);
   attention_norm_.backward(context, saved.attention_norm, workspace, false);
-  attention_.backward(context, saved.attention, workspace, accumulate);
+  attention_.backward(context, saved.attention, workspace, accumulate, wants_dx);
 }
 
 }  // namespace bert

@@ -25,9 +25,10 @@ class EncoderLayer {
   void forward(const Context& context, const Stream& in, Saved& saved) const;
   // What forward made.
   Stream output(const Saved& saved) const;
-  // Gradients go through the workspace's d_normalized and, pre-LN, d_residual.
+  // Gradients go through the workspace's d_normalized and, pre-LN, d_residual. Without `wants_dx`
+  // those of what forward read are left unfinished.
   void backward(const Context& context, const Saved& saved, BackwardWorkspace& workspace,
-                bool is_last) const;
+                bool is_last, bool wants_dx) const;
 
  private:
   const BertConfig& config_;

@@ -167,12 +167,11 @@ void load_flat(const SafetensorsFile& file, const std::string& prefix, Parameter
   }
 }
 
-std::string model_config_json(const BertForPretraining& model, std::int32_t pad_token_id) {
-  return to_hugging_face_json(model.config(), model.has_nsp() ? "ForPreTraining" : "ForMaskedLM",
-                              pad_token_id);
+std::string model_config_json(const BertModel& model, std::int32_t pad_token_id) {
+  return to_hugging_face_json(model.config(), model.architecture(), pad_token_id);
 }
 
-void save_model(const fs::path& folder, const BertForPretraining& model,
+void save_model(const fs::path& folder, const BertModel& model,
                 std::int32_t pad_token_id) {
   const ParameterStore& store = model.parameters();
   std::vector<std::byte> values;

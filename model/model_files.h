@@ -27,10 +27,10 @@ std::vector<std::string> load_parameters(const SafetensorsFile& file, ParameterS
                                          bool missing_heads_ok = false);
 
 // config.json of a model.
-std::string model_config_json(const BertForPretraining& model, std::int32_t pad_token_id);
+std::string model_config_json(const BertModel& model, std::int32_t pad_token_id);
 
 // Writes config.json and model.safetensors into `folder`, which exists.
-void save_model(const std::filesystem::path& folder, const BertForPretraining& model,
+void save_model(const std::filesystem::path& folder, const BertModel& model,
                 std::int32_t pad_token_id);
 
 // Copies a flat buffer laid out like store.values() (parameters, gradients, moments of the

@@ -59,7 +59,8 @@ void SelfAttention::forward(const Context& context, const Tensor& x, Saved& save
 }
 
 void SelfAttention::backward(const Context& context, const Saved& saved,
-                             BackwardWorkspace& workspace, bool accumulate_dx) const {
+                             BackwardWorkspace& workspace, bool accumulate_dx,
+                             bool wants_dx) const {
   const std::int64_t tokens = saved.qkv.rows(), channels = config_.hidden_size;
   const Tensor d_qkv =
       workspace.d_wide.slice(0, tokens * 3 * channels).view({tokens, 3 * channels});
@@ -82,8 +83,8 @@ void SelfAttention::backward(const Context& context, const Saved& saved,
                                 .x = saved.x,
                                 .weight = qkv_weight_.weight(),
                                 .rows = context.tokens.num_tokens,
-                                .dx = workspace.d_normalized,
-                                .accumulate_dx = accumulate_dx,
+                                .dx = wants_dx ? workspace.d_normalized : Tensor(),
+                                .accumulate_dx = accumulate_dx && wants_dx,
                                 .dweight = qkv_weight_.gradient,
                                 .dbias = qkv_bias_.gradient,
                                 .allow_fp8 = true});

@@ -23,9 +23,9 @@ class SelfAttention {
   // x [T, C] -> out [T, C].
   void forward(const Context& context, const Tensor& x, Saved& saved, const Tensor& out) const;
   // From workspace.d_branch, the gradient of `out`, to d_normalized, the gradient of x: added to
-  // what is there if `accumulate_dx`.
+  // what is there if `accumulate_dx`, or not computed without `wants_dx`.
   void backward(const Context& context, const Saved& saved, BackwardWorkspace& workspace,
-                bool accumulate_dx) const;
+                bool accumulate_dx, bool wants_dx) const;
 
   Parameter& output_bias() const { return output_bias_; }
 

@@ -137,7 +137,7 @@ void append(const SequenceReader& reader, const std::string& where, const bert::
   batch.sequence_index.push_back(static_cast<std::uint32_t>(batch.num_sequences()));
   batch.cu_seqlens.push_back(static_cast<std::int32_t>(batch.num_tokens()));
   if (reader.has("next_sentence_label")) {
-    batch.nsp_labels.push_back(reader.integer("next_sentence_label", 2));
+    batch.sequence_labels.push_back(reader.integer("next_sentence_label", 2));
   }
 }
 
@@ -154,7 +154,7 @@ Batch read_batch(const fs::path& path, const bert::ModelDescription& model) {
     const std::string where = fmt::format("{}: sequence {}", path.string(), batch.num_sequences());
     append(SequenceReader(sequence, where), where, model.config, batch);
   }
-  const std::size_t labelled = batch.nsp_labels.size();
+  const std::size_t labelled = batch.sequence_labels.size();
   if (labelled != 0 && labelled != list.size()) {
     bert::throw_input_error(
         "{}: {} of {} sequences have a next_sentence_label, expected all or none", path.string(),
@@ -213,12 +213,12 @@ double inverse(std::int64_t count) { return count > 0 ? 1.0 / static_cast<double
 void compute(bert::BertForPretraining& model, bert::Backend& backend, const Batch& batch,
              bool gradients, Output& output) {
   bert::Device& device = *backend.device;
-  const bool with_nsp_loss = !batch.nsp_labels.empty();
-  bert::DeviceBatch memory(device, model.capacity(), model.has_nsp());
-  const bert::PretrainingInput& input = memory.upload(batch);
+  const bool with_nsp_loss = !batch.sequence_labels.empty();
+  bert::DeviceBatch memory(device, *backend.ops, model.capacity(), model);
+  const bert::ModelInput& input = memory.upload(batch);
 
-  bert::PretrainingLoss loss;
-  loss.mlm_scale = inverse(batch.num_masked());
+  bert::ModelLoss loss;
+  loss.main_scale = inverse(batch.num_masked());
   loss.nsp_scale = with_nsp_loss ? inverse(batch.num_sequences()) : 0.0;
   const bert::DeviceBuffer on_device(device, sizeof loss);
   device.copy_from_host(on_device.data(), &loss, sizeof loss);
@@ -234,9 +234,9 @@ void compute(bert::BertForPretraining& model, bert::Backend& backend, const Batc
     output.add("nsp_logits", model.nsp_logits(), batch.num_sequences());
   }
   // Overwrites the logits when gradients are asked for.
-  model.loss(input, static_cast<bert::PretrainingLoss*>(on_device.data()), gradients);
+  model.loss(input, static_cast<bert::ModelLoss*>(on_device.data()), gradients);
   device.copy_to_host(&loss, on_device.data(), sizeof loss);
-  const double mlm = loss.mlm.loss * loss.mlm_scale, nsp = loss.nsp.loss * loss.nsp_scale;
+  const double mlm = loss.main.loss * loss.main_scale, nsp = loss.nsp.loss * loss.nsp_scale;
   output.add("mlm_loss", mlm);
   if (with_nsp_loss) output.add("nsp_loss", nsp);
   output.add("loss", mlm + (with_nsp_loss ? nsp : 0.0));

@@ -268,7 +268,7 @@ std::vector<fs::path> set_aside_checkpoints(const fs::path& folder, std::int64_t
   return moved;
 }
 
-TrainerState load_checkpoint(const fs::path& checkpoint, BertForPretraining& model,
+TrainerState load_checkpoint(const fs::path& checkpoint, BertModel& model,
                              const Moments& moments) {
   load_parameters(SafetensorsFile(checkpoint / "model.safetensors"), model.parameters());
   const SafetensorsFile optimizer(checkpoint / "optimizer.safetensors");

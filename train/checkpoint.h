@@ -20,7 +20,7 @@
 #include <vector>
 
 #include "data/tokenizer.h"
-#include "model/bert_for_pretraining.h"
+#include "model/bert_model.h"
 #include "train/loss_monitor.h"
 
 namespace bert {
@@ -66,7 +66,7 @@ std::string checkpoint_name(std::int64_t step);
 class Snapshot {
  public:
   // Both are kept by reference. What is written of them later never changes: names, shapes, sizes.
-  Snapshot(const BertForPretraining& model, const Tokenizer& tokenizer)
+  Snapshot(const BertModel& model, const Tokenizer& tokenizer)
       : model_(model), tokenizer_(tokenizer) {}
 
   // Copies `state`, the model's parameters and the moments; waits for the work queued before.
@@ -79,7 +79,7 @@ class Snapshot {
   std::filesystem::path save(const std::filesystem::path& folder) const;
 
  private:
-  const BertForPretraining& model_;
+  const BertModel& model_;
   const Tokenizer& tokenizer_;
   TrainerState state_;
   std::vector<std::byte> values_, m_, v_;
@@ -105,7 +105,7 @@ std::optional<TrainerState> newest_state(const std::filesystem::path& folder);
 std::optional<TrainerState> peek_state(const std::filesystem::path& checkpoint);
 
 // Fills parameters and moments. `checkpoint` has been verified.
-TrainerState load_checkpoint(const std::filesystem::path& checkpoint, BertForPretraining& model,
+TrainerState load_checkpoint(const std::filesystem::path& checkpoint, BertModel& model,
                              const Moments& moments);
 
 // Renames the checkpoints of later steps than `step`, from which a run is resumed, to

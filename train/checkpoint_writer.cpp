@@ -25,7 +25,7 @@ void yield_to_others() {
 }  // namespace
 
 CheckpointWriter::CheckpointWriter(fs::path folder, std::int64_t keep,
-                                   const BertForPretraining& model, const Tokenizer& tokenizer)
+                                   const BertModel& model, const Tokenizer& tokenizer)
     : folder_(std::move(folder)), keep_(keep), snapshot_(model, tokenizer) {}
 
 CheckpointWriter::~CheckpointWriter() = default;  // the future waits

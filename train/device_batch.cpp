@@ -5,7 +5,8 @@
 
 namespace bert {
 
-void DeviceBatch::plan(Arena& arena, const Capacity& capacity, bool with_nsp) {
+void DeviceBatch::plan(Arena& arena, const Ops& ops, const Capacity& capacity,
+                       const InputParts& parts) {
   const auto take = [&](std::int64_t n) { return arena.take(DType::i32, {n}); };
   input_.input_ids = take(capacity.tokens);
   input_.token_type_ids = take(capacity.tokens);
@@ -15,19 +16,26 @@ void DeviceBatch::plan(Arena& arena, const Capacity& capacity, bool with_nsp) {
   input_.tokens.sequence_index = arena.take(DType::u32, {capacity.sequences});
   input_.masked_rows = take(capacity.masked);
   input_.masked_targets = take(capacity.masked);
-  if (with_nsp) input_.nsp_labels = take(capacity.sequences);
+  if (parts.sequence_labels) input_.sequence_labels = take(capacity.sequences);
+  if (parts.answer_spans) input_.answer_spans = take(2 * capacity.sequences);
+  const auto take_real = [&](std::int64_t n) { return arena.take(ops.statistics_dtype(), {n}); };
+  if (parts.sequence_values) input_.sequence_values = take_real(capacity.sequences);
+  if (parts.sequence_weights) input_.loss_weights = take_real(capacity.sequences);
+  if (parts.row_weights) input_.loss_weights = take_real(capacity.masked);
   counts_ = take(3);
 }
 
-std::size_t DeviceBatch::count_bytes(const Capacity& capacity, bool with_nsp) {
+std::size_t DeviceBatch::count_bytes(const Ops& ops, const Capacity& capacity,
+                                     const BertModel& model) {
   Arena counted;
-  DeviceBatch().plan(counted, capacity, with_nsp);
+  DeviceBatch().plan(counted, ops, capacity, model.input_parts());
   return counted.bytes();
 }
 
-DeviceBatch::DeviceBatch(Device& device, const Capacity& capacity, bool with_nsp)
+DeviceBatch::DeviceBatch(Device& device, const Ops& ops, const Capacity& capacity,
+                         const BertModel& model)
     : device_(&device), capacity_(capacity) {
-  arena_.build(device, [&](Arena& arena) { plan(arena, capacity, with_nsp); });
+  arena_.build(device, [&](Arena& arena) { plan(arena, ops, capacity, model.input_parts()); });
   host_.assign(arena_.bytes(), 0);  // tails hold valid indices from the start
   const auto* counts = static_cast<const std::int32_t*>(counts_.raw());
   input_.tokens.num_tokens = counts;
@@ -47,7 +55,12 @@ void DeviceBatch::put(const Tensor& tensor, const std::vector<T>& values) {
   std::memcpy(host_.data() + offset, values.data(), values.size() * sizeof(T));
 }
 
-const PretrainingInput& DeviceBatch::upload(const Batch& batch) {
+void DeviceBatch::put_real(const Tensor& tensor, const std::vector<double>& values) {
+  if (tensor.dtype() == DType::f64) return put(tensor, values);
+  put(tensor, std::vector<float>(values.begin(), values.end()));
+}
+
+const ModelInput& DeviceBatch::upload(const Batch& batch) {
   put(input_.input_ids, batch.input_ids);
   put(input_.token_type_ids, batch.token_type_ids);
   put(input_.tokens.position_ids, batch.position_ids);
@@ -66,7 +79,10 @@ const PretrainingInput& DeviceBatch::upload(const Batch& batch) {
   put(input_.tokens.sequence_index, batch.sequence_index);
   put(input_.masked_rows, batch.masked_rows);
   put(input_.masked_targets, batch.masked_targets);
-  if (input_.nsp_labels) put(input_.nsp_labels, batch.nsp_labels);
+  if (input_.sequence_labels) put(input_.sequence_labels, batch.sequence_labels);
+  if (input_.answer_spans) put(input_.answer_spans, batch.answer_spans);
+  if (input_.sequence_values) put_real(input_.sequence_values, batch.sequence_values);
+  if (input_.loss_weights) put_real(input_.loss_weights, batch.loss_weights);
   put(counts_, std::vector<std::int32_t>{static_cast<std::int32_t>(batch.num_tokens()),
                                          static_cast<std::int32_t>(batch.num_sequences()),
                                          static_cast<std::int32_t>(batch.num_masked())});

@@ -96,7 +96,7 @@ Evaluator::Evaluator(BertForPretraining& model, Device& device, DeviceBatch& mem
     : model_(model),
       device_(device),
       memory_(memory),
-      sums_(device, sizeof(PretrainingLoss)),
+      sums_(device, sizeof(ModelLoss)),
       record_(record),
       micro_batch_sequences_(micro_batch_sequences) {}
 
@@ -122,21 +122,21 @@ EvaluationResult Evaluator::run(DatasetMixture dataset, std::int64_t batch_size,
   std::unique_ptr<PendingRead> queued;
   const auto settle = [&] {
     if (!queued) return;
-    PretrainingLoss sums;
+    ModelLoss sums;
     std::memcpy(&sums, queued->wait(), sizeof sums);
-    own.back().mlm_loss = sums.mlm.loss;
-    own.back().masked = static_cast<double>(sums.mlm.count);
-    result.mlm.count += sums.mlm.count;
-    result.mlm.correct += sums.mlm.correct;
+    own.back().mlm_loss = sums.main.loss;
+    own.back().masked = static_cast<double>(sums.main.count);
+    result.mlm.count += sums.main.count;
+    result.mlm.correct += sums.main.correct;
     if (!with_nsp) return;
     own.back().nsp_loss = sums.nsp.loss;
     result.nsp.count += sums.nsp.count;
     result.nsp.correct += sums.nsp.correct;
   };
-  auto* const loss = static_cast<PretrainingLoss*>(sums_.data());
+  auto* const loss = static_cast<ModelLoss*>(sums_.data());
   while (const std::optional<StepBatches> step = loader.next()) {
     for (const Batch& batch : step->micro_batches) {
-      const PretrainingInput& input = memory_.upload(batch);
+      const ModelInput& input = memory_.upload(batch);
       device_.fill_zero(sums_.data(), sums_.bytes());
       const auto work = [&] {
         model_.forward(input, nullptr);

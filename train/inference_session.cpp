@@ -201,7 +201,7 @@ InferenceSession::InferenceSession(const std::filesystem::path& checkpoint, Back
   model_ = std::make_unique<BertForPretraining>(description.config, description.heads);
   model_->allocate(*backend_.device, *backend_.ops, capacity, /*with_gradients=*/false);
   load_parameters(SafetensorsFile(checkpoint / "model.safetensors"), model_->parameters());
-  memory_ = std::make_unique<DeviceBatch>(*backend_.device, capacity, model_->has_nsp());
+  memory_ = std::make_unique<DeviceBatch>(*backend_.device, *backend_.ops, capacity, *model_);
 }
 
 }  // namespace bert

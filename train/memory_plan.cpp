@@ -48,7 +48,7 @@ std::int64_t least_of_ranks(Communicator& communicator, std::int64_t value) {
 
 }  // namespace
 
-MemoryPlan plan_memory(BertForPretraining& model, const Backend& backend, const Capacity& capacity,
+MemoryPlan plan_memory(BertModel& model, const Backend& backend, const Capacity& capacity,
                        const TrainConfig& train) {
   Ops& ops = *backend.ops;
   const auto flat = static_cast<std::size_t>(model.parameters().flat_size());
@@ -60,7 +60,7 @@ MemoryPlan plan_memory(BertForPretraining& model, const Backend& backend, const 
   plan.moments = 2 * plan.parameters;
   plan.activations =
       model.count_activation_bytes(ops, capacity, /*with_gradients=*/true, train.recompute);
-  plan.batch = DeviceBatch::count_bytes(capacity, model.has_nsp());
+  plan.batch = DeviceBatch::count_bytes(ops, capacity, model);
   if (backend.device->is_cpu()) plan.batch *= 2;
   plan.workspace = workspace_bytes(backend);
   plan.snapshot = plan.parameters + plan.moments;

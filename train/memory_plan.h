@@ -30,7 +30,7 @@ struct MemoryPlan {
 };
 
 // `model` has no memory yet.
-MemoryPlan plan_memory(BertForPretraining& model, const Backend& backend, const Capacity& capacity,
+MemoryPlan plan_memory(BertModel& model, const Backend& backend, const Capacity& capacity,
                        const TrainConfig& train);
 
 // What a micro-batch of `phase` can hold on one of `ranks` ranks. `auto_tokens`: the most tokens

@@ -120,7 +120,7 @@ bool Pretrainer::settle(InFlight& step) {
   result = step_->wait(std::move(step.queued));
   if (!result.refused()) {
     state_.refused_in_a_row = 0;
-    monitor_.add(result.step, step.phase.first_step, result.mlm_loss);
+    monitor_.add(result.step, step.phase.first_step, result.main_loss);
   }
   const auto now = Clock::now();
   const double seconds =

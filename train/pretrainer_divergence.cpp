@@ -25,7 +25,7 @@ void Pretrainer::diverged(const InFlight& step) {
   } else if (result.gradient.nonfinite != 0) {
     why += fmt::format("{} elements of its gradient are not finite", result.gradient.nonfinite);
   } else {
-    why += fmt::format("its loss is {:.4f}, and above {:.4f} is a spike", result.mlm_loss,
+    why += fmt::format("its loss is {:.4f}, and above {:.4f} is a spike", result.main_loss,
                        result.max_loss);
   }
   if (!found.empty()) found = fmt::format("\n{}", found.substr(0, found.size() - 1));

@@ -53,7 +53,7 @@ Pretrainer::Pretrainer(Config config, PretrainerOptions options, Communicator& c
   Device& device = *backend_.device;
   model_->allocate(device, *backend_.ops, capacity_, /*with_gradients=*/true,
                    config_.train.recompute);
-  step_ = std::make_unique<TrainingStep>(config_, backend_, communicator_, *model_);
+  step_ = std::make_unique<TrainingStep>(StepOptions(config_), backend_, communicator_, *model_);
   evaluator_ =
       std::make_unique<Evaluator>(*model_, device, step_->memory(), config_.runtime.cuda_graph,
                                   config_.train.micro_batch_sequences());

@@ -16,7 +16,7 @@ void Pretrainer::log_step(const StepResult& result, double tokens_per_second) {
   if (!log_) return;
   const std::optional<double> mfu = utilisation(result, tokens_per_second);
   log_->progress().update({.step = result.step,
-                           .loss = result.mlm_loss,
+                           .loss = result.main_loss,
                            .learning_rate = result.learning_rate,
                            .grad_norm = result.gradient.norm,
                            .tokens_per_second = tokens_per_second,
@@ -26,7 +26,7 @@ void Pretrainer::log_step(const StepResult& result, double tokens_per_second) {
   ordered_json record;
   record["step"] = result.step;
   record["loss"] = result.loss;
-  record["mlm_loss"] = result.mlm_loss;
+  record["mlm_loss"] = result.main_loss;
   if (model_->has_nsp()) record["nsp_loss"] = result.nsp_loss;
   record["learning_rate"] = result.learning_rate;
   record["grad_norm"] = result.gradient.norm;
@@ -143,7 +143,7 @@ void Pretrainer::dump(const StepBatches& batches) {
     record["sequence_index"] = batch.sequence_index;
     record["masked_rows"] = batch.masked_rows;
     record["masked_targets"] = batch.masked_targets;
-    record["nsp_labels"] = batch.nsp_labels;
+    record["nsp_labels"] = batch.sequence_labels;
     out << record.dump() << '\n';
   }
   if (!out.flush()) throw_runtime_error("cannot write {}", *options_.dump_batches);

@@ -30,7 +30,7 @@ std::int64_t sequence_of(const Batch& batch, std::int64_t token) {
 // of masked rows.
 class WatchedOps final : public Ops {
  public:
-  WatchedOps(Ops& ops, Device& device, const ParameterStore& store, const PretrainingInput& input,
+  WatchedOps(Ops& ops, Device& device, const ParameterStore& store, const ModelInput& input,
              const Batch& batch)
       : ops_(ops), device_(device), store_(store), input_(input), batch_(batch) {}
 
@@ -112,6 +112,14 @@ class WatchedOps final : public Ops {
     if (masked) row_losses_ = copy_to_doubles(device_, with_losses.row_loss);
     if (op.loss_scale != nullptr) rows("cross_entropy", {}, "dlogits", op.logits, op.rows);
   }
+  void squared_error(const SquaredError& op) override {
+    ops_.squared_error(op);
+    if (op.loss_scale != nullptr) rows("squared_error", {}, "gradient", op.predictions, op.rows);
+  }
+  void span_cross_entropy(const SpanCrossEntropy& op) override {
+    ops_.span_cross_entropy(op);
+    if (op.loss_scale != nullptr) rows("span_cross_entropy", {}, "dlogits", op.logits);
+  }
   void add_fixed_point(const AddFixedPoint& op) override { ops_.add_fixed_point(op); }
   void read_fixed_point(const ReadFixedPoint& op) override { ops_.read_fixed_point(op); }
   void gradient_norm(const ComputeGradientNorm& op) override { ops_.gradient_norm(op); }
@@ -172,7 +180,7 @@ class WatchedOps final : public Ops {
   Ops& ops_;
   Device& device_;
   const ParameterStore& store_;
-  const PretrainingInput& input_;
+  const ModelInput& input_;
   const Batch& batch_;
   std::string place_ = "the input";
   std::vector<double> row_losses_;
@@ -215,10 +223,10 @@ std::string StepReplay::explain(const StepBatches& batches, const DropoutKey& dr
   if (!damage.empty()) return damage;
 
   struct Constants {
-    PretrainingLoss loss;
+    ModelLoss loss;
     DropoutKey dropout;
   } constants;
-  constants.loss.mlm_scale = masked > 0 ? 1.0 / static_cast<double>(masked) : 0.0;
+  constants.loss.main_scale = masked > 0 ? 1.0 / static_cast<double>(masked) : 0.0;
   constants.loss.nsp_scale = 1.0 / static_cast<double>(batches.global_sequences);
   constants.dropout = dropout;
   const DeviceBuffer memory(device, sizeof constants);
@@ -232,7 +240,7 @@ std::string StepReplay::explain(const StepBatches& batches, const DropoutKey& dr
   std::vector<std::pair<double, std::string>> losses;  // mean over the masked tokens of a sequence
   backend_.ops->zero(store.gradients());
   for (const Batch& batch : batches.micro_batches) {
-    const PretrainingInput& input = memory_.upload(batch);
+    const ModelInput& input = memory_.upload(batch);
     WatchedOps watched(*backend_.ops, device, store, input, batch);
     try {
       const OpsInUse in_use(model_, watched, *backend_.ops);

@@ -23,9 +23,8 @@ constexpr double kLossUnit = 0x1p-20;
 
 // Everything that changes from step to step and is read by kernels.
 struct TrainingStep::Scalars {
-  PretrainingLoss loss;
+  ModelLoss loss;
   GradientNorm gradient;
-  AdamWStep adamw;
   DropoutKey dropout;
   UpdateGate gate;
 
@@ -36,24 +35,53 @@ struct TrainingStep::Scalars {
   }
 };
 
-TrainingStep::TrainingStep(const Config& config, Backend& backend, Communicator& communicator,
-                           BertForPretraining& model)
-    : config_(config),
+StepOptions::StepOptions(const Config& config)
+    : seed(config.seed),
+      optimizer(config.optimizer),
+      reproducible_sequences(config.train.micro_batch_sequences()),
+      allreduce_dtype(config.runtime.allreduce_dtype),
+      cuda_graph(config.runtime.cuda_graph) {}
+
+std::vector<TrainingStep::Part> TrainingStep::parts_of(const BertModel& model, double layer_decay) {
+  std::vector<Part> parts;
+  const std::vector<std::int64_t> ends = model.part_ends();
+  if (layer_decay == 1.0) return {{model.first_trained(), ends.back()}};
+  std::int64_t first = 0;
+  for (std::size_t i = 0; i < ends.size(); ++i) {
+    const double depth = static_cast<double>(ends.size() - 1 - i);
+    if (first >= model.first_trained()) {
+      parts.push_back({first, ends[i], std::pow(layer_decay, depth)});
+    }
+    first = ends[i];
+  }
+  return parts;
+}
+
+Tensor TrainingStep::trained(const Tensor& flat) const {
+  const std::int64_t first = model_.first_trained();
+  return flat.slice(first, flat.numel() - first);
+}
+
+TrainingStep::TrainingStep(const StepOptions& options, Backend& backend, Communicator& communicator,
+                           BertModel& model)
+    : options_(options),
       backend_(backend),
       communicator_(communicator),
       model_(model),
-      memory_(*backend.device, model.capacity(), model.has_nsp()),
+      parts_(parts_of(model, options.layer_decay)),
+      memory_(*backend.device, *backend.ops, model.capacity(), model),
       moment_memory_(*backend.device, 2 * model.parameters().values().bytes()),
-      scalar_memory_(*backend.device, sizeof(Scalars)),
-      scalars_(static_cast<Scalars*>(scalar_memory_.data())) {
+      scalar_memory_(*backend.device, parts_.size() * sizeof(AdamWStep) + sizeof(Scalars)),
+      adamw_(static_cast<AdamWStep*>(scalar_memory_.data())),
+      scalars_(reinterpret_cast<Scalars*>(adamw_ + parts_.size())) {
   Device& device = *backend_.device;
-  device.fill_zero(scalars_, sizeof *scalars_);
+  device.fill_zero(scalar_memory_.data(), scalar_memory_.bytes());
   const Tensor& values = model_.parameters().values();
   device.fill_zero(moment_memory_.data(), moment_memory_.bytes());
   const Tensor both(moment_memory_.data(), values.dtype(), {2 * values.numel()});
   moments_ = {both.slice(0, values.numel()), both.slice(values.numel(), values.numel())};
-  const Tensor& gradients = model_.parameters().gradients();
-  if (config_.train.reproducible) {
+  const Tensor gradients = trained(model_.parameters().gradients());
+  if (options_.reproducible_sequences > 0) {
     fixed_point_ =
         std::make_unique<FixedPointSums>(device, *backend_.ops, communicator_, gradients);
   }
@@ -61,10 +89,9 @@ TrainingStep::TrainingStep(const Config& config, Backend& backend, Communicator&
     reducer_ =
         make_host_all_reducer(communicator_, fixed_point_ ? fixed_point_->sums() : gradients);
   } else if (communicator_.size() > 1) {
-    reducer_ =
-        make_nccl_all_reducer(device, communicator_,
-                              fixed_point_                                         ? DType::i64
-                              : config_.runtime.allreduce_dtype == Precision::bf16 ? DType::bf16
+    reducer_ = make_nccl_all_reducer(device, communicator_,
+                                     fixed_point_                                  ? DType::i64
+                                     : options_.allreduce_dtype == Precision::bf16 ? DType::bf16
                                                                                    : DType::f32);
   }
 }
@@ -73,7 +100,7 @@ TrainingStep::~TrainingStep() = default;
 
 template <typename F>
 void TrainingStep::recorded(int key, const F& f) {
-  if (first_step_ || !config_.runtime.cuda_graph) return f();
+  if (first_step_ || !options_.cuda_graph) return f();
   backend_.device->run_recorded(key, f);
 }
 
@@ -89,19 +116,15 @@ TrainingStep::Queued TrainingStep::queue(const StepBatches& batches, const Posit
   result.max_loss = at.max_loss;
 
   Scalars scalars;
-  scalars.loss.mlm_scale = result.masked > 0 ? 1.0 / static_cast<double>(result.masked) : 0.0;
+  const double denominator = batches.loss_weight.value_or(static_cast<double>(result.masked));
+  scalars.loss.main_scale = denominator > 0.0 ? 1.0 / denominator : 0.0;
   scalars.loss.nsp_scale = 1.0 / static_cast<double>(batches.global_sequences);
-  scalars.adamw.learning_rate = at.learning_rate;
-  if (config_.optimizer.bias_correction) {
-    const auto t = static_cast<double>(at.updates + 1);
-    scalars.adamw.bias_correction1 = 1.0 - std::pow(config_.optimizer.beta1, t);
-    scalars.adamw.bias_correction2 = 1.0 - std::pow(config_.optimizer.beta2, t);
-  }
-  scalars.dropout = {config_.seed, static_cast<std::uint32_t>(at.done)};
-  if (result.masked > 0) scalars.gate.max_loss = at.max_loss / scalars.loss.mlm_scale;
+  scalars.dropout = {options_.seed, static_cast<std::uint32_t>(at.done)};
+  if (denominator > 0.0) scalars.gate.max_loss = at.max_loss / scalars.loss.main_scale;
+  const std::vector<std::byte> fresh = scalars_of_a_step(scalars, at);
 
   Device& device = *backend_.device;
-  const auto upload = [&] { device.copy_from_host(scalars_, &scalars, Scalars::size_of_a_step()); };
+  const auto upload = [&] { device.copy_from_host(adamw_, fresh.data(), fresh.size()); };
   upload();
   if (first_step_ && communicator_.size() > 1 && backend_.product_choices) {
     choose_products(batches.micro_batches.front());
@@ -116,6 +139,25 @@ TrainingStep::Queued TrainingStep::queue(const StepBatches& batches, const Posit
   recorded(kUpdate, [this] { update(); });
   first_step_ = false;
   return {result, device.read_later(scalars_, sizeof scalars)};
+}
+
+// As they lie in device memory: the parts' AdamWSteps, and what is new of the scalars.
+std::vector<std::byte> TrainingStep::scalars_of_a_step(const Scalars& scalars,
+                                                       const Position& at) const {
+  AdamWStep adamw;
+  if (options_.optimizer.bias_correction) {
+    const auto t = static_cast<double>(at.updates + 1);
+    adamw.bias_correction1 = 1.0 - std::pow(options_.optimizer.beta1, t);
+    adamw.bias_correction2 = 1.0 - std::pow(options_.optimizer.beta2, t);
+  }
+  const std::size_t size = parts_.size() * sizeof adamw;
+  std::vector<std::byte> bytes(size + Scalars::size_of_a_step());
+  for (std::size_t i = 0; i < parts_.size(); ++i) {
+    adamw.learning_rate = at.learning_rate * parts_[i].rate;
+    std::memcpy(bytes.data() + i * sizeof adamw, &adamw, sizeof adamw);
+  }
+  std::memcpy(bytes.data() + size, &scalars, Scalars::size_of_a_step());
+  return bytes;
 }
 
 // Rank 0 computes a micro-batch for nothing but the choice of its products, which it makes by
@@ -136,7 +178,7 @@ void TrainingStep::choose_products(const Batch& batch) {
   }
 }
 
-void TrainingStep::work(const PretrainingInput& input, const GradientsReady& ready) {
+void TrainingStep::work(const ModelInput& input, const GradientsReady& ready) {
   model_.forward(input, &scalars_->dropout);
   model_.loss(input, &scalars_->loss, /*with_gradients=*/true, fixed_point_ ? kLossUnit : 0.0);
   model_.backward(input, ready);
@@ -148,7 +190,7 @@ void TrainingStep::compute_gradients(const StepBatches& batches) {
   backend_.ops->zero(gradients);
   const std::size_t last = batches.micro_batches.size() - 1;
   for (std::size_t i = 0; i <= last; ++i) {
-    const PretrainingInput& input = memory_.upload(batches.micro_batches[i]);
+    const ModelInput& input = memory_.upload(batches.micro_batches[i]);
     // The last micro-batch completes the gradients, layer by layer: the first sums travel between
     // ranks while the rest is computed. What sends them off is not recorded, but called between
     // the parts of the recording.
@@ -169,18 +211,18 @@ void TrainingStep::compute_gradients(const StepBatches& batches) {
 
 // Every rank refuses the same steps, so the losses are summed before the update as well.
 void TrainingStep::start_losses() {
-  reducer_->start(Tensor(&scalars_->loss.mlm.loss, DType::f64, {1}));
+  reducer_->start(Tensor(&scalars_->loss.main.loss, DType::f64, {1}));
   if (model_.has_nsp()) reducer_->start(Tensor(&scalars_->loss.nsp.loss, DType::f64, {1}));
 }
 
 // Each micro-batch by itself, from gradients of zero: then they are the same on any rank.
 void TrainingStep::compute_fixed_point(const StepBatches& batches,
                                        const std::function<void()>& reset) {
-  const std::int64_t sequences = config_.train.micro_batch_sequences();
+  const std::int64_t sequences = options_.reproducible_sequences;
   const auto add_up = [&] {
     fixed_point_->begin((batches.global_sequences + sequences - 1) / sequences);
     for (const Batch& batch : batches.micro_batches) {
-      const PretrainingInput& input = memory_.upload(batch);
+      const ModelInput& input = memory_.upload(batch);
       recorded(kMicroBatch, [&] {
         backend_.ops->zero(model_.parameters().gradients());
         work(input);
@@ -204,23 +246,29 @@ void TrainingStep::update() {
   Ops& ops = *backend_.ops;
   const ParameterStore& store = model_.parameters();
   if (fixed_point_) fixed_point_->read();
-  ops.gradient_norm({.gradients = store.gradients(),
-                     .max_norm = config_.optimizer.max_grad_norm,
-                     .loss = &scalars_->loss.mlm.loss,
+  ops.gradient_norm({.gradients = trained(store.gradients()),
+                     .max_norm = options_.optimizer.max_grad_norm,
+                     .loss = &scalars_->loss.main.loss,
                      .gate = &scalars_->gate,
                      .result = &scalars_->gradient});
-  ops.adamw({.parameters = store.values(),
-             .gradients = store.gradients(),
-             .m = moments_.m,
-             .v = moments_.v,
-             .compute = store.compute_copies(),
-             .decays = store.decays(),
-             .beta1 = config_.optimizer.beta1,
-             .beta2 = config_.optimizer.beta2,
-             .epsilon = config_.optimizer.epsilon,
-             .weight_decay = config_.optimizer.weight_decay,
-             .step = &scalars_->adamw,
-             .norm = &scalars_->gradient});
+  for (std::size_t i = 0; i < parts_.size(); ++i) {
+    const Part& part = parts_[i];
+    const auto of = [&](const Tensor& flat, std::int64_t unit = 1) {
+      return flat ? flat.slice(part.first / unit, (part.end - part.first) / unit) : Tensor();
+    };
+    ops.adamw({.parameters = of(store.values()),
+               .gradients = of(store.gradients()),
+               .m = of(moments_.m),
+               .v = of(moments_.v),
+               .compute = of(store.compute_copies()),
+               .decays = of(store.decays(), AdamW::kBlock),
+               .beta1 = options_.optimizer.beta1,
+               .beta2 = options_.optimizer.beta2,
+               .epsilon = options_.optimizer.epsilon,
+               .weight_decay = options_.optimizer.weight_decay,
+               .step = adamw_ + i,
+               .norm = &scalars_->gradient});
+  }
 }
 
 void TrainingStep::allow_updates() {
@@ -231,9 +279,9 @@ StepResult TrainingStep::wait(Queued queued) {
   Scalars scalars;
   std::memcpy(&scalars, queued.scalars->wait(), sizeof scalars);
   StepResult& result = queued.result;
-  result.mlm_loss = scalars.loss.mlm.loss * scalars.loss.mlm_scale;
+  result.main_loss = scalars.loss.main.loss * scalars.loss.main_scale;
   result.nsp_loss = model_.has_nsp() ? scalars.loss.nsp.loss * scalars.loss.nsp_scale : 0.0;
-  result.loss = result.mlm_loss + result.nsp_loss;
+  result.loss = result.main_loss + result.nsp_loss;
   result.gradient = scalars.gradient;
   return result;
 }

@@ -8,9 +8,10 @@
 #include <limits>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "data/data_loader.h"
-#include "model/bert_for_pretraining.h"
+#include "model/bert_model.h"
 #include "runtime/all_reducer.h"
 #include "runtime/communicator.h"
 #include "train/backend.h"
@@ -21,12 +22,29 @@
 
 namespace bert {
 
+// What a step needs of a configuration.
+struct StepOptions {
+  std::uint64_t seed = 0;
+  OptimizerConfig optimizer;
+  // The learning rate of each layer is that of the layer above it times this, the heads' being the
+  // whole and the embeddings' the smallest (Howard & Ruder 2018, section 3.2, with layers for
+  // groups).
+  double layer_decay = 1.0;
+  // Of a micro-batch, with the gradients summed in fixed point; 0: as many as fit, and in floats.
+  std::int64_t reproducible_sequences = 0;
+  Precision allreduce_dtype = Precision::fp32;  // or bf16
+  bool cuda_graph = true;
+
+  explicit StepOptions(const Config& config);
+  StepOptions() = default;
+};
+
 struct StepResult {
-  std::int64_t step = 0;  // steps done, this one included
-  double loss = 0.0, mlm_loss = 0.0, nsp_loss = 0.0;
+  std::int64_t step = 0;                               // steps done, this one included
+  double loss = 0.0, main_loss = 0.0, nsp_loss = 0.0;  // as in ModelLoss; loss: their sum
   GradientNorm gradient;
   double learning_rate = 0.0;
-  double max_loss = 0.0;                // above it mlm_loss would have been a spike
+  double max_loss = 0.0;                // above it main_loss would have been a spike
   std::int64_t tokens = 0, masked = 0;  // over all ranks
   int gradient_exponent = 0;            // of fixed_point(), after the step
 
@@ -35,10 +53,10 @@ struct StepResult {
 
 class TrainingStep {
  public:
-  // Makes room for all a step needs besides the model, which has its memory. All arguments are kept
-  // by reference.
-  TrainingStep(const Config& config, Backend& backend, Communicator& communicator,
-               BertForPretraining& model);
+  // Makes room for all a step needs besides the model, which has its memory; what is frozen of it
+  // is not updated. All arguments but the options are kept by reference.
+  TrainingStep(const StepOptions& options, Backend& backend, Communicator& communicator,
+               BertModel& model);
   ~TrainingStep();
 
   // A step whose work is queued: what is known of it already, and the rest on its way.
@@ -54,8 +72,8 @@ class TrainingStep {
     double max_loss = std::numeric_limits<double>::infinity();  // more than this is refused
   };
   // Queues a step, without waiting for it on a GPU. Its update is refused, on the device, where the
-  // loss or a gradient is not finite or mlm_loss is above the limit; so are then those of all steps
-  // queued after it, until allow_updates().
+  // loss or a gradient is not finite or main_loss is above the limit; so are then those of all
+  // steps queued after it, until allow_updates().
   Queued queue(const StepBatches& batches, const Position& at);
   // Waits for a step, the oldest that is queued.
   StepResult wait(Queued queued);
@@ -70,26 +88,38 @@ class TrainingStep {
  private:
   struct Scalars;
 
+  std::vector<std::byte> scalars_of_a_step(const Scalars& scalars, const Position& at) const;
   void choose_products(const Batch& batch);
   void compute_gradients(const StepBatches& batches);
   // The same in fixed point; `reset` is called before the work of a micro-batch is done again.
   void compute_fixed_point(const StepBatches& batches, const std::function<void()>& reset);
   // Queues what adds the gradients of a micro-batch to what is there.
-  void work(const PretrainingInput& input, const GradientsReady& ready = {});
+  void work(const ModelInput& input, const GradientsReady& ready = {});
   void start_losses();
   void update();
+  // Of a flat buffer, what is trained.
+  Tensor trained(const Tensor& flat) const;
   // Does what f queues: recorded, if that is wanted and the first step is over.
   template <typename F>
   void recorded(int key, const F& f);
 
-  const Config& config_;
+  // A slice of the flat buffers with a learning rate of its own.
+  struct Part {
+    std::int64_t first = 0, end = 0;
+    double rate = 1.0;  // times the step's learning rate
+  };
+  static std::vector<Part> parts_of(const BertModel& model, double layer_decay);
+
+  const StepOptions options_;
   Backend& backend_;
   Communicator& communicator_;
-  BertForPretraining& model_;
+  BertModel& model_;
+  std::vector<Part> parts_;
   DeviceBatch memory_;
   DeviceBuffer moment_memory_, scalar_memory_;
   Moments moments_;
-  Scalars* scalars_;  // device memory
+  AdamWStep* adamw_;  // device memory: one for each part, and after them
+  Scalars* scalars_;
   std::unique_ptr<FixedPointSums> fixed_point_;
   bool first_step_ = true;  // of this process
   // The last member: after a failure it gives up what other ranks will not complete, for which the

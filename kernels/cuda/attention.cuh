@@ -18,9 +18,6 @@
 
 namespace bert::BERT_CUDA {
 
-inline constexpr float kLog2E = 1.44269504088896340736f;
-inline constexpr float kLn2 = 0.69314718055994530942f;
-
 struct AttentionDropout {
   const DropoutKey* key = nullptr;  // null: no dropout
   std::uint32_t site = 0, threshold = 0;

@@ -11,9 +11,10 @@
 // the copy, so it needs no barrier. Rows of any length begin at any address: what lies before the
 // first and after the last aligned 16 bytes is done one logit a thread.
 //
-// The rows' losses are added up by a second launch of one block, in an order that depends on their
-// number alone.
+// The rows' losses are added up by a second launch (loss_sums.cuh).
 #include "kernels/cuda/cuda_backend.h"
+#include "kernels/cuda/loss_sums.cuh"
+#include "kernels/cuda/online_sum.cuh"
 #include "kernels/cuda/reduce.cuh"
 #include "kernels/cuda/vec.cuh"
 #include "kernels/op_checks.h"
@@ -24,18 +25,7 @@ namespace {
 // --- Kernels -------------------------------------------------------------------------------------
 constexpr int kRowThreads = 512;
 [[maybe_unused]] constexpr int kRowBlocksPerSm = 3;  // unknown to a C++ compiler's builds
-constexpr int kSumThreads = 256;
 constexpr std::size_t kLongestResidentRow = std::size_t{96} << 10;  // any sm_80 and later has it
-
-constexpr float kLog2E = 1.4426950408889634f, kLn2 = 0.6931471805599453f;
-// Below all logits; finite, so that differences are no NaN.
-constexpr float kLowest = -1e30f;
-
-enum class RowKind : std::int32_t { ignored = -1, wrong = 0, correct = 1 };
-struct RowResult {
-  float loss;
-  RowKind kind;
-};
 
 // Where the aligned vectors of a row are; the other elements are "loose": [0, head) and [head +
 // vectors * kVec, n), fewer than 2 * kVec.
@@ -65,25 +55,6 @@ __device__ void zero_row(T* row, int n) {
   if (thread < split.loose) row[split.loose_element(thread)] = from_float<T>(0.0f);
 }
 
-// sum of 2^(x log2(e) - shift(max)) over what was seen so far.
-struct OnlineSum {
-  float max = kLowest, sum = 0.0f;
-
-  __device__ static float shift(float of_max) { return of_max * kLog2E; }
-  __device__ static float exponent(float x, float shift) { return fmaf(x, kLog2E, -shift); }
-
-  template <int N>
-  __device__ void add(const float (&values)[N], float largest) {
-    if (largest > max) {
-      sum *= exp2_approx(shift(max) - shift(largest));
-      max = largest;
-    }
-    const float by = shift(max);
-#pragma unroll
-    for (int i = 0; i < N; ++i) sum += exp2_approx(exponent(values[i], by));
-  }
-};
-
 template <int N>
 __device__ float largest_of(const float (&values)[N]) {
   float largest = values[0];
@@ -104,14 +75,14 @@ __device__ bool precedes(const float (&values)[N], float largest, int first, int
   return found;
 }
 
-// grid: a block for each of the capacity's rows. logits [R, columns], n of them classes; results
-// [R]; row_loss [R] or null.
+// grid: a block for each of the capacity's rows. logits [R, columns], n of them classes; weights
+// [R] or null; results [R]; row_loss [R] or null.
 template <class T, bool kResident>
 __global__ void __launch_bounds__(kRowThreads, kRowBlocksPerSm)
     cross_entropy_rows(T* __restrict__ logits, const std::int32_t* __restrict__ targets,
-                       DeviceCount rows, const double* __restrict__ loss_scale,
-                       RowResult* __restrict__ results, float* __restrict__ row_loss, int n,
-                       int columns) {
+                       const float* __restrict__ weights, DeviceCount rows,
+                       const double* __restrict__ loss_scale, RowResult* __restrict__ results,
+                       float* __restrict__ row_loss, int n, int columns) {
   constexpr int kN = kVec<T>;
   const int r = static_cast<int>(blockIdx.x), thread = static_cast<int>(threadIdx.x);
   T* const row = logits + static_cast<std::int64_t>(r) * columns;
@@ -162,14 +133,15 @@ __global__ void __launch_bounds__(kRowThreads, kRowBlocksPerSm)
   const float shift = OnlineSum::shift(max);
   const float sum = block_sum(online.sum * exp2_approx(OnlineSum::shift(online.max) - shift));
   const bool correct = !__syncthreads_or(preceded) && target_logit == max;
+  const float weight = weights != nullptr ? weights[r] : 1.0f;
   if (thread == 0) {
-    const float loss = logf(sum) - kLn2 * OnlineSum::exponent(target_logit, shift);
-    results[r] = {loss, correct ? RowKind::correct : RowKind::wrong};
+    const float loss = weight * (logf(sum) - kLn2 * OnlineSum::exponent(target_logit, shift));
+    results[r] = {loss, correct ? RowKind::correct : RowKind::counted};
     if (row_loss != nullptr) row_loss[r] = loss;
   }
   if (!gradient) return;
 
-  const auto scale = static_cast<float>(*loss_scale);
+  const float scale = weight * static_cast<float>(*loss_scale);
   const float factor = scale / sum;
   const auto gradient_of = [&](float x) {
     return exp2_approx(OnlineSum::exponent(x, shift)) * factor;
@@ -193,28 +165,6 @@ __global__ void __launch_bounds__(kRowThreads, kRowBlocksPerSm)
   for (int c = n + thread; c < columns; c += kRowThreads) row[c] = from_float<T>(0.0f);
 }
 
-// One block.
-__global__ void __launch_bounds__(kSumThreads)
-    add_loss_sums(const RowResult* __restrict__ results, DeviceCount rows, double loss_unit,
-                  LossSums* sums) {
-  const int count = *rows;
-  double loss = 0.0;
-  int counts[2] = {0, 0};  // rows with a target, right answers
-  for (int r = static_cast<int>(threadIdx.x); r < count; r += kSumThreads) {
-    const RowResult result = results[r];
-    loss += static_cast<double>(result.loss);
-    counts[0] += result.kind != RowKind::ignored;
-    counts[1] += result.kind == RowKind::correct;
-  }
-  loss = block_sum(loss);
-  block_sum(counts);
-  if (threadIdx.x == 0) {
-    sums->loss += loss_unit > 0.0 ? rint(loss / loss_unit) * loss_unit : loss;
-    sums->count += counts[0];
-    sums->correct += counts[1];
-  }
-}
-
 // --- Launchers -----------------------------------------------------------------------------------
 template <class T>
 void launch_rows(const CrossEntropy& op, RowResult* results, cudaStream_t stream) {
@@ -222,16 +172,17 @@ void launch_rows(const CrossEntropy& op, RowResult* results, cudaStream_t stream
   const auto n = static_cast<int>(op.classes);
   const auto columns = static_cast<int>(op.logits.dim(1));
   T* const logits = op.logits.data<T>();
+  const auto* const targets = op.targets.data<std::int32_t>();
+  const float* const weights = op.weights ? op.weights.data<float>() : nullptr;
   float* const row_loss = op.row_loss ? op.row_loss.data<float>() : nullptr;
   const std::size_t row_bytes = static_cast<std::size_t>(n) * sizeof(T) / 16 * 16;
   if (row_bytes <= kLongestResidentRow) {
     launch("cross_entropy_rows", cross_entropy_rows<T, true>,
-           {.grid = rows, .block = kRowThreads, .shared_bytes = row_bytes}, stream, logits,
-           op.targets.data<std::int32_t>(), op.rows, op.loss_scale, results, row_loss, n, columns);
+           {.grid = rows, .block = kRowThreads, .shared_bytes = row_bytes}, stream, logits, targets,
+           weights, op.rows, op.loss_scale, results, row_loss, n, columns);
   } else {
     launch("cross_entropy_rows", cross_entropy_rows<T, false>, {.grid = rows, .block = kRowThreads},
-           stream, logits, op.targets.data<std::int32_t>(), op.rows, op.loss_scale, results,
-           row_loss, n, columns);
+           stream, logits, targets, weights, op.rows, op.loss_scale, results, row_loss, n, columns);
   }
 }
 
@@ -241,8 +192,7 @@ void CudaOps::cross_entropy(const CrossEntropy& op) {
   check(op, dtype());
   auto* const results = scratch_.reserve<RowResult>(op.logits.dim(0));
   with_real([&](auto real) { launch_rows<decltype(real)>(op, results, stream_); });
-  launch("add_loss_sums", add_loss_sums, {.grid = 1, .block = kSumThreads}, stream_, results,
-         op.rows, op.loss_unit, op.sums);
+  add_loss_sums(results, op.rows, 1, op.loss_unit, op.sums, stream_);
 }
 
 }  // namespace bert::BERT_CUDA

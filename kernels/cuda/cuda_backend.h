@@ -73,6 +73,8 @@ class CudaOps final : public Ops {
   void gather_rows(const GatherRows& op) override;
   void scatter_add_rows(const ScatterAddRows& op) override;
   void cross_entropy(const CrossEntropy& op) override;
+  void squared_error(const SquaredError& op) override;
+  void span_cross_entropy(const SpanCrossEntropy& op) override;
   void add_fixed_point(const AddFixedPoint& op) override;
   void read_fixed_point(const ReadFixedPoint& op) override;
   void gradient_norm(const ComputeGradientNorm& op) override;

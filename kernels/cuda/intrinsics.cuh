@@ -170,6 +170,9 @@ __device__ __forceinline__ void cp_async_wait() {
 }
 
 // --- Conversions and approximations --------------------------------------------------------------
+inline constexpr float kLog2E = 1.44269504088896340736f;
+inline constexpr float kLn2 = 0.69314718055994530942f;
+
 // 2^x within 2 ulp; denormal results are zero.
 __device__ __forceinline__ float exp2_approx(float x) {
 #ifdef BERT_SIMT

@@ -14,8 +14,11 @@ set(BERT_CUDA_SOURCES
   float8.cu
   layer_norm.cu
   linear.cu
+  loss_sums.cu
   optimizer.cu
-  rows.cu)
+  rows.cu
+  span_cross_entropy.cu
+  squared_error.cu)
 # And those of Hopper's warpgroups, which only nvcc compiles: for other architectures they are empty.
 set(BERT_WARPGROUP_SOURCES
   attention_warpgroup_backward.cu

@@ -14,6 +14,8 @@
 #include "kernels/reference/layer_norm.h"
 #include "kernels/reference/linear.h"
 #include "kernels/reference/optimizer.h"
+#include "kernels/reference/span_cross_entropy.h"
+#include "kernels/reference/squared_error.h"
 #include "runtime/error.h"
 
 namespace bert {
@@ -89,6 +91,14 @@ class ReferenceOps final : public Ops {
   void cross_entropy(const CrossEntropy& op) override {
     check(op, kDType);
     reference::cross_entropy<Scalar>(op);
+  }
+  void squared_error(const SquaredError& op) override {
+    check(op, kDType);
+    reference::squared_error<Scalar>(op);
+  }
+  void span_cross_entropy(const SpanCrossEntropy& op) override {
+    check(op, kDType);
+    reference::span_cross_entropy<Scalar>(op);
   }
   void add_fixed_point(const AddFixedPoint& op) override {
     check(op, kDType);

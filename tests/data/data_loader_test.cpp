@@ -15,7 +15,7 @@ bool equal(const Batch& a, const Batch& b) {
   return a.input_ids == b.input_ids && a.position_ids == b.position_ids &&
          a.token_type_ids == b.token_type_ids && a.cu_seqlens == b.cu_seqlens &&
          a.sequence_index == b.sequence_index && a.masked_rows == b.masked_rows &&
-         a.masked_targets == b.masked_targets && a.nsp_labels == b.nsp_labels;
+         a.masked_targets == b.masked_targets && a.sequence_labels == b.sequence_labels;
 }
 
 bool equal(const StepBatches& a, const StepBatches& b) {

@@ -127,7 +127,7 @@ TEST_F(PretrainingDatasetTest, SamplesArePureFunctions) {
     const Batch z = sample(b, {3, i});
     EXPECT_EQ(x.input_ids, z.input_ids);
     EXPECT_EQ(x.masked_rows, z.masked_rows);
-    EXPECT_EQ(x.nsp_labels, z.nsp_labels);
+    EXPECT_EQ(x.sequence_labels, z.sequence_labels);
     same += sample(other, {3, i}).input_ids == x.input_ids;
   }
   EXPECT_LT(same, a.num_samples() / 10);
@@ -209,9 +209,9 @@ TEST_F(PretrainingDatasetTest, NextSentence) {
       const std::int32_t after_b = ids[ids.size() - 2] + 1;
       const bool sentence_end = sentence_starts.contains(after_b) ||
                                 (*documents_)[document_of(b_first)].ids.back() == after_b - 1;
-      ASSERT_EQ(batch.nsp_labels.size(), 1u);
-      lengths[ids.size()][static_cast<std::size_t>(batch.nsp_labels[0])] += 1;
-      if (batch.nsp_labels[0] == 1) {
+      ASSERT_EQ(batch.sequence_labels.size(), 1u);
+      lengths[ids.size()][static_cast<std::size_t>(batch.sequence_labels[0])] += 1;
+      if (batch.sequence_labels[0] == 1) {
         ASSERT_NE(document_of(a_last), document_of(b_first));
         ASSERT_EQ(document_of(after_b - 1), document_of(b_first));
         random_at_sentences += sentence_starts.contains(b_first);
@@ -404,7 +404,7 @@ TEST_F(PretrainingDatasetTest, AuditCountsWhatIsThere) {
     tokens += static_cast<std::uint64_t>(batch.num_tokens());
     longest = std::max(longest, batch.num_tokens());
     predicted += batch.masked_rows.size();
-    random += batch.nsp_labels[0] == 1;
+    random += batch.sequence_labels[0] == 1;
   }
   EXPECT_EQ(audit.tokens, tokens);
   EXPECT_EQ(audit.predicted, predicted);

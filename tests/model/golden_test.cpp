@@ -28,14 +28,14 @@ class Golden {
     batch_.sequence_index = integers("sequence_index");
     batch_.masked_rows = integers("masked_rows");
     batch_.masked_targets = integers("masked_targets");
-    if (file_.find("nsp_labels")) batch_.nsp_labels = integers("nsp_labels");
+    if (file_.find("nsp_labels")) batch_.sequence_labels = integers("nsp_labels");
   }
 
   const SafetensorsFile& file() const { return file_; }
   const BertConfig& config() const { return config_; }
   const HostBatch& batch() const { return batch_; }
   BertForPretraining::Heads heads() const {
-    return batch_.nsp_labels.empty() ? BertForPretraining::Heads::mlm
+    return batch_.sequence_labels.empty() ? BertForPretraining::Heads::mlm
                                      : BertForPretraining::Heads::mlm_and_nsp;
   }
   std::optional<DropoutKey> dropout_key() const {

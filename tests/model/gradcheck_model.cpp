@@ -79,7 +79,7 @@ class LayerRig {
     arena_.build(*device, plan);
   }
 
-  const PretrainingInput& input() const { return device_batch_.input(); }
+  const ModelInput& input() const { return device_batch_.input(); }
   std::vector<std::int64_t> hidden_shape() const { return {capacity.tokens, config.hidden_size}; }
   Tensor hidden(const std::string& name) { return matrix(name, capacity.tokens, 1.0); }
   // A matrix [rows, C] of random values.
@@ -168,7 +168,7 @@ TEST_P(Layers, Embeddings) {
   const Embeddings layer(rig.store, rig.config);
   Embeddings::Saved saved;
   rig.build([&](Arena& arena) { layer.plan(arena, rig.capacity, *rig.ops, saved); });
-  const PretrainingInput& in = rig.input();
+  const ModelInput& in = rig.input();
   rig.check(
       [&]() -> std::vector<Tensor> {
         return {layer.forward(rig.context, in.input_ids, in.token_type_ids, saved)};
@@ -290,7 +290,7 @@ TEST_P(Layers, MlmHead) {
   const MlmHead head(rig.store, rig.config, word);
   MlmHead::Saved saved;
   rig.build([&](Arena& arena) { head.plan(arena, rig.capacity, *rig.ops, true, saved); });
-  const PretrainingInput& in = rig.input();
+  const ModelInput& in = rig.input();
   const Tensor hidden = rig.hidden("/hidden"), d_hidden = rig.hidden("/d_hidden");
   rig.check(
       [&]() -> std::vector<Tensor> {

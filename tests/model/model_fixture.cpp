@@ -69,7 +69,7 @@ HostBatch HostBatch::part(std::int64_t first, std::int64_t last) const {
   out.cu_seqlens = slice(cu_seqlens, first, last + 1);
   for (double& offset : out.cu_seqlens) offset -= begin;
   out.sequence_index = slice(sequence_index, first, last);
-  if (!nsp_labels.empty()) out.nsp_labels = slice(nsp_labels, first, last);
+  if (!nsp_labels.empty()) out.sequence_labels = slice(nsp_labels, first, last);
   for (std::size_t i = 0; i < masked_rows.size(); ++i) {
     if (masked_rows[i] < begin || masked_rows[i] >= end) continue;
     out.masked_rows.push_back(masked_rows[i] - begin);
@@ -94,7 +94,7 @@ HostBatch random_batch(std::string_view name, const BertConfig& config,
   const auto tokens = static_cast<std::int64_t>(batch.position_ids.size());
   batch.input_ids = random_integers(prefix + "/ids", tokens, config.vocab_size - 1);
   for (double& id : batch.input_ids) id += 1.0;
-  batch.nsp_labels =
+  batch.sequence_labels =
       random_integers(prefix + "/labels", static_cast<std::int64_t>(lengths.size()), 2);
   for (std::int64_t row = 1; row < tokens; row += masked_every) {
     batch.masked_rows.push_back(static_cast<double>(row));
@@ -128,8 +128,8 @@ DeviceBatch::DeviceBatch(Device& device, const HostBatch& batch, const Capacity&
   input_.masked_rows = tensor(device, DType::i32, capacity.masked, batch.masked_rows);
   input_.masked_targets = tensor(device, DType::i32, capacity.masked, batch.masked_targets);
   input_.num_masked = count(device, batch.num_masked());
-  if (!batch.nsp_labels.empty()) {
-    input_.nsp_labels = tensor(device, DType::i32, capacity.sequences, batch.nsp_labels);
+  if (!batch.sequence_labels.empty()) {
+    input_.sequence_labels = tensor(device, DType::i32, capacity.sequences, batch.sequence_labels);
   }
 }
 
@@ -168,10 +168,10 @@ ModelResults ModelRun::step(const std::vector<HostBatch>& micro_batches,
     masked += batch.num_masked();
     sequences += batch.num_sequences();
   }
-  PretrainingLoss fresh;
-  fresh.mlm_scale = masked > 0 ? 1.0 / static_cast<double>(masked) : 0.0;
+  ModelLoss fresh;
+  fresh.main_scale = masked > 0 ? 1.0 / static_cast<double>(masked) : 0.0;
   fresh.nsp_scale = 1.0 / static_cast<double>(sequences);
-  const DeviceStruct<PretrainingLoss> sums(device(), fresh);
+  const DeviceStruct<ModelLoss> sums(device(), fresh);
   const DeviceStruct<DropoutKey> device_key(device(), key.value_or(DropoutKey{}));
 
   ModelResults results;
@@ -199,9 +199,9 @@ ModelResults ModelRun::step(const std::vector<HostBatch>& micro_batches,
     model_.loss(device_batch.input(), sums.data(), true);
     model_.backward(device_batch.input());
   }
-  results.mlm = sums.get().mlm;
+  results.mlm = sums.get().main;
   results.nsp = sums.get().nsp;
-  results.loss = results.mlm.loss * fresh.mlm_scale + results.nsp.loss * fresh.nsp_scale;
+  results.loss = results.mlm.loss * fresh.main_scale + results.nsp.loss * fresh.nsp_scale;
   for (const Parameter& parameter : store.parameters()) {
     split_by_name(parameter, store.read(parameter.gradient), results.gradients);
   }

@@ -45,7 +45,7 @@ HostBatch random_batch(std::string_view name, const BertConfig& config,
 class DeviceBatch {
  public:
   DeviceBatch(Device& device, const HostBatch& batch, const Capacity& capacity);
-  const PretrainingInput& input() const { return input_; }
+  const ModelInput& input() const { return input_; }
 
  private:
   Tensor tensor(Device& device, DType dtype, std::int64_t capacity,
@@ -53,7 +53,7 @@ class DeviceBatch {
   DeviceCount count(Device& device, std::int64_t value);
 
   std::vector<std::unique_ptr<DeviceTensor>> tensors_;
-  PretrainingInput input_;
+  ModelInput input_;
 };
 
 // What a forward, loss and backward leave, valid rows only, on the host. Parameters' gradients

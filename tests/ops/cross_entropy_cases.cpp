@@ -1,5 +1,4 @@
-#include <bit>
-
+#include "tests/ops/loss_case.h"
 #include "tests/ops/op_cases.h"
 #include "tests/support/random_inputs.h"
 
@@ -12,57 +11,45 @@ struct Shape {
   std::int64_t padding = 0;  // columns after the classes
   double scale = 2.0;        // of the logits
   bool ignore_some = false;
+  bool weighted = false;
   bool differences = true;
 };
-
-std::vector<double> bytes_of(double value) {
-  std::vector<double> bytes;
-  for (const std::byte b : std::as_bytes(std::span(&value, 1))) {
-    bytes.push_back(std::to_integer<int>(b));
-  }
-  return bytes;
-}
 
 OpCase make(const Shape& s) {
   OpCase c{.op = "cross_entropy", .name = s.name};
   const Rows rows{0, s.rows};
-  const double loss_scale = 1.0 / 13.0;
   c.differences = s.differences;
   c.input("logits", {s.capacity, s.classes + s.padding}, rows, s.scale);
   std::vector<double> targets = random_integers(c.seed_of("targets"), s.capacity, s.classes);
   for (std::size_t i = 1; s.ignore_some && i < targets.size(); i += 3) targets[i] = kIgnoreIndex;
   c.integers("targets", {s.capacity}, rows, targets);
+  if (s.weighted) {
+    c.input("weights", {s.capacity}, rows, 0.5, 1.0).kind = Kind::statistics;
+  }
   add_count(c, "rows", s.rows);
-  c.add({.name = "loss_scale", .kind = Kind::bytes, .shape = {8}, .values = bytes_of(loss_scale)});
-  c.add({.name = "sums",
-         .role = Role::state,
-         .kind = Kind::bytes,
-         .shape = {sizeof(LossSums)},
-         .values = std::vector<double>(sizeof(LossSums), 0.0)});
+  add_loss(c);
   // exp turns a logit's absolute error into a relative one.
   const std::int64_t terms = s.classes * static_cast<std::int64_t>(1 + s.scale);
   c.statistics("row_loss", {s.capacity}, rows, terms);
-  // The loss of the case is loss_scale * sum of the rows' losses.
-  CaseTensor& weights = c.upstream("row_weights", "row_loss");
-  for (std::size_t i = 0; i < weights.values.size(); ++i) {
-    weights.values[i] = weights.is_valid(static_cast<std::int64_t>(i)) ? loss_scale : 0.0;
-  }
+  add_loss_upstream(c, "row_loss");
   c.gradient("dlogits", "logits", terms).starts_as = "logits";
   c.forward = [s](Ops& ops, const BoundCase& b) {
     ops.cross_entropy({.logits = b("logits"),
                        .classes = s.classes,
                        .targets = b("targets"),
+                       .weights = s.weighted ? b("weights") : Tensor(),
                        .rows = b.count("rows"),
-                       .sums = static_cast<LossSums*>(b("sums").raw()),
+                       .sums = sums_of(b),
                        .row_loss = b("row_loss")});
   };
   c.backward = [s](Ops& ops, const BoundCase& b) {
     ops.cross_entropy({.logits = b("dlogits"),
                        .classes = s.classes,
                        .targets = b("targets"),
+                       .weights = s.weighted ? b("weights") : Tensor(),
                        .rows = b.count("rows"),
                        .loss_scale = b.pointer<double>("loss_scale"),
-                       .sums = static_cast<LossSums*>(b("sums").raw())});
+                       .sums = sums_of(b)});
   };
   return c;
 }
@@ -81,6 +68,13 @@ std::vector<OpCase> cross_entropy_cases() {
             .padding = 3,
             .ignore_some = true}),
       make({.name = "ignored", .rows = 8, .capacity = 10, .classes = 11, .ignore_some = true}),
+      make({.name = "weighted",
+            .rows = 7,
+            .capacity = 9,
+            .classes = 13,
+            .padding = 3,
+            .ignore_some = true,
+            .weighted = true}),
       make({.name = "large_logits",
             .rows = 5,
             .capacity = 6,
@@ -105,6 +99,7 @@ std::vector<OpCase> cross_entropy_cases() {
             .capacity = 4,
             .classes = 60013,
             .ignore_some = true,
+            .weighted = true,
             .differences = false}),
   };
 }

@@ -14,6 +14,8 @@ std::vector<OpCase> linear_cases();
 std::vector<OpCase> attention_cases();
 std::vector<OpCase> rows_cases();
 std::vector<OpCase> cross_entropy_cases();
+std::vector<OpCase> squared_error_cases();
+std::vector<OpCase> span_cross_entropy_cases();
 
 const std::vector<OpCase>& all_op_cases();
 

@@ -53,7 +53,7 @@ class EvaluatorTest : public testing::Test {
     BertForPretraining model(config_, BertForPretraining::Heads::mlm_and_nsp);
     model.allocate(*backend.device, *backend.ops, capacity, false);
     model.parameters().initialize(config_, 1);
-    DeviceBatch memory(*backend.device, capacity, true);
+    DeviceBatch memory(*backend.device, *backend.ops, capacity, model);
     return Evaluator(model, *backend.device, memory)
         .run(dataset(next_sentence), batch_size, max_batches, communicator);
   }

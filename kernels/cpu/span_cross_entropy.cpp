@@ -1,0 +1,89 @@
+// Softmax cross-entropy down two columns, within each sequence. A column of a sequence is copied
+// together first: it fits in cache, and what follows are the passes of cross_entropy. Some 16 bytes
+// and 2 exponentials a token.
+#include <algorithm>
+#include <cmath>
+
+#include "kernels/cpu/cpu_backend.h"
+#include "kernels/cpu/parallel.h"
+#include "kernels/cpu/softmax_row.h"
+#include "kernels/loss_adder.h"
+#include "kernels/op_checks.h"
+
+namespace bert::cpu {
+namespace {
+
+struct TargetResult {
+  float loss;
+  bool correct;
+};
+
+// The loss of one column, which is overwritten with its gradient where there is a scale.
+TargetResult column_loss(float* column, std::int64_t n, std::int32_t target,
+                         const double* loss_scale) {
+  const Largest top = largest(column, n);
+  const float target_logit = column[target];
+  const float total = sum_exp<true>(column, n, top.value);
+  if (loss_scale != nullptr) {
+    const auto scale = static_cast<float>(*loss_scale);
+    const F32 factor = splat(scale / total);
+    for_lanes(0, n, [&](std::int64_t t, auto lanes) {
+      store(column + t, load(column + t, lanes) * factor, lanes);
+    });
+    column[target] -= scale;
+  }
+  return {std::log(total) + (top.value - target_logit), top.index == target};
+}
+
+}  // namespace
+
+void CpuOps::span_cross_entropy(const SpanCrossEntropy& op) {
+  check(op, dtype());
+  const std::int64_t tokens = row_count(op.tokens.num_tokens, op.logits.rows());
+  const std::int64_t sequences =
+      row_count(op.tokens.num_sequences, op.tokens.sequence_index.rows());
+  const std::int64_t stride = op.logits.dim(1);
+  const auto* cu = op.tokens.cu_seqlens.data<std::int32_t>();
+  const auto* targets = op.targets.data<std::int32_t>();
+  const bool gradient = op.loss_scale != nullptr;
+  // Both columns, one after the other; then for each target its loss and whether it was right.
+  float* const columns = scratch_.reserve_as<float>(2 * op.logits.rows() + 4 * sequences);
+  float* const losses = columns + 2 * op.logits.rows();
+  float* const correct = losses + 2 * sequences;
+  on_parts(team_, [&](int part) {
+    const Range range = share(2 * sequences, part, team_.parts);
+    for (std::int64_t i = range.begin; i < range.end; ++i) {
+      const std::int64_t first = cu[i / 2], n = cu[i / 2 + 1] - first;
+      float* const logits = op.logits.data<float>() + first * stride + i % 2;
+      float* const column = columns + i % 2 * op.logits.rows() + first;
+      losses[i] = correct[i] = 0.0f;
+      if (targets[i] == kIgnoreIndex) {
+        std::fill(column, column + n, 0.0f);
+      } else {
+        for (std::int64_t t = 0; t < n; ++t) column[t] = logits[t * stride];
+        const TargetResult result = column_loss(column, n, targets[i], op.loss_scale);
+        losses[i] = result.loss;
+        correct[i] = result.correct ? 1.0f : 0.0f;
+      }
+      if (!gradient) continue;
+      for (std::int64_t t = 0; t < n; ++t) logits[t * stride] = column[t];
+    }
+  });
+  LossAdder sums(*op.sums, op.loss_unit);
+  for (std::int64_t i = 0; i < 2 * sequences; ++i) {
+    if (targets[i] == kIgnoreIndex) continue;
+    sums.add(static_cast<double>(losses[i]), correct[i] != 0.0f);
+  }
+  if (op.target_loss) {
+    std::copy(losses, losses + 2 * sequences, op.target_loss.data<float>());
+    zero_tail(op.target_loss, sequences);
+  }
+  if (!gradient) return;
+  for (std::int64_t t = 0; t < tokens && stride > 2; ++t) {
+    float* const row = op.logits.data<float>() + t * stride;
+    std::fill(row + 2, row + stride, 0.0f);
+  }
+  zero_tail(op.logits, tokens);
+}
+
+}  // namespace bert::cpu
