@@ -155,8 +155,9 @@ std::string_view activation_name(Activation activation) {
 
 Activation activation_from_name(std::string_view name) {
   if (name == "gelu" || name == "gelu_python") return Activation::gelu;
-  if (name == "gelu_new" || name == "gelu_pytorch_tanh" || name == "gelu_python_tanh") {
-    return Activation::gelu_new;
+  for (const char* tanh_form :
+       {"gelu_new", "gelu_pytorch_tanh", "gelu_python_tanh", "gelu_fast", "gelu_accurate"}) {
+    if (name == tanh_form) return Activation::gelu_new;
   }
   throw_input_error(
       "'{}' is not an activation of this program: expected gelu (erf) or gelu_new "
@@ -259,6 +260,20 @@ BertConfig from_hugging_face_json(std::string_view text, const std::string& sour
     bool wanted = false;
     keys.read(key, wanted);
     if (wanted) keys.wrong(key, true, "false: this program knows encoders only");
+  }
+  // Weights of other shapes or encodings, and code of the model's own.
+  const auto refuse_unless_empty = [&](const char* key, const Json* found, const char* expected) {
+    if (found != nullptr && !found->empty()) keys.wrong(key, *found, expected);
+  };
+  refuse_unless_empty("pruned_heads", keys.find("pruned_heads"), "all heads of all layers");
+  refuse_unless_empty("quantization_config", keys.find("quantization_config"),
+                      "weights that are not quantized");
+  if (const Json* map = keys.find("auto_map"); map != nullptr && map->is_object()) {
+    for (const auto& [name, code] : map->items()) {
+      if (name.starts_with("AutoModel")) {
+        keys.wrong("auto_map", *map, "a model without code of its own");
+      }
+    }
   }
   bool tied = true;
   keys.read("tie_word_embeddings", tied);

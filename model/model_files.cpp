@@ -15,7 +15,7 @@ bool starts_with(std::string_view text, std::string_view prefix) {
 }
 
 // The tensor of that name in one of the spellings that are about.
-const SafetensorsTensor* find_spelled(const SafetensorsFile& file, const std::string& name) {
+const StoredTensor* find_spelled(const SafetensorsFile& file, const std::string& name) {
   std::vector<std::string> spellings{name};
   if (starts_with(name, "bert.")) spellings.push_back(name.substr(5));
   const std::size_t plain = spellings.size();
@@ -33,7 +33,7 @@ const SafetensorsTensor* find_spelled(const SafetensorsFile& file, const std::st
   }
   if (name == "cls.predictions.bias") spellings.push_back("cls.predictions.decoder.bias");
   for (const std::string& spelling : spellings) {
-    if (const SafetensorsTensor* tensor = file.find(spelling)) return tensor;
+    if (const StoredTensor* tensor = file.find(spelling)) return tensor;
   }
   return nullptr;
 }
@@ -73,7 +73,7 @@ Tensor piece_view(const Parameter& parameter, const Piece& piece, const Tensor& 
 }
 
 // By way of f64, which holds every element type exactly.
-void read_into(const SafetensorsFile& file, const SafetensorsTensor& tensor, ParameterStore& store,
+void read_into(const SafetensorsFile& file, const StoredTensor& tensor, ParameterStore& store,
                const Tensor& view) {
   std::vector<double> values(static_cast<std::size_t>(view.numel()));
   file.read(tensor, values);
@@ -106,7 +106,7 @@ std::vector<std::string> load_parameters(const SafetensorsFile& file, ParameterS
   std::vector<std::string> absent, wrong;
   for (const Parameter& parameter : store.parameters()) {
     for (const Piece& piece : pieces(parameter)) {
-      const SafetensorsTensor* tensor = find_spelled(file, piece.name);
+      const StoredTensor* tensor = find_spelled(file, piece.name);
       if (tensor == nullptr) {
         const bool head =
             starts_with(piece.name, "cls.") || starts_with(piece.name, "bert.pooler.");
@@ -157,7 +157,7 @@ void load_flat(const SafetensorsFile& file, const std::string& prefix, Parameter
                const Tensor& flat) {
   for (const Parameter& parameter : store.parameters()) {
     for (const Piece& piece : pieces(parameter)) {
-      const SafetensorsTensor& tensor = file.at(prefix + piece.name);
+      const StoredTensor& tensor = file.at(prefix + piece.name);
       if (tensor.shape != piece.shape) {
         throw_input_error("{}: {} is {}, expected {}", file.path().string(), tensor.name,
                           tensor.shape_string(), shape_text(piece.shape));

@@ -272,7 +272,7 @@ Json describe_tensors(const fs::path& path) {
   answer["file"] = path.string();
   std::int64_t parameters = 0;
   answer["tensors"] = Json::array();
-  for (const bert::SafetensorsTensor& tensor : file.tensors()) {
+  for (const bert::StoredTensor& tensor : file.tensors()) {
     answer["tensors"].push_back(
         {{"name", tensor.name}, {"dtype", tensor.dtype}, {"shape", tensor.shape}});
     parameters += tensor.numel();
