@@ -13,6 +13,8 @@ enum class BadRows {
   refuse,  // an InputError ends the reading
   skip,    // the row (sentence, question) is left out and counted
 };
+std::string_view bad_rows_name(BadRows bad_rows);  // "refuse", "skip"
+BadRows parse_bad_rows(std::string_view name);     // InputError naming the possible values
 
 class InputReport {
  public:

@@ -215,6 +215,16 @@ struct ScatterAddRows {
   Tensor x{};  // += [T, C]
 };
 
+// Dropout of picked rows, before a head: x[i] *= the mask and scale of token row rows[i]. The same
+// again is its backward. Tail rows stay as they are.
+struct DropoutRows {
+  Tensor x{};     // [R, C], in place
+  Tensor rows{};  // i32 [R]
+  DeviceCount count = nullptr;
+  Dropout dropout{};  // with a probability of 0 nothing is done
+  PackedTokens tokens{};
+};
+
 // --- Losses -------------------------------------------------------------------------------------
 // Sums over a micro-batch, in device memory; added to, in row order. A loss op overwrites what it
 // is given with the gradient where it has a `loss_scale`: that of *loss_scale times the loss it
@@ -361,6 +371,7 @@ class Ops {
   virtual void attention_backward(const AttentionBackward& op) = 0;
   virtual void gather_rows(const GatherRows& op) = 0;
   virtual void scatter_add_rows(const ScatterAddRows& op) = 0;
+  virtual void dropout_rows(const DropoutRows& op) = 0;
   virtual void cross_entropy(const CrossEntropy& op) = 0;
   virtual void squared_error(const SquaredError& op) = 0;
   virtual void span_cross_entropy(const SpanCrossEntropy& op) = 0;

@@ -230,7 +230,7 @@ void load_flat(const SafetensorsFile& file, const std::string& prefix, Parameter
 }
 
 std::string model_config_json(const BertModel& model, std::int32_t pad_token_id) {
-  return to_hugging_face_json(model.config(), model.architecture(), pad_token_id);
+  return to_hugging_face_json(model.config(), model.head_description(), pad_token_id);
 }
 
 void save_model(const fs::path& folder, const BertModel& model, std::int32_t pad_token_id) {

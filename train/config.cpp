@@ -1,12 +1,7 @@
 #include "train/config.h"
 
-#include <algorithm>
 #include <cmath>
-#include <set>
-#include <sstream>
 #include <utility>
-
-#include <yaml-cpp/eventhandler.h>
 
 #include "runtime/error.h"
 #include "runtime/file.h"
@@ -15,134 +10,6 @@
 namespace bert {
 namespace {
 
-// What begins the source of a value that the command line gives; "key=value" follows.
-constexpr std::string_view kArgument = "argument ";
-
-// A value that a file or an argument gives a key.
-struct Assignment {
-  const ConfigKey* key;
-  ConfigValue value;
-};
-
-bool is_section(std::string_view name) {
-  const auto& keys = config_keys();
-  return std::any_of(keys.begin(), keys.end(),
-                     [&](const ConfigKey& key) { return !name.empty() && key.section() == name; });
-}
-
-std::string keys_of_section(std::string_view section) {
-  std::vector<std::string_view> names;
-  for (const ConfigKey& key : config_keys()) {
-    if (key.section() == section) names.push_back(key.leaf());
-  }
-  return fmt::format("{}", fmt::join(names, ", "));
-}
-
-// Appends what `value`, a map (or, with a name, a single key), assigns. `seen`: keys and sections
-// met so far.
-void collect(const ConfigValue& value, std::set<std::string>& seen, std::vector<Assignment>& out) {
-  if (const ConfigKey* key = find_config_key(value.key())) {
-    out.push_back({key, value});
-    return;
-  }
-  const bool top = value.key().empty();
-  if (!top && !is_section(value.key())) {
-    throw_input_error("{}: unknown key {}; did you mean {}? (--print-config shows every key)",
-                      value.where(), value.key(), nearest_config_key(value.key()));
-  }
-  if (value.is_null()) return;  // a section without keys
-  if (!value.node().IsMap()) {
-    value.refuse("a section with some of the keys " + keys_of_section(value.key()));
-  }
-  for (const auto& entry : value.node()) {
-    // The line of an error is that of the key, not of what stands below it.
-    const ConfigValue name = value.child("", entry.first);
-    if (!entry.first.IsScalar()) {
-      throw_input_error("{}: a key is not a word", name.where());
-    }
-    const ConfigValue item = value.child(entry.first.Scalar(), entry.second);
-    const bool known = find_config_key(item.key()) != nullptr || is_section(item.key());
-    if (!known) {
-      throw_input_error("{}: unknown key {}; did you mean {}? (--print-config shows every key)",
-                        name.where(), item.key(), nearest_config_key(item.key()));
-    }
-    if (!seen.insert(item.key()).second) {
-      throw_input_error("{}: {} is given twice", name.where(), item.key());
-    }
-    collect(item, seen, out);
-  }
-}
-
-class IgnoreEvents : public YAML::EventHandler {
- public:
-  void OnDocumentStart(const YAML::Mark&) override {}
-  void OnDocumentEnd() override {}
-  void OnNull(const YAML::Mark&, YAML::anchor_t) override {}
-  void OnAlias(const YAML::Mark&, YAML::anchor_t) override {}
-  void OnScalar(const YAML::Mark&, const std::string&, YAML::anchor_t,
-                const std::string&) override {}
-  void OnSequenceStart(const YAML::Mark&, const std::string&, YAML::anchor_t,
-                       YAML::EmitterStyle::value) override {}
-  void OnSequenceEnd() override {}
-  void OnMapStart(const YAML::Mark&, const std::string&, YAML::anchor_t,
-                  YAML::EmitterStyle::value) override {}
-  void OnMapEnd() override {}
-};
-
-// Not by YAML::LoadAll, which does not end where there is a comma alone: to the library these are
-// empty documents without number.
-bool has_second_document(const std::string& text) {
-  std::istringstream stream(text);
-  YAML::Parser parser(stream);
-  IgnoreEvents ignore;
-  return parser.HandleNextDocument(ignore) && parser.HandleNextDocument(ignore);
-}
-
-YAML::Node parse_yaml(const std::string& text, const std::string& source, bool has_lines) {
-  try {
-    if (has_second_document(text)) {
-      throw_input_error("{}: expected one YAML document, found more", source);
-    }
-    return YAML::Load(text);
-  } catch (const YAML::Exception& error) {
-    if (!has_lines || error.mark.is_null()) {
-      throw_input_error("{} is not YAML: {}", source, error.msg);
-    }
-    const bool tabs = text.find("\n\t") != std::string::npos;
-    throw_input_error("{}:{} is not YAML: {}{}", source, error.mark.line + 1, error.msg,
-                      tabs ? "; indent with spaces, not with tabs" : "");
-  }
-}
-
-void collect_file(const std::string& yaml, const std::string& source,
-                  std::vector<Assignment>& out) {
-  const YAML::Node root = parse_yaml(yaml, source, true);
-  if (root.IsNull()) throw_input_error("{} is empty: expected a configuration", source);
-  if (!root.IsMap()) {
-    throw_input_error("{} is not a configuration: expected sections like `train:` with keys below",
-                      source);
-  }
-  std::set<std::string> seen;
-  collect(ConfigValue("", root, source, true), seen, out);
-}
-
-void collect_override(const std::string& text, std::vector<Assignment>& out) {
-  const std::string source = std::string(kArgument) + text;
-  const auto equals = text.find('=');
-  if (equals == std::string::npos || equals == 0) {
-    throw_input_error("{}: expected key.path=value, such as train.max_steps=1000", source);
-  }
-  const YAML::Node node = parse_yaml(text.substr(equals + 1), source, false);
-  std::set<std::string> seen;
-  collect(ConfigValue(text.substr(0, equals), node, source, false), seen, out);
-}
-
-void apply(const Assignment& assignment, Config& config) {
-  assignment.key->set(config, assignment.value);
-  config.given[assignment.key->name] = assignment.value.where();
-}
-
-// --- Checks across keys -------------------------------------------------------------------------
 void check_sequence_lengths(const Config& config, std::int64_t most, const std::string& of) {
   for (const Phase& phase : config.phases()) {
     if (phase.sequence_length <= most) continue;
@@ -178,24 +45,9 @@ void check_config(const Config& config) {
                       config.train.max_steps);
   }
   for (const Phase& phase : config.phases()) {
-    if (phase.micro_batch_tokens && *phase.micro_batch_tokens < phase.sequence_length) {
-      throw_input_error("{}: {} tokens have no room for one sequence of {}",
-                        config.where("train.micro_batch_tokens"), *phase.micro_batch_tokens,
-                        phase.sequence_length);
-    }
-    const std::int64_t fixed = config.train.micro_batch_sequences() * phase.sequence_length;
-    if (phase.micro_batch_tokens && *phase.micro_batch_tokens < fixed) {
-      throw_input_error(
-          "{}: {} tokens have no room for the {} that train.reproducible computes at once, "
-          "train.reproducible_sequences ({}) of {}",
-          config.where("train.micro_batch_tokens"), *phase.micro_batch_tokens, fixed,
-          config.train.reproducible_sequences, phase.sequence_length);
-    }
+    check_micro_batch(config, config.train, phase.sequence_length, phase.micro_batch_tokens);
   }
-  if (config.train.reproducible && config.runtime.allreduce_dtype == Precision::bf16) {
-    throw_input_error("{}: with train.reproducible gradients travel as whole numbers of 64 bits",
-                      config.where("runtime.allreduce_dtype"));
-  }
+  check_reproducible(config, config.train, config.runtime);
   if (config.evaluation.patience > 0 && config.evaluation.every_steps == 0) {
     throw_input_error(
         "{}: stopping early needs evaluations on the way: give "
@@ -243,14 +95,35 @@ BertConfig continue_from(const Config& config, const BertConfig& found) {
   return model;
 }
 
-}  // namespace
-
-std::string Config::where(std::string_view key) const {
-  const auto it = given.find(key);
-  if (it == given.end()) return fmt::format("{} (its default)", key);
-  if (it->second.starts_with(kArgument)) return it->second;  // it names the key
-  return fmt::format("{}: {}", it->second, key);
+// With init_from the model's keys come from its folder; the preset's values would contradict it.
+bool comes_from_folder(const Config& config, const ConfigKey& key) {
+  return config.model.init_from && key.section() == "model" && key.name != "model.init_from" &&
+         !config.is_given(key.name);
 }
+
+// What `key` is where the preset alone decides.
+std::string default_of(const ConfigKey& key, const Config& config) {
+  Config preset;
+  preset.model.bert = bert_preset(config.model.preset);
+  preset.model.bert.vocab_size = 0;
+  const std::string value = key.get(preset);
+  return value == key.default_value ? value : value + " (" + config.model.preset + ")";
+}
+
+std::vector<WrittenKey> written_keys(const Config& config) {
+  const ConfigTable<Config>& table = config_table();
+  std::vector<WrittenKey> list = table.written(config);
+  for (std::size_t i = 0; i < list.size(); ++i) {
+    const ConfigKey& key = table.keys()[i];
+    list[i].default_value = default_of(key, config);
+    if (!comes_from_folder(config, key)) continue;
+    list[i].value.reset();
+    list[i].instead = "as in " + *config.model.init_from;
+  }
+  return list;
+}
+
+}  // namespace
 
 std::vector<Phase> Config::phases() const {
   Phase current{0, train.max_steps, train.sequence_length, train.batch_size,
@@ -285,18 +158,10 @@ LrSchedule Config::lr_schedule() const {
 
 Config parse_config(const std::string& yaml, const std::string& source,
                     const std::vector<std::string>& overrides) {
-  std::vector<Assignment> assignments;
-  collect_file(yaml, source, assignments);
-  for (const std::string& text : overrides) collect_override(text, assignments);
-
+  const ConfigTable<Config>& table = config_table();
   Config config;
-  // A preset comes before the keys that stand over it, wherever it is written.
-  for (const Assignment& assignment : assignments) {
-    if (assignment.key->name == "model.preset") apply(assignment, config);
-  }
-  for (const Assignment& assignment : assignments) {
-    if (assignment.key->name != "model.preset") apply(assignment, config);
-  }
+  // A preset comes before the keys that stand over it.
+  table.apply(read_assignments(yaml, source, overrides, table.names()), config, "model.preset");
   check_config(config);
   return config;
 }
@@ -320,58 +185,12 @@ BertConfig resolve_model(const Config& config, std::int64_t tokenizer_vocab_size
   return model;
 }
 
-std::string_view device_choice_name(DeviceChoice device) {
-  switch (device) {
-    case DeviceChoice::automatic:
-      return "auto";
-    case DeviceChoice::cpu:
-      return "cpu";
-    case DeviceChoice::cuda:
-      return "cuda";
-  }
-  return "?";
+std::string config_to_yaml(const Config& config) {
+  return write_keys(written_keys(config), Comments::none);
 }
 
-std::string_view precision_name(Precision precision) {
-  switch (precision) {
-    case Precision::automatic:
-      return "auto";
-    case Precision::fp64:
-      return "fp64";
-    case Precision::fp32:
-      return "fp32";
-    case Precision::tf32:
-      return "tf32";
-    case Precision::bf16:
-      return "bf16";
-    case Precision::fp8:
-      return "fp8";
-  }
-  return "?";
-}
-
-std::string_view on_divergence_name(OnDivergence policy) {
-  switch (policy) {
-    case OnDivergence::skip:
-      return "skip";
-    case OnDivergence::rollback:
-      return "rollback";
-    case OnDivergence::stop:
-      return "stop";
-  }
-  return "?";
-}
-
-std::string_view decay_name(Decay decay) {
-  switch (decay) {
-    case Decay::linear:
-      return "linear";
-    case Decay::google:
-      return "google";
-    case Decay::constant:
-      return "constant";
-  }
-  return "?";
+std::string explain_config(const Config& config) {
+  return write_keys(written_keys(config), Comments::explain);
 }
 
 }  // namespace bert

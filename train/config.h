@@ -8,25 +8,17 @@
 
 #include <cstdint>
 #include <filesystem>
-#include <map>
 #include <optional>
 #include <string>
-#include <string_view>
 #include <vector>
 
 #include "data/corpus_set.h"
 #include "data/mlm_masking.h"
 #include "model/bert_config.h"
+#include "train/config_sections.h"
 #include "train/lr_schedule.h"
 
 namespace bert {
-
-enum class DeviceChoice { automatic, cpu, cuda };
-enum class Precision { automatic, fp64, fp32, tf32, bf16, fp8 };
-
-// "auto" in the file: nullopt here.
-template <typename T>
-using OrAuto = std::optional<T>;
 
 struct ModelConfig {
   std::string preset = "bert_base";
@@ -57,15 +49,6 @@ struct ObjectiveConfig {
   bool next_sentence = false;
 };
 
-struct OptimizerConfig {
-  double learning_rate = 1e-4;
-  double beta1 = 0.9, beta2 = 0.999;
-  double epsilon = 1e-6;
-  double weight_decay = 0.01;
-  bool bias_correction = true;
-  double max_grad_norm = 1.0;  // 0: no clipping
-};
-
 struct ScheduleConfig {
   std::int64_t warmup_steps = 10000;
   Decay decay = Decay::linear;
@@ -79,32 +62,10 @@ struct PhaseConfig {
   std::optional<OrAuto<std::int64_t>> micro_batch_tokens;
 };
 
-struct TrainConfig {
+struct TrainConfig : StepConfig {
   std::int64_t max_steps = 1000000;
-  std::int64_t batch_size = 256;  // sequences per optimizer step, over all ranks
   std::int64_t sequence_length = 128;
-  OrAuto<std::int64_t> micro_batch_tokens;
-  bool recompute = false;  // the layers' activations, in backward
   std::vector<PhaseConfig> phases;
-  bool reproducible = false;
-  std::int64_t reproducible_sequences = 8;  // of a micro-batch, with it
-
-  // How many sequences each micro-batch has, whatever ranks there are; 0: as many as fit.
-  std::int64_t micro_batch_sequences() const { return reproducible ? reproducible_sequences : 0; }
-};
-
-// What to do with a step whose loss or gradient is not finite, or whose loss is a spike. Its update
-// is refused in any case.
-enum class OnDivergence {
-  skip,      // go on with the next batch
-  rollback,  // back to the last checkpoint, and on with the batch after this one
-  stop       // save the state before the step, and fail
-};
-
-struct DivergenceConfig {
-  OnDivergence policy = OnDivergence::skip;
-  double spike_z_score = 10.0;     // 0: no loss is a spike
-  std::int64_t max_in_a_row = 10;  // refused steps, or rollbacks to one checkpoint
 };
 
 struct EvaluationConfig {
@@ -115,24 +76,6 @@ struct EvaluationConfig {
   double min_improvement = 0.0;  // of the loss, to be better
 };
 
-struct CheckpointConfig {
-  std::int64_t every_steps = 10000;  // 0: at the end only
-  std::int64_t keep = 3;             // besides the best
-};
-
-struct LoggingConfig {
-  std::int64_t every_steps = 10;
-  bool tensorboard = true;
-};
-
-struct RuntimeConfig {
-  DeviceChoice device = DeviceChoice::automatic;
-  Precision precision = Precision::automatic;
-  OrAuto<std::int64_t> threads;
-  Precision allreduce_dtype = Precision::fp32;  // or bf16
-  bool cuda_graph = true;
-};
-
 // What holds during a part of the run: steps [first_step, end_step), counting steps done before.
 struct Phase {
   std::int64_t first_step = 0, end_step = 0;
@@ -140,7 +83,7 @@ struct Phase {
   OrAuto<std::int64_t> micro_batch_tokens;
 };
 
-struct Config {
+struct Config : GivenKeys {
   std::string run_dir = "runs/bert";
   std::uint64_t seed = 0;
   ModelConfig model;
@@ -155,14 +98,6 @@ struct Config {
   CheckpointConfig checkpoint;
   LoggingConfig logging;
   RuntimeConfig runtime;
-
-  // Where each key that was given stands: "optimizer.epsilon" -> "configs/a.yaml:12".
-  std::map<std::string, std::string, std::less<>> given;
-
-  bool is_given(std::string_view key) const { return given.find(key) != given.end(); }
-  // "configs/a.yaml:12: train.batch_size", "argument train.batch_size=8", or "train.batch_size (its
-  // default)".
-  std::string where(std::string_view key) const;
 
   // The parts of the run, in order, covering [0, max_steps) without gaps; at least one.
   std::vector<Phase> phases() const;
@@ -192,11 +127,5 @@ BertConfig resolve_model(const Config& config, std::int64_t tokenizer_vocab_size
 std::string config_to_yaml(const Config& config);
 // The same with every key's meaning, range and default as comments: --print-config.
 std::string explain_config(const Config& config);
-
-// "auto", "cpu", "fp32", "linear", ...: as they are written in a configuration.
-std::string_view device_choice_name(DeviceChoice device);
-std::string_view precision_name(Precision precision);
-std::string_view decay_name(Decay decay);
-std::string_view on_divergence_name(OnDivergence policy);
 
 }  // namespace bert

@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <charconv>
 #include <cmath>
-#include <numeric>
 #include <optional>
 
 #include "runtime/error.h"
@@ -83,33 +82,40 @@ std::string ConfigValue::where() const {
   return fmt::format("{}:{}", source_, node_.Mark().line + 1);
 }
 
-std::int64_t ConfigValue::integer(const IntegerRange& range, std::string_view prefix) const {
+bool ConfigValue::is_integer() const {
+  const auto text = plain_number(node_);
+  return text && parse_all<std::int64_t>(*text);
+}
+
+std::int64_t ConfigValue::integer(const IntegerRange& range, std::string_view expected) const {
   const auto value = parse_integer(node_);
   if (!value || *value < range.least || *value > range.most) {
-    refuse(std::string(prefix) + range.text());
+    refuse(expected.empty() ? range.text() : std::string(expected));
   }
   return *value;
 }
 
-std::uint64_t ConfigValue::unsigned_integer() const {
+std::uint64_t ConfigValue::unsigned_integer(std::string_view expected) const {
   const auto text = plain_number(node_);
   const auto value = text ? parse_all<std::uint64_t>(*text) : std::nullopt;
-  if (!value) refuse("an integer from 0 to 2^64 - 1");
+  if (!value) refuse(expected);
   return *value;
 }
 
-double ConfigValue::number(const NumberRange& range) const {
+double ConfigValue::number(const NumberRange& range, std::string_view expected) const {
   const auto value = parse_number(node_);
-  if (!value || !range.contains(*value)) refuse(range.text());
+  if (!value || !range.contains(*value)) {
+    refuse(expected.empty() ? range.text() : std::string(expected));
+  }
   return *value;
 }
 
-bool ConfigValue::boolean() const {
+bool ConfigValue::boolean(std::string_view expected) const {
   if (node_.IsScalar() && node_.Tag() != "!") {
     if (node_.Scalar() == "true") return true;
     if (node_.Scalar() == "false") return false;
   }
-  refuse("true or false");
+  refuse(expected);
 }
 
 std::string ConfigValue::text(std::string_view expected) const {
@@ -137,21 +143,6 @@ void ConfigValue::refuse(std::string_view expected) const {
 
 void ConfigValue::fail(std::string_view reason) const {
   throw_input_error("{}: {} is {}: {}", where(), key_, written(node_), reason);
-}
-
-std::size_t edit_distance(std::string_view a, std::string_view b) {
-  std::vector<std::size_t> row(b.size() + 1);
-  std::iota(row.begin(), row.end(), std::size_t{0});
-  for (std::size_t i = 0; i < a.size(); ++i) {
-    std::size_t diagonal = row[0];
-    row[0] = i + 1;
-    for (std::size_t j = 0; j < b.size(); ++j) {
-      const std::size_t change = diagonal + (a[i] != b[j]);
-      diagonal = row[j + 1];
-      row[j + 1] = std::min({change, row[j] + 1, diagonal + 1});
-    }
-  }
-  return row.back();
 }
 
 }  // namespace bert

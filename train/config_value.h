@@ -27,6 +27,9 @@ struct NumberRange {
 
 class ConfigValue {
  public:
+  static constexpr std::string_view kUnsigned = "an integer from 0 to 2^64 - 1";
+  static constexpr std::string_view kBoolean = "true or false";
+
   // `source`: the file, whose lines are then named, or "argument key=value".
   ConfigValue(std::string key, YAML::Node node, std::string source, bool has_lines)
       : key_(std::move(key)), node_(node), source_(std::move(source)), has_lines_(has_lines) {}
@@ -38,10 +41,14 @@ class ConfigValue {
   bool is_null() const { return node_.IsNull(); }
   bool is_auto() const { return node_.IsScalar() && node_.Scalar() == "auto"; }
 
-  std::int64_t integer(const IntegerRange& range, std::string_view prefix = "") const;
-  std::uint64_t unsigned_integer() const;
-  double number(const NumberRange& range) const;
-  bool boolean() const;
+  // A plain number without point or exponent.
+  bool is_integer() const;
+
+  // `expected`: what to name instead of the range, where that is not all that is allowed.
+  std::int64_t integer(const IntegerRange& range, std::string_view expected = {}) const;
+  std::uint64_t unsigned_integer(std::string_view expected = kUnsigned) const;
+  double number(const NumberRange& range, std::string_view expected = {}) const;
+  bool boolean(std::string_view expected = kBoolean) const;
   std::string text(std::string_view expected) const;  // not empty
 
   std::vector<ConfigValue> elements() const;  // of a sequence
@@ -59,8 +66,5 @@ class ConfigValue {
   std::string source_;
   bool has_lines_;
 };
-
-// How many single-character changes lead from `a` to `b` (Levenshtein 1966).
-std::size_t edit_distance(std::string_view a, std::string_view b);
 
 }  // namespace bert

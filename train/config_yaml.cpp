@@ -1,28 +1,15 @@
-// A Config written as YAML: with every key, and with what each means.
+#include "train/config_yaml.h"
 
 #include <algorithm>
-#include <string>
-#include <string_view>
+#include <cctype>
+
+#include <yaml-cpp/yaml.h>
 
 #include "runtime/error.h"
-#include "train/config_keys.h"
+#include "train/config_names.h"
 
 namespace bert {
 namespace {
-
-// With init_from the model's keys come from its folder; the preset's values would contradict it.
-bool comes_from_folder(const Config& config, const ConfigKey& key) {
-  return config.model.init_from && key.section() == "model" && key.name != "model.init_from" &&
-         !config.is_given(key.name);
-}
-
-std::string default_of(const ConfigKey& key, const Config& config) {
-  Config preset;
-  preset.model.bert = bert_preset(config.model.preset);
-  preset.model.bert.vocab_size = 0;
-  const std::string value = key.get(preset);
-  return value == key.default_value ? value : value + " (" + config.model.preset + ")";
-}
 
 // `sentence` as comment lines that are not too long to read.
 std::string comment(std::string_view sentence, const std::string& indent) {
@@ -41,32 +28,62 @@ std::string comment(std::string_view sentence, const std::string& indent) {
   return text + line + '\n';
 }
 
-std::string write(const Config& config, bool explained) {
-  std::string text, section;
-  for (const ConfigKey& key : config_keys()) {
-    if (key.section() != section) {
-      section = key.section();
-      if (explained) text += '\n';
-      text += section + ":\n";
-    }
-    const std::string indent = section.empty() ? "" : "  ";
-    if (explained) {
-      text += comment(key.meaning, indent);
-      text += comment(key.expected + "; default: " + default_of(key, config), indent);
-    }
-    if (!comes_from_folder(config, key)) {
-      text += fmt::format("{}{}: {}\n", indent, key.leaf(), key.get(config));
-    } else if (explained) {
-      text += fmt::format("{}# {}: as in {}\n", indent, key.leaf(), *config.model.init_from);
-    }
+}  // namespace
+
+std::string to_yaml(bool value) { return value ? "true" : "false"; }
+
+std::string to_yaml(std::int64_t value) { return fmt::format("{}", value); }
+
+std::string to_yaml(std::uint64_t value) { return fmt::format("{}", value); }
+
+std::string to_yaml(double value) {
+  std::string text = fmt::format("{}", value);
+  // YAML 1.1 wants a point before an exponent; without one, other readers see a string.
+  const auto exponent = text.find('e');
+  if (exponent != std::string::npos && text.find('.') == std::string::npos) {
+    text.insert(exponent, ".0");
   }
   return text;
 }
 
-}  // namespace
+std::string to_yaml(const std::string& value) {
+  const auto plain = [](char c) {
+    return std::isalnum(static_cast<unsigned char>(c)) || c == '_' || c == '-' || c == '.' ||
+           c == '/';
+  };
+  static const std::vector<std::string> kWords{"null", "true", "false", "yes", "no", "on", "off"};
+  const bool starts_well =
+      !value.empty() && (std::isalpha(static_cast<unsigned char>(value[0])) || value[0] == '/');
+  if (starts_well && std::all_of(value.begin(), value.end(), plain) &&
+      std::find(kWords.begin(), kWords.end(), value) == kWords.end()) {
+    return value;
+  }
+  YAML::Emitter emitter;
+  emitter << YAML::DoubleQuoted << value;
+  return emitter.c_str();
+}
 
-std::string config_to_yaml(const Config& config) { return write(config, false); }
-
-std::string explain_config(const Config& config) { return write(config, true); }
+std::string write_keys(const std::vector<WrittenKey>& keys, Comments comments) {
+  const bool explain = comments == Comments::explain;
+  std::string text, section;
+  for (const WrittenKey& key : keys) {
+    if (section_of(key.name) != section) {
+      section = section_of(key.name);
+      if (explain) text += '\n';
+      if (!section.empty()) text += section + ":\n";
+    }
+    const std::string indent = section.empty() ? "" : "  ";
+    if (explain) {
+      text += comment(key.meaning, indent);
+      text += comment(fmt::format("{}; default: {}", key.expected, key.default_value), indent);
+    }
+    if (key.value) {
+      text += fmt::format("{}{}: {}\n", indent, leaf_of(key.name), *key.value);
+    } else if (explain) {
+      text += fmt::format("{}# {}: {}\n", indent, leaf_of(key.name), key.instead);
+    }
+  }
+  return text;
+}
 
 }  // namespace bert

@@ -2,10 +2,13 @@
 #pragma once
 
 #include <cstdint>
+#include <string_view>
 
 namespace bert {
 
 enum class Decay { linear, google, constant };
+// "linear", ...: as it is written in a configuration.
+std::string_view decay_name(Decay decay);
 
 // A pure function of the step. Warm-up: peak * t / warmup_steps while t < warmup_steps. Then
 //   linear    from peak at the end of warm-up to 0 at max_steps (the usual one; Hugging Face's

@@ -8,6 +8,7 @@
 #include "runtime/error.h"
 #include "runtime/program.h"
 #include "train/config_keys.h"
+#include "train/finetune_config_keys.h"
 
 namespace bert {
 namespace {
@@ -17,6 +18,13 @@ const std::string* find(const Facts& facts, const std::string& name) {
     if (known == name) return &value;
   }
   return nullptr;
+}
+
+template <typename C>
+Facts facts_of(const C& config, const ConfigTable<C>& table) {
+  Facts facts{{"the program", version_string()}};
+  for (const ConfigKeyOf<C>& key : table.keys()) facts.emplace_back(key.name, key.get(config));
+  return facts;
 }
 
 }  // namespace
@@ -35,11 +43,9 @@ std::optional<std::string> first_difference(const Facts& here, const Facts& on_r
   return std::nullopt;
 }
 
-Facts facts_of(const Config& config) {
-  Facts facts{{"the program", version_string()}};
-  for (const ConfigKey& key : config_keys()) facts.emplace_back(key.name, key.get(config));
-  return facts;
-}
+Facts facts_of(const Config& config) { return facts_of(config, config_table()); }
+
+Facts facts_of(const FinetuneConfig& config) { return facts_of(config, finetune_config_table()); }
 
 void check_ranks_agree(Communicator& communicator, const Facts& facts) {
   if (communicator.size() == 1) return;

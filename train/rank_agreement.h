@@ -9,6 +9,7 @@
 
 #include "runtime/communicator.h"
 #include "train/config.h"
+#include "train/finetune_config.h"
 
 namespace bert {
 
@@ -20,6 +21,7 @@ std::optional<std::string> first_difference(const Facts& here, const Facts& on_r
 
 // "program" and every key of the configuration.
 Facts facts_of(const Config& config);
+Facts facts_of(const FinetuneConfig& config);
 
 // To be called by every rank, with facts of the same kind. Where some rank's differ from those of
 // rank 0, the lowest such rank throws an InputError with the first difference; the others wait here

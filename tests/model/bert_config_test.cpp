@@ -73,7 +73,7 @@ TEST(BertConfig, HuggingFaceJsonRoundTrip) {
   config.type_vocab_size = 1;
   config.initializer_range = 0.013;
   config.layer_norm_eps = 1e-5;
-  const std::string post = to_hugging_face_json(config, "ForPreTraining", 3);
+  const std::string post = to_hugging_face_json(config, {"ForPreTraining"}, 3);
   EXPECT_EQ(from_hugging_face_json(post, "x"), config);
   const auto json = nlohmann::json::parse(post);
   EXPECT_EQ(json["model_type"], "bert");
@@ -84,7 +84,7 @@ TEST(BertConfig, HuggingFaceJsonRoundTrip) {
 
   config.layer_norm = LayerNormPlacement::pre;
   config.hidden_act = Activation::gelu_new;
-  const std::string pre = to_hugging_face_json(config, "ForMaskedLM");
+  const std::string pre = to_hugging_face_json(config, {"ForMaskedLM"});
   EXPECT_EQ(from_hugging_face_json(pre, "x"), config);
   EXPECT_EQ(nlohmann::json::parse(pre)["model_type"], "megatron-bert");
   EXPECT_EQ(nlohmann::json::parse(pre)["architectures"][0], "MegatronBertForMaskedLM");

@@ -1,0 +1,97 @@
+#include "train/config_names.h"
+
+#include <algorithm>
+#include <limits>
+#include <numeric>
+
+#include "runtime/error.h"
+
+namespace bert {
+namespace {
+
+// Whether `part` is some of the words of `name` ("layers" of "num_hidden_layers"), or the first
+// letters of all of them ("lr" of "learning_rate").
+bool abbreviates(std::string_view part, std::string_view name) {
+  if (part.empty() || part.size() >= name.size()) return false;
+  std::string initials;
+  for (std::size_t i = 0; i < name.size(); ++i) {
+    if (i == 0 || name[i - 1] == '_') initials += name[i];
+  }
+  const std::string words = fmt::format("_{}_", name);
+  return words.find(fmt::format("_{}_", part)) != std::string::npos ||
+         (part.size() > 1 && part == initials);
+}
+
+}  // namespace
+
+std::string_view section_of(std::string_view key) {
+  const auto dot = key.find('.');
+  return dot == std::string_view::npos ? std::string_view() : key.substr(0, dot);
+}
+
+std::string_view leaf_of(std::string_view key) {
+  const auto dot = key.find('.');
+  return dot == std::string_view::npos ? key : key.substr(dot + 1);
+}
+
+std::optional<std::size_t> KeyNames::find(std::string_view name) const {
+  const auto it = std::find(names_.begin(), names_.end(), name);
+  if (it == names_.end()) return std::nullopt;
+  return static_cast<std::size_t>(it - names_.begin());
+}
+
+bool KeyNames::is_section(std::string_view name) const {
+  return !name.empty() && std::any_of(names_.begin(), names_.end(), [&](const std::string& key) {
+    return section_of(key) == name;
+  });
+}
+
+std::string KeyNames::keys_of_section(std::string_view section) const {
+  std::vector<std::string_view> leaves;
+  for (const std::string& key : names_) {
+    if (section_of(key) == section) leaves.push_back(leaf_of(key));
+  }
+  return fmt::format("{}", fmt::join(leaves, ", "));
+}
+
+std::string_view KeyNames::nearest(std::string_view name) const {
+  const auto dot = name.rfind('.');
+  const std::string_view leaf = dot == std::string_view::npos ? name : name.substr(dot + 1);
+  std::string_view nearest;
+  std::size_t least = std::numeric_limits<std::size_t>::max();
+  const auto consider = [&](std::string_view candidate, std::size_t distance) {
+    if (distance >= least) return;
+    nearest = candidate;
+    least = distance;
+  };
+  for (const std::string& key : names_) {
+    // A right name in a wrong section is nearer than a similar name in the right one.
+    consider(key, 2 * edit_distance(name, key));
+    consider(key, 2 * edit_distance(leaf, leaf_of(key)) + 1);
+    if (abbreviates(leaf, leaf_of(key))) {
+      const bool here = dot != std::string_view::npos && section_of(key) == name.substr(0, dot);
+      consider(key, here ? 3 : 4);
+    }
+    if (dot == std::string_view::npos && !section_of(key).empty()) {
+      consider(section_of(key), 2 * edit_distance(name, section_of(key)));
+    }
+  }
+  return nearest;
+}
+
+std::size_t edit_distance(std::string_view a, std::string_view b) {
+  std::vector<std::size_t> row(b.size() + 1);
+  std::iota(row.begin(), row.end(), std::size_t{0});
+  for (std::size_t i = 0; i < a.size(); ++i) {
+    std::size_t diagonal = row[0];
+    row[0] = i + 1;
+    for (std::size_t j = 0; j < b.size(); ++j) {
+      const std::size_t change = diagonal + (a[i] != b[j]);
+      diagonal = row[j + 1];
+      row[j + 1] = std::min({change, row[j] + 1, diagonal + 1});
+    }
+  }
+  return row.back();
+}
+
+}  // namespace bert

@@ -1,0 +1,82 @@
+#include "train/config_sections.h"
+
+#include "runtime/error.h"
+#include "train/config_reading.h"
+
+namespace bert {
+
+std::string GivenKeys::where(std::string_view key) const {
+  const auto it = given.find(key);
+  if (it == given.end()) return fmt::format("{} (its default)", key);
+  if (it->second.starts_with(kArgument)) return it->second;  // it names the key
+  return fmt::format("{}: {}", it->second, key);
+}
+
+void check_micro_batch(const GivenKeys& keys, const StepConfig& step, std::int64_t length,
+                       OrAuto<std::int64_t> micro_batch_tokens) {
+  if (!micro_batch_tokens) return;
+  if (*micro_batch_tokens < length) {
+    throw_input_error("{}: {} tokens have no room for one sequence of {}",
+                      keys.where("train.micro_batch_tokens"), *micro_batch_tokens, length);
+  }
+  const std::int64_t fixed = step.micro_batch_sequences() * length;
+  if (*micro_batch_tokens < fixed) {
+    throw_input_error(
+        "{}: {} tokens have no room for the {} that train.reproducible computes at once, "
+        "train.reproducible_sequences ({}) of {}",
+        keys.where("train.micro_batch_tokens"), *micro_batch_tokens, fixed,
+        step.reproducible_sequences, length);
+  }
+}
+
+void check_reproducible(const GivenKeys& keys, const StepConfig& step,
+                        const RuntimeConfig& runtime) {
+  if (step.reproducible && runtime.allreduce_dtype == Precision::bf16) {
+    throw_input_error("{}: with train.reproducible gradients travel as whole numbers of 64 bits",
+                      keys.where("runtime.allreduce_dtype"));
+  }
+}
+
+std::string_view device_choice_name(DeviceChoice device) {
+  switch (device) {
+    case DeviceChoice::automatic:
+      return "auto";
+    case DeviceChoice::cpu:
+      return "cpu";
+    case DeviceChoice::cuda:
+      return "cuda";
+  }
+  return "?";
+}
+
+std::string_view precision_name(Precision precision) {
+  switch (precision) {
+    case Precision::automatic:
+      return "auto";
+    case Precision::fp64:
+      return "fp64";
+    case Precision::fp32:
+      return "fp32";
+    case Precision::tf32:
+      return "tf32";
+    case Precision::bf16:
+      return "bf16";
+    case Precision::fp8:
+      return "fp8";
+  }
+  return "?";
+}
+
+std::string_view on_divergence_name(OnDivergence policy) {
+  switch (policy) {
+    case OnDivergence::skip:
+      return "skip";
+    case OnDivergence::rollback:
+      return "rollback";
+    case OnDivergence::stop:
+      return "stop";
+  }
+  return "?";
+}
+
+}  // namespace bert
