@@ -214,26 +214,37 @@ SafetensorsFile::SafetensorsFile(const std::filesystem::path& path)
 void write_safetensors(const std::filesystem::path& path,
                        const std::vector<SafetensorsView>& tensors,
                        const std::map<std::string, std::string>& metadata) {
-  std::vector<const SafetensorsView*> order;
-  for (const SafetensorsView& tensor : tensors) order.push_back(&tensor);
+  std::vector<StoredTensor> stored;
+  for (const SafetensorsView& view : tensors) {
+    StoredTensor& tensor = stored.emplace_back();
+    tensor.name = view.name;
+    tensor.dtype = safetensors_name(view.dtype);
+    tensor.shape = view.shape;
+    tensor.data = static_cast<const std::byte*>(view.data);
+    tensor.bytes = static_cast<std::size_t>(tensor.numel()) * dtype_size(view.dtype);
+  }
+  write_stored_tensors(path, stored, metadata);
+}
+
+void write_stored_tensors(const std::filesystem::path& path,
+                          const std::vector<StoredTensor>& tensors,
+                          const std::map<std::string, std::string>& metadata) {
+  std::vector<const StoredTensor*> order;
+  for (const StoredTensor& tensor : tensors) order.push_back(&tensor);
   std::stable_sort(order.begin(), order.end(), [](const auto* a, const auto* b) {
-    return dtype_size(a->dtype) > dtype_size(b->dtype);
+    return stored_element_size(a->dtype) > stored_element_size(b->dtype);
   });
 
   Json header;
   header[kMetadata] = {{"format", "pt"}};
   for (const auto& [key, value] : metadata) header[kMetadata][key] = value;
-  std::vector<std::size_t> sizes;
   std::size_t offset = 0;
-  for (const SafetensorsView* tensor : order) {
-    std::size_t bytes = dtype_size(tensor->dtype);
-    for (const std::int64_t extent : tensor->shape) bytes *= static_cast<std::size_t>(extent);
+  for (const StoredTensor* tensor : order) {
     BERT_CHECK(!header.contains(tensor->name), "tensor {} is given twice", tensor->name);
-    header[tensor->name] = {{"dtype", safetensors_name(tensor->dtype)},
+    header[tensor->name] = {{"dtype", tensor->dtype},
                             {"shape", tensor->shape},
-                            {"data_offsets", {offset, offset + bytes}}};
-    offset += bytes;
-    sizes.push_back(bytes);
+                            {"data_offsets", {offset, offset + tensor->bytes}}};
+    offset += tensor->bytes;
   }
 
   std::string text = header.dump();
@@ -242,7 +253,7 @@ void write_safetensors(const std::filesystem::path& path,
   AtomicFile file(path);
   file.write(&length, sizeof length);
   file.write(text);
-  for (std::size_t i = 0; i < order.size(); ++i) file.write(order[i]->data, sizes[i]);
+  for (const StoredTensor* tensor : order) file.write(tensor->data, tensor->bytes);
   file.commit();
 }
 

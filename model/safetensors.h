@@ -48,4 +48,9 @@ void write_safetensors(const std::filesystem::path& path,
                        const std::vector<SafetensorsView>& tensors,
                        const std::map<std::string, std::string>& metadata = {});
 
+// The same of tensors whose dtype has no name here (F16).
+void write_stored_tensors(const std::filesystem::path& path,
+                          const std::vector<StoredTensor>& tensors,
+                          const std::map<std::string, std::string>& metadata = {});
+
 }  // namespace bert

@@ -71,16 +71,24 @@ std::unique_ptr<WeightsSource> open_weights_file(const fs::path& file) {
   return std::make_unique<SafetensorsFile>(file);
 }
 
-std::unique_ptr<WeightsSource> open_weights(const fs::path& folder) {
-  for (const char* name : {"model.safetensors", "pytorch_model.bin"}) {
-    const fs::path file = folder / name, list = folder / (std::string(name) + ".index.json");
-    if (fs::exists(file)) return open_weights_file(file);
-    if (fs::exists(list)) return std::make_unique<ShardedWeights>(list);
+fs::path find_weights(const fs::path& folder) {
+  for (const char* name : {"model.safetensors", "model.safetensors.index.json", "pytorch_model.bin",
+                           "pytorch_model.bin.index.json"}) {
+    if (fs::exists(folder / name)) return folder / name;
   }
-  throw_input_error(
-      "{} holds no weights: expected model.safetensors or pytorch_model.bin, or either in parts "
-      "with its .index.json",
-      folder.string());
+  return {};
+}
+
+std::unique_ptr<WeightsSource> open_weights(const fs::path& folder) {
+  const fs::path file = find_weights(folder);
+  if (file.empty()) {
+    throw_input_error(
+        "{} holds no weights: expected model.safetensors or pytorch_model.bin, or either in parts "
+        "with its .index.json",
+        folder.string());
+  }
+  if (file.extension() == ".json") return std::make_unique<ShardedWeights>(file);
+  return open_weights_file(file);
 }
 
 }  // namespace bert

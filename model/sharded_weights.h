@@ -24,6 +24,9 @@ class ShardedWeights final : public WeightsSource {
 // One file, by its ending: a PickleFile for .bin, otherwise a SafetensorsFile.
 std::unique_ptr<WeightsSource> open_weights_file(const std::filesystem::path& file);
 
+// What open_weights would open, or an empty path.
+std::filesystem::path find_weights(const std::filesystem::path& folder);
+
 // The weights of a model folder: model.safetensors, model.safetensors.index.json,
 // pytorch_model.bin or pytorch_model.bin.index.json, the first that is there. InputError naming
 // what was looked for where none is.

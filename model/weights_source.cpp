@@ -1,11 +1,13 @@
 #include "model/weights_source.h"
 
 #include <bit>
+#include <cmath>
 #include <cstring>
 #include <functional>
 #include <numeric>
 #include <utility>
 
+#include "runtime/dtype.h"
 #include "runtime/error.h"
 
 namespace bert {
@@ -32,6 +34,22 @@ float half_to_float(std::uint16_t half) {
   }
   const std::uint32_t wide = exponent == 31 ? 255 : exponent + (127 - 15);
   return std::bit_cast<float>(sign | (wide << 23) | (fraction << 13));
+}
+
+std::uint16_t float_to_half(float value) {
+  const auto bits = std::bit_cast<std::uint32_t>(value);
+  const auto sign = static_cast<std::uint16_t>((bits >> 16) & 0x8000u);
+  const float magnitude = std::abs(value);
+  if (std::isnan(value)) return static_cast<std::uint16_t>(sign | 0x7e00u);
+  if (magnitude >= 65520.0f)
+    return static_cast<std::uint16_t>(sign | 0x7c00u);  // rounds up to 2^16
+  if (magnitude < 0x1p-14f) {  // a multiple of 2^-24, exactly what nearbyint rounds to
+    return static_cast<std::uint16_t>(
+        sign | static_cast<std::uint16_t>(std::nearbyint(magnitude * 0x1p24f)));
+  }
+  // 13 bits of the fraction go; a carry moves into the exponent as it should.
+  const std::uint32_t kept = (bits & 0x7fffffffu) - ((127u - 15u) << 23);
+  return static_cast<std::uint16_t>(sign | ((kept + 0xfffu + ((kept >> 13) & 1u)) >> 13));
 }
 
 float bfloat16_to_float(std::uint16_t value) {
@@ -62,9 +80,19 @@ void read_tensor(const std::filesystem::path& path, const StoredTensor& tensor, 
   } else if (tensor.dtype == "BF16") {
     convert_elements<std::uint16_t>(tensor.data, out, bfloat16_to_float);
   } else {
-    throw_input_error("{}: tensor {} is {}: expected F64, F32, F16 or BF16", path.string(),
-                      tensor.name, tensor.shape_string());
+    throw_input_error("{}: tensor {} is {}: expected F64, F32, F16 or BF16", where, tensor.name,
+                      tensor.shape_string());
   }
+}
+
+template <typename Stored, typename Convert>
+std::vector<std::byte> convert_to(std::span<const double> values, Convert convert) {
+  std::vector<std::byte> bytes(values.size() * sizeof(Stored));
+  for (std::size_t i = 0; i < values.size(); ++i) {
+    const Stored stored = convert(values[i]);
+    std::memcpy(bytes.data() + i * sizeof stored, &stored, sizeof stored);
+  }
+  return bytes;
 }
 
 }  // namespace
@@ -74,6 +102,22 @@ std::size_t stored_element_size(std::string_view dtype) {
     if (known.name == dtype) return known.bytes;
   }
   return 0;
+}
+
+void read_elements(const StoredTensor& tensor, std::span<double> out, const std::string& where) {
+  read_tensor(where, tensor, out);
+}
+
+std::vector<std::byte> encode_elements(std::span<const double> values, std::string_view dtype) {
+  const auto to_float = [](double value) { return static_cast<float>(value); };
+  if (dtype == "F64") return convert_to<double>(values, [](double value) { return value; });
+  if (dtype == "F32") return convert_to<float>(values, to_float);
+  if (dtype == "F16") {
+    return convert_to<std::uint16_t>(values,
+                                     [&](double value) { return float_to_half(to_float(value)); });
+  }
+  BERT_CHECK(dtype == "BF16", "elements cannot be written as {}", dtype);
+  return convert_to<Bfloat16>(values, [&](double value) { return Bfloat16(to_float(value)); });
 }
 
 std::int64_t StoredTensor::numel() const {
@@ -101,11 +145,11 @@ const StoredTensor& WeightsSource::at(std::string_view name) const {
 }
 
 void WeightsSource::read(const StoredTensor& tensor, std::span<float> out) const {
-  read_tensor(path_, tensor, out);
+  read_tensor(path_.string(), tensor, out);
 }
 
 void WeightsSource::read(const StoredTensor& tensor, std::span<double> out) const {
-  read_tensor(path_, tensor, out);
+  read_tensor(path_.string(), tensor, out);
 }
 
 }  // namespace bert

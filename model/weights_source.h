@@ -53,6 +53,14 @@ class WeightsSource {
   std::map<std::string, std::size_t, std::less<>> index_;
 };
 
+// The same without a file: errors begin with `where`.
+void read_elements(const StoredTensor& tensor, std::span<double> out, const std::string& where);
+
+// The other way round: `values` as bytes of F64, F32, F16 or BF16, each rounded to the nearest one
+// (to even where two are as near), by way of f32 for the narrow ones. What F16 cannot hold becomes
+// infinite.
+std::vector<std::byte> encode_elements(std::span<const double> values, std::string_view dtype);
+
 // Bytes of an element by the name of its dtype; 0 for a name that is not known.
 std::size_t stored_element_size(std::string_view dtype);
 
