@@ -108,10 +108,16 @@ class TaskDataset {
 
  protected:
   explicit TaskDataset(BadRows bad_rows) : report_(bad_rows) {}
+  // Ends with a bug's error where there are not outputs for each sequence, and with a RuntimeError
+  // where one is not finite: nothing can be told from it.
+  void check_outputs(const TaskOutputs& outputs) const;
 
   std::vector<TaskSequence> sequences_;
   std::int64_t num_examples_ = 0;
   InputReport report_;
+
+ private:
+  virtual std::int64_t outputs_of(const TaskSequence& sequence) const = 0;  // their number
 };
 
 // What a file is read for.
@@ -134,8 +140,8 @@ class Task {
 
   // `file`: plain or compressed, "-" for standard input. InputError naming file and line (or id):
   // it cannot be read, or holds something bad that is to be refused, or nothing that can be used.
-  virtual std::unique_ptr<TaskDataset> read(const std::string& file, const Tokenizer& tokenizer,
-                                            Purpose purpose) const = 0;
+  std::unique_ptr<TaskDataset> read(const std::string& file, const Tokenizer& tokenizer,
+                                    Purpose purpose) const;
 
   // Larger is better for all of them.
   virtual std::vector<std::string> metric_names() const = 0;
@@ -148,6 +154,11 @@ class Task {
   explicit Task(TaskOptions options) : options_(std::move(options)) {}
 
   TaskOptions options_;
+
+ private:
+  virtual std::unique_ptr<TaskDataset> read_file(const std::string& file,
+                                                 const Tokenizer& tokenizer,
+                                                 Purpose purpose) const = 0;
 };
 
 // `training_file` gives what the options leave open: labels, whether there are questions without

@@ -1,0 +1,157 @@
+#include "train/squad_metrics.h"
+
+#include <algorithm>
+#include <utility>
+
+#include <nlohmann/json.hpp>
+
+#include "data/answer_text.h"
+#include "data/read_input.h"
+#include "runtime/error.h"
+#include "runtime/json.h"
+
+namespace bert {
+namespace {
+
+using nlohmann::json;
+
+class MeanScore {
+ public:
+  void add(const AnswerScore& score) {
+    exact_match_ += score.exact_match;
+    f1_ += score.f1;
+    ++count_;
+  }
+  void write(const std::string& prefix, std::vector<Metric>& metrics) const {
+    if (count_ == 0) return;
+    metrics.push_back({prefix + "exact_match", 100 * exact_match_ / count_});
+    metrics.push_back({prefix + "f1", 100 * f1_ / count_});
+  }
+
+ private:
+  double exact_match_ = 0, f1_ = 0, count_ = 0;
+};
+
+// An id's answer, of either form.
+void add_answer(const json& text, const std::string& id, const std::string& where,
+                std::map<std::string, std::string>& answers) {
+  if (!text.is_string()) throw_input_error("{}: the answer to '{}' is not a string", where, id);
+  if (!answers.emplace(id, text.get<std::string>()).second) {
+    throw_input_error("{}: '{}' is answered twice", where, id);
+  }
+}
+
+std::map<std::string, std::string> parse_answer_lines(std::string_view content,
+                                                      const std::string& file) {
+  std::map<std::string, std::string> answers;
+  for (std::size_t line = 1; !content.empty(); ++line) {
+    const std::size_t newline = content.find('\n');
+    const std::string_view record = content.substr(0, newline);
+    content.remove_prefix(newline == std::string_view::npos ? content.size() : newline + 1);
+    if (record.find_first_not_of(" \t\r") == std::string_view::npos) continue;
+    const std::string where = fmt::format("{}:{}", file, line);
+    const auto answer = parse_json<json>(record, where);
+    if (!answer.is_object() || !answer.contains("id") || !answer["id"].is_string() ||
+        !answer.contains("text")) {
+      throw_input_error("{}: expected an object with 'id' and 'text'", where);
+    }
+    add_answer(answer["text"], answer["id"].get<std::string>(), where, answers);
+  }
+  return answers;
+}
+
+// Whether the first line is a whole record of JSON lines.
+bool is_lines(std::string_view content) {
+  const json first = json::parse(content.substr(0, content.find('\n')), nullptr, false);
+  return first.is_object() && first.contains("id") && first.contains("text");
+}
+
+}  // namespace
+
+AnswerScore score_answer(const SquadQuestion& question, std::string_view prediction,
+                         bool version2) {
+  const std::vector<std::string> predicted = answer_words(prediction);
+  AnswerScore best;
+  const auto compare = [&](const std::vector<std::string>& gold) {
+    best.exact_match = std::max(best.exact_match, predicted == gold ? 1.0 : 0.0);
+    best.f1 = std::max(best.f1, word_overlap_f1(predicted, gold, version2));
+  };
+  bool any = false;
+  for (const SquadAnswer& answer : question.answers) {
+    const std::vector<std::string> gold = answer_words(answer.text);
+    if (version2 && gold.empty()) continue;
+    compare(gold);
+    any = true;
+  }
+  if (version2 && !any) compare({});
+  return best;
+}
+
+BestThreshold best_threshold(std::vector<AnswerOrNone> answers, double AnswerScore::*what) {
+  if (answers.empty()) return {};
+  std::sort(answers.begin(), answers.end(), [](const AnswerOrNone& a, const AnswerOrNone& b) {
+    return a.none_score < b.none_score;
+  });
+  double sum = 0;
+  for (const AnswerOrNone& answer : answers) sum += answer.has_answer ? 0 : 1;
+  double best = sum;
+  double threshold = answers.front().none_score - 1;
+  for (std::size_t i = 0; i < answers.size(); ++i) {
+    const AnswerOrNone& answer = answers[i];
+    sum += answer.has_answer ? answer.score.*what : answer.is_empty ? 0 : -1;
+    if (i + 1 < answers.size() && answers[i + 1].none_score == answer.none_score) continue;
+    if (sum > best) {
+      best = sum;
+      threshold = answer.none_score;
+    }
+  }
+  return {100 * best / static_cast<double>(answers.size()), threshold};
+}
+
+SquadScores score_squad(const SquadFile& gold, const std::map<std::string, std::string>& answers) {
+  const bool version2 = gold.has_no_answers;
+  SquadScores scores;
+  MeanScore all, with_answer, without_answer;
+  for (const SquadQuestion& question : gold.questions) {
+    ++scores.questions;
+    const auto answer = answers.find(question.id);
+    AnswerScore score;
+    if (answer != answers.end()) {
+      score = score_answer(question, answer->second, version2);
+    } else {
+      ++scores.missing;
+      if (version2) continue;
+    }
+    all.add(score);
+    (question.answers.empty() ? without_answer : with_answer).add(score);
+  }
+  const std::int64_t known = scores.questions - scores.missing;
+  scores.unknown = static_cast<std::int64_t>(answers.size()) - known;
+  all.write("", scores.metrics);
+  if (version2) {
+    with_answer.write("has_answer_", scores.metrics);
+    without_answer.write("no_answer_", scores.metrics);
+  }
+  return scores;
+}
+
+std::map<std::string, std::string> parse_squad_answers(std::string_view content,
+                                                       const std::string& file) {
+  check_json_text(content, file);
+  if (is_lines(content)) return parse_answer_lines(content, file);
+  const auto document = parse_json<json>(content, file);
+  if (!document.is_object()) {
+    throw_input_error("{}: expected an object of answers by id, or JSON lines", file);
+  }
+  std::map<std::string, std::string> answers;
+  for (const auto& [id, text] : document.items()) add_answer(text, id, file, answers);
+  return answers;
+}
+
+SquadScores score_squad_files(const std::string& gold_file, const std::string& answers_file,
+                              InputReport& report) {
+  const SquadFile gold = parse_squad(read_input(gold_file), gold_file, SquadAnswers::score, report);
+  return score_squad(gold, parse_squad_answers(read_input(answers_file), answers_file));
+}
+
+}  // namespace bert
