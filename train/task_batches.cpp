@@ -119,7 +119,9 @@ void TaskBatches::append(const TaskSequence& sequence, std::uint32_t index, bool
   for (std::int32_t position = 0; position < length(sequence); ++position) {
     batch.position_ids.push_back(position);
   }
-  const auto add = [](auto& to, const auto& from) { to.insert(to.end(), from.begin(), from.end()); };
+  const auto add = [](auto& to, const auto& from) {
+    to.insert(to.end(), from.begin(), from.end());
+  };
   add(batch.input_ids, sequence.input_ids);
   add(batch.token_type_ids, sequence.token_type_ids);
   batch.cu_seqlens.push_back(static_cast<std::int32_t>(batch.num_tokens()));
