@@ -1,5 +1,5 @@
-// A configuration in YAML, of pre-training and of fine-tuning, and a line for each override. What is
-// accepted is written and read again.
+// A configuration in YAML, of pre-training and of fine-tuning, and a line for each override. What
+// is accepted is written and read again.
 #include "train/config.h"
 
 #include <optional>
