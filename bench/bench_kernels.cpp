@@ -292,6 +292,26 @@ Work cross_entropy(Bench& b) {
   return {[&b, op] { b.ops.cross_entropy(op); }, 0, 2 * b.element * double(b.M * b.s.V)};
 }
 
+Work squared_error(Bench& b) {
+  const std::int64_t rows = b.tokens.sequence_index.rows();
+  const SquaredError op{.predictions = b.input({rows, 8}),
+                        .targets = b.memory.random({rows}),
+                        .rows = b.tokens.num_sequences,
+                        .loss_scale = b.memory.value(1.0 / double(rows)),
+                        .sums = b.memory.value(LossSums{})};
+  return {[&b, op] { b.ops.squared_error(op); }, 0, (9 * b.element + 4) * double(rows)};
+}
+
+Work span_cross_entropy(Bench& b) {
+  const std::int64_t sequences = b.tokens.sequence_index.rows();
+  const SpanCrossEntropy op{.logits = b.input({b.T, 8}),
+                            .tokens = b.tokens,
+                            .targets = b.memory.random_ids(2 * sequences, std::int32_t(b.s.length)),
+                            .loss_scale = b.memory.value(0.5 / double(sequences)),
+                            .sums = b.memory.value(LossSums{})};
+  return {[&b, op] { b.ops.span_cross_entropy(op); }, 0, (2 + 8) * b.element * double(b.T)};
+}
+
 std::int64_t flat_parameters(const Sizes& s) {
   const std::int64_t layer = 4 * s.C * s.C + 2 * s.C * s.I;
   return (s.V * s.C + s.layers * layer) / AdamW::kBlock * AdamW::kBlock;
@@ -355,6 +375,8 @@ constexpr Named kBenchmarks[] = {
     {"gather_rows", gather_rows},
     {"scatter_add_rows", scatter_add_rows},
     {"cross_entropy", cross_entropy},
+    {"squared_error", squared_error},
+    {"span_cross_entropy", span_cross_entropy},
     {"zero", zero},
     {"add_fixed_point", add_fixed_point},
     {"read_fixed_point", read_fixed_point},

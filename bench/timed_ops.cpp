@@ -72,6 +72,9 @@ void TimedOps::gather_rows(const GatherRows& op) {
 void TimedOps::scatter_add_rows(const ScatterAddRows& op) {
   timed("scatter_add_rows", [&] { ops_->scatter_add_rows(op); });
 }
+void TimedOps::dropout_rows(const DropoutRows& op) {
+  timed("rows", [&] { ops_->dropout_rows(op); });
+}
 void TimedOps::cross_entropy(const CrossEntropy& op) {
   timed("cross_entropy", [&] { ops_->cross_entropy(op); });
 }

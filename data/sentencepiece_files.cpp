@@ -1,8 +1,11 @@
 #include <algorithm>
+#include <iterator>
 #include <string>
 #include <string_view>
 #include <utility>
 #include <vector>
+
+#include <fmt/ranges.h>
 
 #include "data/hf_tokenizer_json.h"
 #include "data/sentencepiece_tokenizer.h"
@@ -175,6 +178,20 @@ Json tokenizer_json(const SentencepieceTokenizer& tokenizer) {
   return json;
 }
 
+// Tokenizers that wrap a SentencePiece model in normalisation or ids of their own are not read:
+// only those that take it as it is.
+void check_config(const fs::path& file, const hf::ParsedJson& config) {
+  constexpr std::string_view kPlain[] = {"PreTrainedTokenizerFast", "PreTrainedTokenizer",
+                                         "TokenizersBackend", "BertGenerationTokenizer"};
+  const std::string name = config.value("tokenizer_class", std::string(kPlain[0]));
+  if (std::find(std::begin(kPlain), std::end(kPlain), name) == std::end(kPlain)) {
+    throw_input_error(
+        "{}: a {} does more than its SentencePiece model says; expected one of {}. Where the model "
+        "alone is meant, name the .model file",
+        file.string(), name, fmt::join(kPlain, ", "));
+  }
+}
+
 }  // namespace
 
 fs::path find_sentencepiece_model(const fs::path& folder) {
@@ -203,6 +220,7 @@ std::unique_ptr<SentencepieceTokenizer> load_sentencepiece(const fs::path& path)
     if (fs::exists(config_file)) {
       try {
         const hf::ParsedJson config = hf::read_json(config_file);
+        check_config(config_file, config);
         hf::read_token_name(config, "pad_token", names.pad);
         hf::read_token_name(config, "unk_token", names.unk);
         hf::read_token_name(config, "cls_token", names.cls);

@@ -34,6 +34,9 @@ inline constexpr std::uint32_t dropout_site(DropoutSite site, std::uint32_t laye
   return layer * 4 + static_cast<std::uint32_t>(site);
 }
 
+// Of what a head reads (DropoutRows): no layer's number leads there.
+inline constexpr std::uint32_t kHeadDropoutSite = 0xFFFFFFFFu;
+
 // Elements with fewer 16-bit random values than this are dropped: the probability in 1/32768, so an
 // even number. (The lowest bit then decides nothing, and a GPU can compare two values at once.)
 inline std::uint32_t dropout_threshold(float probability) {

@@ -297,6 +297,17 @@ void check(const ScatterAddRows& op, DType dtype) {
   Checker("scatter_add_rows", dtype).moved_rows(op.x, op.y, op.rows, op.count);
 }
 
+void check(const DropoutRows& op, DType dtype) {
+  const Checker c("dropout_rows", dtype);
+  c.rank(op.x, "x", 2);
+  c.real(op.x, "x", {op.x.dim(0), op.x.dim(1)});
+  c.tensor(op.rows, "rows", DType::i32, {op.x.dim(0)});
+  c.given(op.count, "count");
+  c.dropout(op.dropout);
+  c.rank(op.tokens.position_ids, "tokens.position_ids", 1);
+  c.tokens(op.tokens, op.tokens.position_ids.dim(0));
+}
+
 void check(const CrossEntropy& op, DType dtype) {
   const Checker c("cross_entropy", dtype);
   c.rank(op.logits, "logits", 2);

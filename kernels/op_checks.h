@@ -25,6 +25,7 @@ void check(const AttentionForward& op, DType dtype);
 void check(const AttentionBackward& op, DType dtype);
 void check(const GatherRows& op, DType dtype);
 void check(const ScatterAddRows& op, DType dtype);
+void check(const DropoutRows& op, DType dtype);
 void check(const CrossEntropy& op, DType dtype);
 void check(const SquaredError& op, DType dtype);
 void check(const SpanCrossEntropy& op, DType dtype);

@@ -215,13 +215,23 @@ struct ScatterAddRows {
   Tensor x{};  // += [T, C]
 };
 
+// Dropout of picked rows, before a head: x[i] *= the mask and scale of token row rows[i]. The same
+// again is its backward. Tail rows stay as they are.
+struct DropoutRows {
+  Tensor x{};     // [R, C], in place
+  Tensor rows{};  // i32 [R]
+  DeviceCount count = nullptr;
+  Dropout dropout{};  // with a probability of 0 nothing is done
+  PackedTokens tokens{};
+};
+
 // --- Losses -------------------------------------------------------------------------------------
 // Sums over a micro-batch, in device memory; added to, in row order. A loss op overwrites what it
 // is given with the gradient where it has a `loss_scale`: that of *loss_scale times the loss it
 // adds.
 struct LossSums {
-  double loss = 0.0;       // sum of -log p(target), weighted where there are weights; or of errors
-  std::int64_t count = 0;  // targets, whatever their weights
+  double loss = 0.0;         // sum of -log p(target), times weights if there are; or of (y - t)^2
+  std::int64_t count = 0;    // targets, whatever their weights
   std::int64_t correct = 0;  // targets with the largest logit (the first of equals)
 };
 inline constexpr std::int32_t kIgnoreIndex = -100;  // a target that owns no loss
@@ -361,6 +371,7 @@ class Ops {
   virtual void attention_backward(const AttentionBackward& op) = 0;
   virtual void gather_rows(const GatherRows& op) = 0;
   virtual void scatter_add_rows(const ScatterAddRows& op) = 0;
+  virtual void dropout_rows(const DropoutRows& op) = 0;
   virtual void cross_entropy(const CrossEntropy& op) = 0;
   virtual void squared_error(const SquaredError& op) = 0;
   virtual void span_cross_entropy(const SpanCrossEntropy& op) = 0;

@@ -60,6 +60,15 @@ class JsonKeys {
       value = found->get<std::string>();
     }
   }
+  void read(const char* key, std::vector<std::string>& value) const {
+    if (const Json* found = find(key)) {
+      if (!found->is_array()) wrong(key, *found, "a list of strings");
+      for (const Json& element : *found) {
+        if (!element.is_string()) wrong(key, *found, "a list of strings");
+        value.push_back(element.get<std::string>());
+      }
+    }
+  }
   void read(const char* key, bool& value) const {
     if (const Json* found = find(key)) {
       if (!found->is_boolean()) wrong(key, *found, "true or false");
@@ -97,6 +106,7 @@ void BertConfig::validate() const {
   }
   check_probability("hidden_dropout_prob", hidden_dropout_prob);
   check_probability("attention_probs_dropout_prob", attention_probs_dropout_prob);
+  check_probability("classifier_dropout", head_dropout());
   if (!(initializer_range > 0.0 && initializer_range <= 1.0)) {
     throw_input_error("initializer_range is {}: expected 0 < initializer_range <= 1",
                       initializer_range);
@@ -145,8 +155,9 @@ std::string_view activation_name(Activation activation) {
 
 Activation activation_from_name(std::string_view name) {
   if (name == "gelu" || name == "gelu_python") return Activation::gelu;
-  if (name == "gelu_new" || name == "gelu_pytorch_tanh" || name == "gelu_python_tanh") {
-    return Activation::gelu_new;
+  for (const char* tanh_form :
+       {"gelu_new", "gelu_pytorch_tanh", "gelu_python_tanh", "gelu_fast", "gelu_accurate"}) {
+    if (name == tanh_form) return Activation::gelu_new;
   }
   throw_input_error(
       "'{}' is not an activation of this program: expected gelu (erf) or gelu_new "
@@ -162,12 +173,11 @@ std::string_view weight_init_name(WeightInit init) {
   return init == WeightInit::truncated_normal ? "truncated_normal" : "normal";
 }
 
-std::string to_hugging_face_json(const BertConfig& config, std::string_view architecture,
+std::string to_hugging_face_json(const BertConfig& config, const HeadDescription& head,
                                  std::int32_t pad_token_id) {
   const bool pre = config.layer_norm == LayerNormPlacement::pre;
   Json json;
-  json["architectures"] =
-      Json::array({(pre ? "MegatronBert" : "Bert") + std::string(architecture)});
+  json["architectures"] = Json::array({(pre ? "MegatronBert" : "Bert") + head.architecture});
   json["model_type"] = pre ? "megatron-bert" : "bert";
   json["vocab_size"] = config.vocab_size;
   json["hidden_size"] = config.hidden_size;
@@ -184,7 +194,21 @@ std::string to_hugging_face_json(const BertConfig& config, std::string_view arch
   json["pad_token_id"] = pad_token_id;
   json["position_embedding_type"] = "absolute";
   json["tie_word_embeddings"] = true;
-  if (!pre) json["classifier_dropout"] = nullptr;  // megatron-bert does not know the key
+  // megatron-bert does not know the key, and takes hidden_dropout_prob.
+  if (config.classifier_dropout) {
+    json["classifier_dropout"] = *config.classifier_dropout;
+  } else if (!pre) {
+    json["classifier_dropout"] = nullptr;
+  }
+  if (!head.labels.empty()) {
+    for (std::size_t i = 0; i < head.labels.size(); ++i) {
+      json["id2label"][std::to_string(i)] = head.labels[i];
+      json["label2id"][head.labels[i]] = i;
+    }
+  }
+  if (head.architecture == "ForSequenceClassification") {
+    json["problem_type"] = head.regression ? "regression" : "single_label_classification";
+  }
   return json.dump(2) + "\n";
 }
 
@@ -223,6 +247,9 @@ BertConfig from_hugging_face_json(std::string_view text, const std::string& sour
   keys.read("type_vocab_size", config.type_vocab_size);
   keys.read("initializer_range", config.initializer_range);
   keys.read("layer_norm_eps", config.layer_norm_eps);
+  if (keys.find("classifier_dropout") != nullptr) {
+    keys.read("classifier_dropout", config.classifier_dropout.emplace(0.0));
+  }
 
   std::string positions = "absolute";
   keys.read("position_embedding_type", positions);
@@ -233,6 +260,20 @@ BertConfig from_hugging_face_json(std::string_view text, const std::string& sour
     bool wanted = false;
     keys.read(key, wanted);
     if (wanted) keys.wrong(key, true, "false: this program knows encoders only");
+  }
+  // Weights of other shapes or encodings, and code of the model's own.
+  const auto refuse_unless_empty = [&](const char* key, const Json* found, const char* expected) {
+    if (found != nullptr && !found->empty()) keys.wrong(key, *found, expected);
+  };
+  refuse_unless_empty("pruned_heads", keys.find("pruned_heads"), "all heads of all layers");
+  refuse_unless_empty("quantization_config", keys.find("quantization_config"),
+                      "weights that are not quantized");
+  if (const Json* map = keys.find("auto_map"); map != nullptr && map->is_object()) {
+    for (const auto& [name, code] : map->items()) {
+      if (name.starts_with("AutoModel")) {
+        keys.wrong("auto_map", *map, "a model without code of its own");
+      }
+    }
   }
   bool tied = true;
   keys.read("tie_word_embeddings", tied);
@@ -248,6 +289,31 @@ BertConfig from_hugging_face_json(std::string_view text, const std::string& sour
     throw_input_error("{}: {}", source, error.what());
   }
   return config;
+}
+
+HeadDescription head_from_hugging_face_json(std::string_view text, const std::string& source) {
+  const auto json = parse_json<Json>(text, source);
+  const JsonKeys keys(json, source);
+  HeadDescription head;
+  std::vector<std::string> architectures;
+  keys.read("architectures", architectures);
+  if (!architectures.empty()) {
+    head.architecture = architectures.front();
+    const std::size_t prefix = head.architecture.find("Bert");
+    if (prefix != std::string::npos) head.architecture.erase(0, prefix + 4);
+  }
+  std::string problem_type;
+  keys.read("problem_type", problem_type);
+  head.regression = problem_type == "regression";
+  const Json* const names = keys.find("id2label");
+  for (std::size_t i = 0; names != nullptr && i < names->size(); ++i) {
+    const auto name = names->find(std::to_string(i));
+    if (!names->is_object() || name == names->end() || !name->is_string()) {
+      keys.wrong("id2label", *names, "an object with a name for each of \"0\", \"1\", ...");
+    }
+    head.labels.push_back(name->get<std::string>());
+  }
+  return head;
 }
 
 }  // namespace bert

@@ -5,6 +5,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -33,11 +34,14 @@ struct BertConfig {
   double initializer_range = 0.02;
   double layer_norm_eps = 1e-12;
 
+  std::optional<double> classifier_dropout{};  // before a task's head; nothing: as hidden states
+
   LayerNormPlacement layer_norm = LayerNormPlacement::post;
   WeightInit init = WeightInit::truncated_normal;  // not part of config.json
 
   bool pre_layer_norm() const { return layer_norm == LayerNormPlacement::pre; }
   std::int64_t head_size() const { return hidden_size / num_attention_heads; }
+  double head_dropout() const { return classifier_dropout.value_or(hidden_dropout_prob); }
 
   bool operator==(const BertConfig&) const = default;
 
@@ -59,15 +63,25 @@ Activation activation_from_name(std::string_view name);
 std::string_view layer_norm_name(LayerNormPlacement placement);
 std::string_view weight_init_name(WeightInit init);
 
-// The text of a Hugging Face config.json. `architecture`: the class from_pretrained should make,
-// without its prefix: "ForPreTraining", "ForMaskedLM", "Model", ... becomes "BertForPreTraining"
-// or "MegatronBertForPreTraining". `pad_token_id` is the tokenizer's.
-std::string to_hugging_face_json(const BertConfig& config, std::string_view architecture,
+// What a config.json says of the model's head.
+struct HeadDescription {
+  // The class from_pretrained should make, without its prefix "Bert" or "MegatronBert":
+  // "ForPreTraining", "ForMaskedLM", "Model", "ForSequenceClassification", ...; empty if not said.
+  std::string architecture{};
+  std::vector<std::string> labels{};  // id2label; empty: none are kept
+  bool regression = false;            // problem_type, of ForSequenceClassification
+};
+
+// The text of a Hugging Face config.json. `pad_token_id` is the tokenizer's.
+std::string to_hugging_face_json(const BertConfig& config, const HeadDescription& head,
                                  std::int32_t pad_token_id = 0);
 
 // Reads such a text; `source` (a path) is named in errors. Keys that do not change the mathematics
 // are ignored; keys that ask for another model (relative positions, a decoder, another activation
 // or model_type) are an InputError.
 BertConfig from_hugging_face_json(std::string_view text, const std::string& source);
+// What the same text says of the head; the labels that Hugging Face makes up ("LABEL_0", ...) are
+// labels too.
+HeadDescription head_from_hugging_face_json(std::string_view text, const std::string& source);
 
 }  // namespace bert

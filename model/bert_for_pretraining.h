@@ -24,8 +24,8 @@ class BertForPretraining : public BertModel {
   // [B, 2]: is the second segment the next one (0) or a random one (1).
   const Tensor& nsp_logits() const { return nsp_.logits; }
 
-  std::string_view architecture() const override {
-    return nsp_head_ ? "ForPreTraining" : "ForMaskedLM";
+  HeadDescription head_description() const override {
+    return {.architecture = nsp_head_ ? "ForPreTraining" : "ForMaskedLM"};
   }
   InputParts input_parts() const override { return {.sequence_labels = has_nsp()}; }
   bool has_nsp() const override { return nsp_head_.has_value(); }

@@ -8,7 +8,6 @@
 #include <cstdint>
 #include <memory>
 #include <optional>
-#include <string_view>
 #include <vector>
 
 #include "model/bert_config.h"
@@ -67,8 +66,8 @@ class BertModel {
   const Tensor& hidden() const { return hidden_; }          // [T, C], the last of them
   const Tensor& pooled() const { return saved_.pooler.y; }  // [B, C]
 
-  // Hugging Face's class, without its prefix "Bert" or "MegatronBert".
-  virtual std::string_view architecture() const { return "Model"; }
+  // What config.json says of the head.
+  virtual HeadDescription head_description() const { return {.architecture = "Model"}; }
   virtual InputParts input_parts() const { return {}; }
   virtual bool has_nsp() const { return false; }
   bool has_pooler() const { return pooler_ != nullptr; }

@@ -1,6 +1,7 @@
 #include "model/model_files.h"
 
 #include <algorithm>
+#include <set>
 #include <string_view>
 
 #include "runtime/file.h"
@@ -15,7 +16,7 @@ bool starts_with(std::string_view text, std::string_view prefix) {
 }
 
 // The tensor of that name in one of the spellings that are about.
-const SafetensorsTensor* find_spelled(const SafetensorsFile& file, const std::string& name) {
+const StoredTensor* find_spelled(const WeightsSource& file, const std::string& name) {
   std::vector<std::string> spellings{name};
   if (starts_with(name, "bert.")) spellings.push_back(name.substr(5));
   const std::size_t plain = spellings.size();
@@ -33,7 +34,7 @@ const SafetensorsTensor* find_spelled(const SafetensorsFile& file, const std::st
   }
   if (name == "cls.predictions.bias") spellings.push_back("cls.predictions.decoder.bias");
   for (const std::string& spelling : spellings) {
-    if (const SafetensorsTensor* tensor = file.find(spelling)) return tensor;
+    if (const StoredTensor* tensor = file.find(spelling)) return tensor;
   }
   return nullptr;
 }
@@ -73,11 +74,40 @@ Tensor piece_view(const Parameter& parameter, const Piece& piece, const Tensor& 
 }
 
 // By way of f64, which holds every element type exactly.
-void read_into(const SafetensorsFile& file, const SafetensorsTensor& tensor, ParameterStore& store,
+void read_into(const WeightsSource& file, const StoredTensor& tensor, ParameterStore& store,
                const Tensor& view) {
   std::vector<double> values(static_cast<std::size_t>(view.numel()));
   file.read(tensor, values);
   store.write(view, values);
+}
+
+// `name` without the prefix of models that hold a BertModel.
+std::string_view base_name(std::string_view name) {
+  return starts_with(name, "bert.") ? name.substr(5) : name;
+}
+
+bool belongs_to_head(std::string_view name) {
+  for (const char* head : {"cls.", "classifier.", "qa_outputs.", "pooler."}) {
+    if (starts_with(base_name(name), head)) return true;
+  }
+  return false;
+}
+
+// Copies of what has another name: the decoder is the word embeddings and has the bias beside it;
+// positions are 0, 1, 2, ...
+bool is_copy(std::string_view name) {
+  return name == "cls.predictions.decoder.weight" || name == "cls.predictions.decoder.bias" ||
+         base_name(name) == "embeddings.position_ids" ||
+         base_name(name) == "embeddings.token_type_ids";
+}
+
+std::string some_of(const std::vector<std::string>& names, std::string_view separator) {
+  constexpr std::size_t kShown = 8;
+  const std::size_t shown = std::min(names.size(), kShown);
+  return fmt::format(
+      "{}{}",
+      fmt::join(names.begin(), names.begin() + static_cast<std::ptrdiff_t>(shown), separator),
+      names.size() > shown ? fmt::format("{}and {} more", separator, names.size() - shown) : "");
 }
 
 std::string shape_text(const std::vector<std::int64_t>& shape) {
@@ -94,23 +124,56 @@ ModelDescription describe_model(const fs::path& folder) {
   const fs::path config = folder / "config.json";
   ModelDescription description;
   description.config = from_hugging_face_json(read_file(config), config.string());
-  const SafetensorsFile file(folder / "model.safetensors");
-  if (file.find("cls.seq_relationship.weight") != nullptr) {
+  const auto weights = open_weights(folder);
+  if (weights->find("cls.seq_relationship.weight") != nullptr) {
     description.heads = BertForPretraining::Heads::mlm_and_nsp;
   }
+  description.has_mlm_head = weights->find("cls.predictions.transform.dense.weight") != nullptr;
+  description.has_pooler = find_spelled(*weights, "bert.pooler.dense.weight") != nullptr;
   return description;
 }
 
-std::vector<std::string> load_parameters(const SafetensorsFile& file, ParameterStore& store,
-                                         bool missing_heads_ok) {
-  std::vector<std::string> absent, wrong;
+std::unique_ptr<BertModel> make_model(const ModelDescription& description) {
+  if (description.has_mlm_head) {
+    return std::make_unique<BertForPretraining>(description.config, description.heads);
+  }
+  return std::make_unique<BertModel>(description.config, description.has_pooler);
+}
+
+std::string LoadReport::note() const {
+  std::vector<std::string> sentences;
+  if (!absent.empty()) {
+    sentences.push_back(fmt::format("not in it, and new: {}", some_of(absent, ", ")));
+  }
+  if (!unused.empty()) {
+    sentences.push_back(fmt::format("of heads that are not used: {}", some_of(unused, ", ")));
+  }
+  if (sentences.empty()) return {};
+  return fmt::format("{}: {}", source.string(), fmt::join(sentences, "; "));
+}
+
+std::string LoadReport::warning() const {
+  if (unknown.empty()) return {};
+  return fmt::format("{}: {} tensors are of no BERT known here and were left out: {}",
+                     source.string(), unknown.size(), some_of(unknown, ", "));
+}
+
+LoadReport load_parameters(const WeightsSource& weights, ParameterStore& store,
+                           bool missing_heads_ok) {
+  LoadReport report;
+  report.source = weights.path();
+  std::vector<std::string> wrong;
+  std::set<const StoredTensor*> used;
   for (const Parameter& parameter : store.parameters()) {
     for (const Piece& piece : pieces(parameter)) {
-      const SafetensorsTensor* tensor = find_spelled(file, piece.name);
+      const StoredTensor* tensor = find_spelled(weights, piece.name);
+      used.insert(tensor);
       if (tensor == nullptr) {
-        const bool head =
-            starts_with(piece.name, "cls.") || starts_with(piece.name, "bert.pooler.");
-        (missing_heads_ok && head ? absent : wrong).push_back(piece.name + ": missing");
+        if (missing_heads_ok && belongs_to_head(piece.name)) {
+          report.absent.push_back(piece.name);
+        } else {
+          wrong.push_back(piece.name + ": missing");
+        }
         continue;
       }
       if (tensor->shape != piece.shape) {
@@ -118,20 +181,19 @@ std::vector<std::string> load_parameters(const SafetensorsFile& file, ParameterS
                                     tensor->shape_string(), shape_text(piece.shape)));
         continue;
       }
-      read_into(file, *tensor, store, piece_view(parameter, piece, store.values()));
+      read_into(weights, *tensor, store, piece_view(parameter, piece, store.values()));
     }
   }
   if (!wrong.empty()) {
-    constexpr std::size_t kShown = 8;
-    const std::size_t shown = std::min(wrong.size(), kShown);
-    throw_input_error(
-        "{} does not hold this model: {}{}", file.path().string(),
-        fmt::join(wrong.begin(), wrong.begin() + static_cast<std::ptrdiff_t>(shown), "; "),
-        wrong.size() > shown ? fmt::format("; and {} more", wrong.size() - shown) : std::string());
+    throw_input_error("{} does not hold this model: {}", weights.path().string(),
+                      some_of(wrong, "; "));
+  }
+  for (const StoredTensor& tensor : weights.tensors()) {
+    if (used.count(&tensor) != 0 || is_copy(tensor.name)) continue;
+    (belongs_to_head(tensor.name) ? report.unused : report.unknown).push_back(tensor.name);
   }
   store.refresh_compute();
-  for (std::string& name : absent) name = name.substr(0, name.find(':'));
-  return absent;
+  return report;
 }
 
 void copy_flat_to_host(const ParameterStore& store, const Tensor& flat,
@@ -157,7 +219,7 @@ void load_flat(const SafetensorsFile& file, const std::string& prefix, Parameter
                const Tensor& flat) {
   for (const Parameter& parameter : store.parameters()) {
     for (const Piece& piece : pieces(parameter)) {
-      const SafetensorsTensor& tensor = file.at(prefix + piece.name);
+      const StoredTensor& tensor = file.at(prefix + piece.name);
       if (tensor.shape != piece.shape) {
         throw_input_error("{}: {} is {}, expected {}", file.path().string(), tensor.name,
                           tensor.shape_string(), shape_text(piece.shape));
@@ -168,11 +230,10 @@ void load_flat(const SafetensorsFile& file, const std::string& prefix, Parameter
 }
 
 std::string model_config_json(const BertModel& model, std::int32_t pad_token_id) {
-  return to_hugging_face_json(model.config(), model.architecture(), pad_token_id);
+  return to_hugging_face_json(model.config(), model.head_description(), pad_token_id);
 }
 
-void save_model(const fs::path& folder, const BertModel& model,
-                std::int32_t pad_token_id) {
+void save_model(const fs::path& folder, const BertModel& model, std::int32_t pad_token_id) {
   const ParameterStore& store = model.parameters();
   std::vector<std::byte> values;
   copy_flat_to_host(store, store.values(), values);

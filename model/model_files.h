@@ -1,12 +1,14 @@
-// The files of a model folder as Hugging Face has them: config.json and model.safetensors.
+// The files of a model folder as Hugging Face has them: config.json and the weights.
 #pragma once
 
 #include <filesystem>
+#include <memory>
 #include <string>
 #include <vector>
 
 #include "model/bert_for_pretraining.h"
 #include "model/safetensors.h"
+#include "model/sharded_weights.h"
 
 namespace bert {
 
@@ -14,17 +16,33 @@ namespace bert {
 struct ModelDescription {
   BertConfig config;
   BertForPretraining::Heads heads = BertForPretraining::Heads::mlm;
+  bool has_mlm_head = false, has_pooler = false;
 };
-// InputError when config.json or model.safetensors is missing or damaged.
+// InputError when config.json or the weights (open_weights) are missing or damaged.
 ModelDescription describe_model(const std::filesystem::path& folder);
 
-// Fills every parameter from the tensors of `file`, converting to its dtype. Accepts names without
-// the "bert." prefix and LayerNorm.gamma/beta. Ignores the tied decoder, position_ids and heads
-// this model does not have. `missing_heads_ok`: parameters under "cls." and the pooler may be
-// absent (an encoder saved alone) and keep their values; their names are returned.
-// InputError listing missing and misshaped tensors by name.
-std::vector<std::string> load_parameters(const SafetensorsFile& file, ParameterStore& store,
-                                         bool missing_heads_ok = false);
+// A model of that description, whose parameters have no memory yet.
+std::unique_ptr<BertModel> make_model(const ModelDescription& description);
+
+// What load_parameters did not find, and what it did not need.
+struct LoadReport {
+  std::filesystem::path source;
+  std::vector<std::string> absent;   // parameters of heads; they keep their values
+  std::vector<std::string> unused;   // tensors of heads that the model does not have
+  std::vector<std::string> unknown;  // tensors that no model known here has
+
+  // Sentences that name them, empty where there is nothing to tell: the first two are as one might
+  // expect, the last is worth a warning.
+  std::string note() const;
+  std::string warning() const;
+};
+
+// Fills every parameter from the tensors of `weights`, converting to its dtype. Accepts names
+// without the "bert." prefix and LayerNorm.gamma/beta. Ignores the tied decoder, position_ids and
+// heads this model does not have. `missing_heads_ok`: what is neither embeddings nor encoder may be
+// absent and keeps its values. InputError listing missing and misshaped tensors by name.
+LoadReport load_parameters(const WeightsSource& weights, ParameterStore& store,
+                           bool missing_heads_ok = false);
 
 // config.json of a model.
 std::string model_config_json(const BertModel& model, std::int32_t pad_token_id);

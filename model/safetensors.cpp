@@ -25,23 +25,6 @@ using Header = nlohmann::json;
 constexpr std::size_t kMostHeader = 100'000'000;  // the limit of the Hugging Face library
 constexpr const char* kMetadata = "__metadata__";
 
-struct NamedSize {
-  std::string_view name;
-  std::size_t bytes;
-};
-constexpr NamedSize kDtypes[] = {{"F64", 8},  {"F32", 4}, {"F16", 2},     {"BF16", 2},
-                                 {"I64", 8},  {"I32", 4}, {"I16", 2},     {"I8", 1},
-                                 {"U64", 8},  {"U32", 4}, {"U16", 2},     {"U8", 1},
-                                 {"BOOL", 1}, {"C64", 8}, {"F8_E4M3", 1}, {"F8_E5M2", 1}};
-
-// 0 for a dtype that is not known.
-std::size_t element_size(std::string_view dtype) {
-  for (const NamedSize& known : kDtypes) {
-    if (known.name == dtype) return known.bytes;
-  }
-  return 0;
-}
-
 std::string_view safetensors_name(DType dtype) {
   switch (dtype) {
     case DType::f64:
@@ -66,60 +49,13 @@ std::string_view safetensors_name(DType dtype) {
   return "?";
 }
 
-float half_to_float(std::uint16_t half) {
-  const std::uint32_t sign = static_cast<std::uint32_t>(half & 0x8000u) << 16;
-  const std::uint32_t exponent = (half >> 10) & 0x1fu;
-  const std::uint32_t fraction = half & 0x3ffu;
-  if (exponent == 0) {  // zero and subnormal numbers: fraction * 2^-24, exact in f32
-    const float magnitude = static_cast<float>(fraction) * 0x1p-24f;
-    return sign ? -magnitude : magnitude;
-  }
-  const std::uint32_t wide = exponent == 31 ? 255 : exponent + (127 - 15);
-  return std::bit_cast<float>(sign | (wide << 23) | (fraction << 13));
-}
-
-float bfloat16_to_float(std::uint16_t value) {
-  return std::bit_cast<float>(static_cast<std::uint32_t>(value) << 16);
-}
-
-// Elements may lie at any address, so each is copied out.
-template <typename Stored, typename To, typename Convert>
-void convert_elements(const std::byte* from, std::span<To> out, Convert convert) {
-  for (std::size_t i = 0; i < out.size(); ++i) {
-    Stored stored;
-    std::memcpy(&stored, from + i * sizeof(Stored), sizeof(Stored));
-    out[i] = static_cast<To>(convert(stored));
-  }
-}
-
-template <typename To>
-void read_tensor(const std::filesystem::path& path, const SafetensorsTensor& tensor,
-                 std::span<To> out) {
-  BERT_CHECK(static_cast<std::int64_t>(out.size()) == tensor.numel(), "{} into {} elements",
-             tensor.shape_string(), out.size());
-  const auto identity = [](auto value) { return value; };
-  if (tensor.dtype == "F32") {
-    convert_elements<float>(tensor.data, out, identity);
-  } else if (tensor.dtype == "F64") {
-    convert_elements<double>(tensor.data, out, identity);
-  } else if (tensor.dtype == "F16") {
-    convert_elements<std::uint16_t>(tensor.data, out, half_to_float);
-  } else if (tensor.dtype == "BF16") {
-    convert_elements<std::uint16_t>(tensor.data, out, bfloat16_to_float);
-  } else {
-    throw_input_error("{}: tensor {} is {}: expected F64, F32, F16 or BF16", path.string(),
-                      tensor.name, tensor.shape_string());
-  }
-}
-
 // Reads and checks a header: everything that the class promises.
 class HeaderParser {
  public:
   HeaderParser(const std::filesystem::path& path, const MappedFile& file)
       : path_(path.string()), file_(file) {}
 
-  void parse(std::vector<SafetensorsTensor>& tensors,
-             std::map<std::string, std::string>& metadata) {
+  void parse(std::vector<StoredTensor>& tensors, std::map<std::string, std::string>& metadata) {
     const std::string_view header = find_header();
     const Header json = parse_header(header);
     if (!json.is_object()) damaged("its header is not a JSON object");
@@ -188,18 +124,18 @@ class HeaderParser {
     }
   }
 
-  SafetensorsTensor parse_tensor(const std::string& name, const Header& entry) const {
+  StoredTensor parse_tensor(const std::string& name, const Header& entry) const {
     const std::size_t keys = entry.is_object() ? entry.size() : 0;
     if (keys != 3 || !entry.contains("dtype") || !entry.contains("shape") ||
         !entry.contains("data_offsets")) {
       damaged("tensor {}: expected an object of dtype, shape and data_offsets", name);
     }
-    SafetensorsTensor tensor;
+    StoredTensor tensor;
     tensor.name = name;
     const Header& dtype = entry["dtype"];
     if (!dtype.is_string()) damaged("tensor {}: its dtype is not a string", name);
     tensor.dtype = dtype.get<std::string>();
-    std::uint64_t size = element_size(tensor.dtype);
+    std::uint64_t size = stored_element_size(tensor.dtype);
     if (size == 0) damaged("tensor {}: the dtype {} is not known", name, tensor.dtype);
 
     const Header& shape = entry["shape"];
@@ -243,12 +179,12 @@ class HeaderParser {
   }
 
   // Sorts by place; each tensor begins where the one before ends, and the last ends the file.
-  void check_layout(std::vector<SafetensorsTensor>& tensors) const {
+  void check_layout(std::vector<StoredTensor>& tensors) const {
     std::stable_sort(tensors.begin(), tensors.end(), [](const auto& a, const auto& b) {
       return std::pair(a.data, a.bytes) < std::pair(b.data, b.bytes);
     });
     const std::byte* expected = buffer_;
-    for (const SafetensorsTensor& tensor : tensors) {
+    for (const StoredTensor& tensor : tensors) {
       if (tensor.data != expected) {
         damaged("tensor {} begins at byte {}, the one before ends at {}", tensor.name,
                 tensor.data - buffer_, expected - buffer_);
@@ -268,61 +204,47 @@ class HeaderParser {
 
 }  // namespace
 
-std::int64_t SafetensorsTensor::numel() const {
-  return std::accumulate(shape.begin(), shape.end(), std::int64_t{1}, std::multiplies<>());
-}
-
-std::string SafetensorsTensor::shape_string() const {
-  return fmt::format("{}[{}]", dtype, fmt::join(shape, ", "));
-}
-
-SafetensorsFile::SafetensorsFile(const std::filesystem::path& path) : path_(path), file_(path) {
-  HeaderParser(path_, file_).parse(tensors_, metadata_);
-  for (std::size_t i = 0; i < tensors_.size(); ++i) index_.emplace(tensors_[i].name, i);
-}
-
-const SafetensorsTensor* SafetensorsFile::find(std::string_view name) const {
-  const auto it = index_.find(name);
-  return it == index_.end() ? nullptr : &tensors_[it->second];
-}
-
-const SafetensorsTensor& SafetensorsFile::at(std::string_view name) const {
-  if (const SafetensorsTensor* tensor = find(name)) return *tensor;
-  throw_input_error("{} has no tensor {}; it holds {}{}", path_.string(), name, tensors_.size(),
-                    tensors_.empty() ? "" : ", the first being " + tensors_.front().name);
-}
-
-void SafetensorsFile::read(const SafetensorsTensor& tensor, std::span<float> out) const {
-  read_tensor(path_, tensor, out);
-}
-
-void SafetensorsFile::read(const SafetensorsTensor& tensor, std::span<double> out) const {
-  read_tensor(path_, tensor, out);
+SafetensorsFile::SafetensorsFile(const std::filesystem::path& path)
+    : WeightsSource(path), file_(path) {
+  std::vector<StoredTensor> tensors;
+  HeaderParser(path, file_).parse(tensors, metadata_);
+  set_tensors(std::move(tensors));
 }
 
 void write_safetensors(const std::filesystem::path& path,
                        const std::vector<SafetensorsView>& tensors,
                        const std::map<std::string, std::string>& metadata) {
-  std::vector<const SafetensorsView*> order;
-  for (const SafetensorsView& tensor : tensors) order.push_back(&tensor);
+  std::vector<StoredTensor> stored;
+  for (const SafetensorsView& view : tensors) {
+    StoredTensor& tensor = stored.emplace_back();
+    tensor.name = view.name;
+    tensor.dtype = safetensors_name(view.dtype);
+    tensor.shape = view.shape;
+    tensor.data = static_cast<const std::byte*>(view.data);
+    tensor.bytes = static_cast<std::size_t>(tensor.numel()) * dtype_size(view.dtype);
+  }
+  write_stored_tensors(path, stored, metadata);
+}
+
+void write_stored_tensors(const std::filesystem::path& path,
+                          const std::vector<StoredTensor>& tensors,
+                          const std::map<std::string, std::string>& metadata) {
+  std::vector<const StoredTensor*> order;
+  for (const StoredTensor& tensor : tensors) order.push_back(&tensor);
   std::stable_sort(order.begin(), order.end(), [](const auto* a, const auto* b) {
-    return dtype_size(a->dtype) > dtype_size(b->dtype);
+    return stored_element_size(a->dtype) > stored_element_size(b->dtype);
   });
 
   Json header;
   header[kMetadata] = {{"format", "pt"}};
   for (const auto& [key, value] : metadata) header[kMetadata][key] = value;
-  std::vector<std::size_t> sizes;
   std::size_t offset = 0;
-  for (const SafetensorsView* tensor : order) {
-    std::size_t bytes = dtype_size(tensor->dtype);
-    for (const std::int64_t extent : tensor->shape) bytes *= static_cast<std::size_t>(extent);
+  for (const StoredTensor* tensor : order) {
     BERT_CHECK(!header.contains(tensor->name), "tensor {} is given twice", tensor->name);
-    header[tensor->name] = {{"dtype", safetensors_name(tensor->dtype)},
+    header[tensor->name] = {{"dtype", tensor->dtype},
                             {"shape", tensor->shape},
-                            {"data_offsets", {offset, offset + bytes}}};
-    offset += bytes;
-    sizes.push_back(bytes);
+                            {"data_offsets", {offset, offset + tensor->bytes}}};
+    offset += tensor->bytes;
   }
 
   std::string text = header.dump();
@@ -331,7 +253,7 @@ void write_safetensors(const std::filesystem::path& path,
   AtomicFile file(path);
   file.write(&length, sizeof length);
   file.write(text);
-  for (std::size_t i = 0; i < order.size(); ++i) file.write(order[i]->data, sizes[i]);
+  for (const StoredTensor* tensor : order) file.write(tensor->data, tensor->bytes);
   file.commit();
 }
 

@@ -9,52 +9,26 @@
 #include <cstdint>
 #include <filesystem>
 #include <map>
-#include <span>
 #include <string>
-#include <string_view>
 #include <vector>
 
+#include "model/weights_source.h"
 #include "runtime/dtype.h"
 #include "runtime/file.h"
 
 namespace bert {
 
-// A tensor in a mapped file; valid as long as its SafetensorsFile.
-struct SafetensorsTensor {
-  std::string name;
-  std::string dtype;  // as written: "F64", "F32", "F16", "BF16", "I64", ...
-  std::vector<std::int64_t> shape;
-  const std::byte* data = nullptr;
-  std::size_t bytes = 0;
-
-  std::int64_t numel() const;
-  std::string shape_string() const;  // "F32[128, 768]"
-};
-
 // A whole file, memory-mapped and checked when it is opened: header length, JSON, no duplicate
 // names, known dtypes, sizes that fit dtype and shape, offsets inside the file, no holes, no
 // overlaps. InputError naming the file and the tensor otherwise.
-class SafetensorsFile {
+class SafetensorsFile final : public WeightsSource {
  public:
   explicit SafetensorsFile(const std::filesystem::path& path);
 
-  const std::filesystem::path& path() const { return path_; }
-  const std::vector<SafetensorsTensor>& tensors() const { return tensors_; }  // in file order
   const std::map<std::string, std::string>& metadata() const { return metadata_; }
 
-  const SafetensorsTensor* find(std::string_view name) const;  // null when there is none
-  const SafetensorsTensor& at(std::string_view name) const;    // InputError when there is none
-
-  // Copies `tensor` (F64, F32, F16 or BF16) into `out`, converting; `out` has numel() elements.
-  // InputError naming file and tensor for another dtype.
-  void read(const SafetensorsTensor& tensor, std::span<float> out) const;
-  void read(const SafetensorsTensor& tensor, std::span<double> out) const;
-
  private:
-  std::filesystem::path path_;
   MappedFile file_;
-  std::vector<SafetensorsTensor> tensors_;
-  std::map<std::string, std::size_t, std::less<>> index_;
   std::map<std::string, std::string> metadata_;
 };
 
@@ -73,5 +47,10 @@ struct SafetensorsView {
 void write_safetensors(const std::filesystem::path& path,
                        const std::vector<SafetensorsView>& tensors,
                        const std::map<std::string, std::string>& metadata = {});
+
+// The same of tensors whose dtype has no name here (F16).
+void write_stored_tensors(const std::filesystem::path& path,
+                          const std::vector<StoredTensor>& tensors,
+                          const std::map<std::string, std::string>& metadata = {});
 
 }  // namespace bert

@@ -151,7 +151,7 @@ int main(int argc, char** argv) {
         "evaluate"};
     Arguments arguments;
     app.add_option("--checkpoint", arguments.checkpoint,
-                   "a folder with config.json, model.safetensors and tokenizer files")
+                   "a folder with config.json, weights and tokenizer files")
         ->required();
     app.add_option("--data", arguments.data, "a corpus made by prepare_corpus")->required();
     app.add_flag("--unigram", arguments.unigram,

@@ -226,7 +226,7 @@ int main(int argc, char** argv) {
         "fill_mask"};
     Arguments arguments;
     app.add_option("--checkpoint", arguments.checkpoint,
-                   "a folder with config.json, model.safetensors and tokenizer files")
+                   "a folder with config.json, weights and tokenizer files")
         ->required();
     app.add_option("--top-k", arguments.top_k, "how many predictions for each [MASK]")
         ->check(CLI::Range(1, 1000))

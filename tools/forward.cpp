@@ -19,6 +19,7 @@
 #include "train/backend_options.h"
 #include "train/checkpoint.h"
 #include "train/device_batch.h"
+#include "train/model_outputs.h"
 
 namespace {
 
@@ -38,11 +39,12 @@ constexpr const char* kHelp =
     "                       by a model with that head only\n"
     "Sequences are packed: T tokens, M masked tokens, B sequences.\n\n"
     "The output is safetensors: hidden_states.0 (the embeddings) to hidden_states.L [T, C],\n"
-    "mlm_logits [M, V], mlm_loss [1] (mean over M), with a next-sentence head pooled [B, C],\n"
-    "nsp_logits [B, 2] and, with labels, nsp_loss [1] (mean over B); loss [1], their sum; with\n"
-    "--gradients grad.<Hugging Face's name> of loss. In bf16, states, logits and what is pooled "
-    "are\n"
-    "written as bf16.";
+    "with a pooler pooled [B, C]; with a masked-token head mlm_logits [M, V], mlm_loss [1] (mean\n"
+    "over M), with a next-sentence head nsp_logits [B, 2] and, with labels, nsp_loss [1] (mean "
+    "over\n"
+    "B); loss [1], their sum; with --gradients grad.<Hugging Face's name> of loss. In bf16, "
+    "states,\n"
+    "logits and what is pooled are written as bf16.";
 
 struct Arguments {
   std::string checkpoint, input, output;
@@ -173,11 +175,7 @@ class Output {
  public:
   explicit Output(bert::Device& device) : device_(device) {}
 
-  // The first `rows` rows of the matrix `tensor`.
-  void add(const std::string& name, const Tensor& tensor, std::int64_t rows) {
-    add(name, tensor, rows, tensor.dim(1));
-  }
-  // The first `columns` elements of them.
+  // The first `columns` elements of the first `rows` rows of the matrix `tensor`.
   void add(const std::string& name, const Tensor& tensor, std::int64_t rows, std::int64_t columns) {
     const Tensor part = tensor.slice(0, rows);
     std::vector<std::byte>& bytes = memory_.emplace_back(part.bytes());
@@ -210,30 +208,15 @@ class Output {
 
 double inverse(std::int64_t count) { return count > 0 ? 1.0 / static_cast<double>(count) : 0.0; }
 
-void compute(bert::BertForPretraining& model, bert::Backend& backend, const Batch& batch,
-             bool gradients, Output& output) {
-  bert::Device& device = *backend.device;
+// The losses of pre-training, and their gradients. Overwrites the logits when those are asked for.
+void compute_loss(bert::BertModel& model, bert::Device& device, const bert::ModelInput& input,
+                  const Batch& batch, bool gradients, Output& output) {
   const bool with_nsp_loss = !batch.sequence_labels.empty();
-  bert::DeviceBatch memory(device, *backend.ops, model.capacity(), model);
-  const bert::ModelInput& input = memory.upload(batch);
-
   bert::ModelLoss loss;
   loss.main_scale = inverse(batch.num_masked());
   loss.nsp_scale = with_nsp_loss ? inverse(batch.num_sequences()) : 0.0;
   const bert::DeviceBuffer on_device(device, sizeof loss);
   device.copy_from_host(on_device.data(), &loss, sizeof loss);
-
-  model.forward(input, nullptr);
-  const std::vector<Tensor> states = model.hidden_states();
-  for (std::size_t l = 0; l < states.size(); ++l) {
-    output.add(fmt::format("hidden_states.{}", l), states[l], batch.num_tokens());
-  }
-  output.add("mlm_logits", model.mlm_logits(), batch.num_masked(), model.config().vocab_size);
-  if (model.has_nsp()) {
-    output.add("pooled", model.pooled(), batch.num_sequences());
-    output.add("nsp_logits", model.nsp_logits(), batch.num_sequences());
-  }
-  // Overwrites the logits when gradients are asked for.
   model.loss(input, static_cast<bert::ModelLoss*>(on_device.data()), gradients);
   device.copy_to_host(&loss, on_device.data(), sizeof loss);
   const double mlm = loss.main.loss * loss.main_scale, nsp = loss.nsp.loss * loss.nsp_scale;
@@ -244,6 +227,17 @@ void compute(bert::BertForPretraining& model, bert::Backend& backend, const Batc
     model.backward(input);
     output.add_gradients(model.parameters());
   }
+}
+
+void compute(bert::BertModel& model, bert::Backend& backend, const Batch& batch, bool with_loss,
+             bool gradients, Output& output) {
+  bert::DeviceBatch memory(*backend.device, *backend.ops, model.capacity(), model);
+  const bert::ModelInput& input = memory.upload(batch);
+  model.forward(input, nullptr);
+  for (const bert::ModelOutput& each : bert::model_outputs(model, batch)) {
+    output.add(each.name, each.tensor, each.rows, each.columns);
+  }
+  if (with_loss) compute_loss(model, *backend.device, input, batch, gradients, output);
 }
 
 int run(const Arguments& arguments) {
@@ -258,17 +252,20 @@ int run(const Arguments& arguments) {
   for (std::size_t b = 1; b < batch.cu_seqlens.size(); ++b) {
     longest = std::max<std::int64_t>(longest, batch.cu_seqlens[b] - batch.cu_seqlens[b - 1]);
   }
-  bert::BertForPretraining model(description.config, description.heads);
-  model.allocate(*backend.device, *backend.ops,
-                 {.tokens = batch.num_tokens(),
-                  .sequences = batch.num_sequences(),
-                  .masked = std::max<std::int64_t>(1, batch.num_masked()),
-                  .max_seqlen = longest},
-                 arguments.gradients);
-  bert::load_parameters(bert::SafetensorsFile(checkpoint / "model.safetensors"),
-                        model.parameters());
+  if (arguments.gradients && !description.has_mlm_head) {
+    bert::throw_input_error("--gradients: {} has no masked-token head and so no loss",
+                            checkpoint.string());
+  }
+  const std::unique_ptr<bert::BertModel> model = bert::make_model(description);
+  model->allocate(*backend.device, *backend.ops,
+                  {.tokens = batch.num_tokens(),
+                   .sequences = batch.num_sequences(),
+                   .masked = std::max<std::int64_t>(1, batch.num_masked()),
+                   .max_seqlen = longest},
+                  arguments.gradients);
+  bert::load_parameters(*bert::open_weights(checkpoint), model->parameters());
   Output output(*backend.device);
-  compute(model, backend, batch, arguments.gradients, output);
+  compute(*model, backend, batch, description.has_mlm_head, arguments.gradients, output);
   output.write(arguments.output);
   std::cout << fmt::format("{}: {} tensors of {} tokens in {} sequences, {} masked ({})\n",
                            arguments.output, output.size(), batch.num_tokens(),
@@ -283,8 +280,7 @@ int main(int argc, char** argv) {
   return bert::run_program([&] {
     CLI::App app{kHelp, "forward"};
     Arguments arguments;
-    app.add_option("--checkpoint", arguments.checkpoint,
-                   "a folder with config.json and model.safetensors")
+    app.add_option("--checkpoint", arguments.checkpoint, "a folder with config.json and weights")
         ->required();
     app.add_option("--input", arguments.input, "the batch, JSON")->required();
     app.add_option("--output", arguments.output, "the file to be written, safetensors")->required();

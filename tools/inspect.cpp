@@ -14,6 +14,7 @@
 #include "data/tokenizer.h"
 #include "model/bert_config.h"
 #include "model/safetensors.h"
+#include "model/sharded_weights.h"
 #include "runtime/command_line.h"
 
 namespace {
@@ -266,19 +267,19 @@ Json inspect_corpus(const Arguments& arguments) {
 
 // --- checkpoints ----------------------------------------------------------------------------
 
-Json describe_tensors(const fs::path& path) {
-  const bert::SafetensorsFile file(path);
+Json describe_tensors(const bert::WeightsSource& file) {
   Json answer;
-  answer["file"] = path.string();
+  answer["file"] = file.path().string();
   std::int64_t parameters = 0;
   answer["tensors"] = Json::array();
-  for (const bert::SafetensorsTensor& tensor : file.tensors()) {
+  for (const bert::StoredTensor& tensor : file.tensors()) {
     answer["tensors"].push_back(
         {{"name", tensor.name}, {"dtype", tensor.dtype}, {"shape", tensor.shape}});
     parameters += tensor.numel();
   }
   answer["parameters"] = parameters;
-  answer["metadata"] = file.metadata();
+  const auto* const safetensors = dynamic_cast<const bert::SafetensorsFile*>(&file);
+  if (safetensors != nullptr) answer["metadata"] = safetensors->metadata();
   return answer;
 }
 
@@ -309,8 +310,8 @@ Json inspect_checkpoint(const Arguments& arguments) {
     bert::from_hugging_face_json(text, config.string());  // refuses what is not a BERT
     answer["config"] = Json::parse(text);
   }
-  if (const fs::path weights = folder / "model.safetensors"; fs::exists(weights)) {
-    answer["weights"] = describe_tensors(weights);
+  if (!bert::find_weights(folder).empty()) {
+    answer["weights"] = describe_tensors(*bert::open_weights(folder));
   }
   if (holds_tokenizer(folder)) {
     answer["tokenizer"] = describe_tokenizer(*bert::load_tokenizer(folder));
@@ -352,11 +353,11 @@ Json inspect(const Arguments& arguments) {
   if (!fs::exists(path)) bert::throw_input_error("{}: does not exist", path.string());
   if (fs::is_directory(path)) {
     if (fs::exists(path / "manifest.json")) return inspect_corpus(arguments);
-    if (fs::exists(path / "config.json") || fs::exists(path / "model.safetensors")) {
+    if (fs::exists(path / "config.json") || !bert::find_weights(path).empty()) {
       return inspect_checkpoint(arguments);
     }
-  } else if (path.extension() == ".safetensors") {
-    return {{"kind", "weights"}, {"weights", describe_tensors(path)}};
+  } else if (path.extension() == ".safetensors" || path.filename() == "pytorch_model.bin") {
+    return {{"kind", "weights"}, {"weights", describe_tensors(*bert::open_weights_file(path))}};
   } else if (path.extension() == ".bin") {
     return inspect_corpus_file(arguments);
   } else if (path.extension() == ".json") {

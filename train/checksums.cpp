@@ -46,7 +46,7 @@ void verify_tensors(const fs::path& file, const ordered_json& expected, const fs
   // The header is what was written, so it can be believed.
   const SafetensorsFile opened(file);
   const ordered_json& tensors = expected.at("tensors");
-  for (const SafetensorsTensor& tensor : opened.tensors()) {
+  for (const StoredTensor& tensor : opened.tensors()) {
     if (digest(tensor.data, tensor.bytes) != tensors.value(tensor.name, "")) {
       damaged(file, tensor.name + "'s ", list);
     }

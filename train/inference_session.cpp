@@ -200,7 +200,7 @@ InferenceSession::InferenceSession(const std::filesystem::path& checkpoint, Back
   }
   model_ = std::make_unique<BertForPretraining>(description.config, description.heads);
   model_->allocate(*backend_.device, *backend_.ops, capacity, /*with_gradients=*/false);
-  load_parameters(SafetensorsFile(checkpoint / "model.safetensors"), model_->parameters());
+  load_parameters(*open_weights(checkpoint), model_->parameters());
   memory_ = std::make_unique<DeviceBatch>(*backend_.device, *backend_.ops, capacity, *model_);
 }
 

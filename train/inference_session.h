@@ -46,7 +46,7 @@ std::string show_original(const Tokenizer& tokenizer, const Batch& batch, std::i
 
 class InferenceSession {
  public:
-  // `checkpoint`: a folder with config.json, model.safetensors and tokenizer files.
+  // `checkpoint`: a folder with config.json, weights and tokenizer files.
   // Makes room for micro-batches of up to `capacity`.
   InferenceSession(const std::filesystem::path& checkpoint, Backend backend,
                    const Capacity& capacity);

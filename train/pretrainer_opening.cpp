@@ -60,8 +60,12 @@ Pretrainer::Pretrainer(Config config, PretrainerOptions options, Communicator& c
   model_->parameters().initialize(model_->config(), config_.seed);
   if (config_.model.init_from) {
     verify_model_files(*config_.model.init_from);
-    load_parameters(SafetensorsFile(fs::path(*config_.model.init_from) / "model.safetensors"),
-                    model_->parameters(), /*missing_heads_ok=*/true);
+    const LoadReport report = load_parameters(*open_weights(*config_.model.init_from),
+                                              model_->parameters(), /*missing_heads_ok=*/true);
+    if (communicator_.is_root()) {
+      if (const std::string note = report.note(); !note.empty()) fmt::print(stderr, "{}\n", note);
+      if (const std::string warning = report.warning(); !warning.empty()) warn(warning);
+    }
   }
   open_run_directory();
 }

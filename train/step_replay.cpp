@@ -100,6 +100,10 @@ class WatchedOps final : public Ops {
     ops_.scatter_add_rows(op);
     rows("scatter_add_rows", {}, "x", op.x);
   }
+  void dropout_rows(const DropoutRows& op) override {
+    ops_.dropout_rows(op);
+    rows("dropout_rows", {}, "x", op.x, op.count);
+  }
   void cross_entropy(const CrossEntropy& op) override {
     const bool masked = op.rows == input_.num_masked;
     const std::int64_t capacity = op.logits.rows();

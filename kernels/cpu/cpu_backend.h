@@ -57,6 +57,7 @@ class CpuOps final : public Ops {
   void attention_backward(const AttentionBackward& op) override;
   void gather_rows(const GatherRows& op) override;
   void scatter_add_rows(const ScatterAddRows& op) override;
+  void dropout_rows(const DropoutRows& op) override;
   void cross_entropy(const CrossEntropy& op) override;
   void squared_error(const SquaredError& op) override;
   void span_cross_entropy(const SpanCrossEntropy& op) override;

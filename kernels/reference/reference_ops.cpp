@@ -8,6 +8,7 @@
 #include "kernels/reference/attention.h"
 #include "kernels/reference/bias_dropout_residual_layer_norm.h"
 #include "kernels/reference/cross_entropy.h"
+#include "kernels/reference/dropout_rows.h"
 #include "kernels/reference/embeddings.h"
 #include "kernels/reference/fixed_point.h"
 #include "kernels/reference/gather.h"
@@ -87,6 +88,10 @@ class ReferenceOps final : public Ops {
   void scatter_add_rows(const ScatterAddRows& op) override {
     check(op, kDType);
     reference::scatter_add_rows<Scalar>(op);
+  }
+  void dropout_rows(const DropoutRows& op) override {
+    check(op, dtype());
+    reference::dropout_rows<Scalar>(op);
   }
   void cross_entropy(const CrossEntropy& op) override {
     check(op, kDType);

@@ -175,7 +175,7 @@ TEST_F(CorpusPrograms, InspectCheckpoint) {
   config.vocab_size = 57;
   const fs::path folder = folder_ / "checkpoint";
   fs::create_directories(folder);
-  write_text(folder / "config.json", to_hugging_face_json(config, "ForPreTraining"));
+  write_text(folder / "config.json", to_hugging_face_json(config, {"ForPreTraining"}));
   const std::vector<float> weights(57 * 128);
   write_safetensors(
       folder / "model.safetensors",

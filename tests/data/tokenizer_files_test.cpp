@@ -101,6 +101,9 @@ TEST_F(TokenizerFiles, WritesWhatHuggingFaceReads) {
   EXPECT_EQ(read("special_tokens_map.json").at("unk_token"), "[UNK]");
   std::ifstream vocab(folder_ / "vocab.txt");
   EXPECT_EQ(std::string(std::istreambuf_iterator<char>(vocab), {}), vocab_text());
+  // What a BertTokenizer does not read from tokenizer.json needs the class that does.
+  WordpieceTokenizer(pieces(), wordpiece_options(true, CompatMode::kGoogle)).save(folder_.path());
+  EXPECT_EQ(read("tokenizer_config.json").at("tokenizer_class"), "PreTrainedTokenizerFast");
 }
 
 TEST_F(TokenizerFiles, FollowsTheConfiguration) {
@@ -147,6 +150,84 @@ TEST_F(TokenizerFiles, TakesAddedSpecialTokens) {
   json["added_tokens"].back()["special"] = false;
   write("tokenizer.json", json);
   EXPECT_NE(load_error().find("'[USER]' is not a special token"), std::string::npos);
+  for (const char* flag : {"single_word", "normalized"}) {
+    Json changed = json;
+    changed["added_tokens"].back() = {
+        {"id", 11}, {"content", "[USER]"}, {"special", true}, {flag, true}};
+    write("tokenizer.json", changed);
+    EXPECT_NE(load_error().find(std::string("'[USER]' is ") + flag), std::string::npos);
+  }
+  json["added_tokens"].back() = {{"id", 12}, {"content", "[USER]"}, {"special", true}};
+  write("tokenizer.json", json);
+  EXPECT_NE(load_error().find("the id 12 of the added token '[USER]'"), std::string::npos);
+  json["added_tokens"].back() = {{"id", 11}, {"content", "hello"}, {"special", true}};
+  write("tokenizer.json", json);
+  EXPECT_NE(load_error().find("the id 11 of the added token 'hello'"), std::string::npos);
+}
+
+// vocab.txt alone, and what older and newer folders say beside it.
+TEST_F(TokenizerFiles, TakesAddedTokensBesideAVocabulary) {
+  const auto user_and_world = [&] {
+    const auto tokenizer = load_tokenizer(folder_.path());
+    EXPECT_EQ(tokenizer->vocab_size(), 13);
+    return ids_of(encode(*tokenizer, "world[USER]hello[BOT]", true));
+  };
+  const std::vector<std::int32_t> expected{8, 11, 5, 12};
+  write_text(folder_ / "vocab.txt", vocab_text());
+  const auto token = [](const char* text) { return Json{{"content", text}, {"special", true}}; };
+  write("tokenizer_config.json",
+        {{"added_tokens_decoder", {{"12", token("[BOT]")}, {"11", token("[USER]")}}}});
+  EXPECT_EQ(user_and_world(), expected);
+  write("tokenizer_config.json",
+        {{"added_tokens_decoder", {{"11", {{"content", "[USER]"}, {"special", false}}}}}});
+  EXPECT_NE(load_error().find("'[USER]' is not a special token"), std::string::npos);
+
+  write("added_tokens.json", {{"[USER]", 11}, {"[BOT]", 12}});
+  write("tokenizer_config.json", Json::object());
+  EXPECT_NE(load_error().find("is not a special token"), std::string::npos);
+  write("special_tokens_map.json", {{"additional_special_tokens", {token("[USER]"), "[BOT]"}}});
+  EXPECT_EQ(user_and_world(), expected);
+  std::filesystem::remove(folder_ / "added_tokens.json");  // the next ids, then
+  EXPECT_EQ(user_and_world(), expected);
+  const auto tokenizer = load_tokenizer(folder_.path());
+  tokenizer->save(folder_ / "again");
+  EXPECT_EQ(load_tokenizer(folder_ / "again")->fingerprint(), tokenizer->fingerprint());
+}
+
+// What this tokenizer would do otherwise than Hugging Face's is refused.
+TEST_F(TokenizerFiles, RefusesWhatItCannotDo) {
+  write_text(folder_ / "vocab.txt", vocab_text());
+  const auto error_of = [&](const Json& config) {
+    write("tokenizer_config.json", config);
+    return load_error();
+  };
+  EXPECT_EQ(error_of({{"do_basic_tokenize", true}, {"never_split", nullptr}}), "");
+  EXPECT_EQ(error_of({{"tokenizer_class", "DistilBertTokenizerFast"}}), "");
+  EXPECT_NE(error_of({{"tokenizer_class", "MPNetTokenizer"}}).find("a MPNetTokenizer"),
+            std::string::npos);
+  EXPECT_NE(error_of({{"do_basic_tokenize", false}}).find("do_basic_tokenize"), std::string::npos);
+  EXPECT_NE(error_of({{"never_split", {"hello"}}}).find("never_split"), std::string::npos);
+
+  WordpieceTokenizer(pieces(), wordpiece_options(false)).save(folder_.path());
+  const Json good = read("tokenizer.json");
+  const auto with_processor = [&](const Json& processor) {
+    Json json = good;
+    json["post_processor"] = processor;
+    write("tokenizer.json", json);
+    return load_error();
+  };
+  EXPECT_EQ(
+      with_processor({{"type", "BertProcessing"}, {"sep", {"[SEP]", 3}}, {"cls", {"[CLS]", 2}}}),
+      "");
+  const std::string expected = "expected [CLS] before a text and [SEP] after it";
+  EXPECT_NE(
+      with_processor({{"type", "BertProcessing"}, {"sep", {"[CLS]", 2}}, {"cls", {"[SEP]", 3}}})
+          .find(expected),
+      std::string::npos);
+  EXPECT_NE(with_processor(nullptr).find(expected), std::string::npos);
+  Json other = good["post_processor"];
+  other["single"].push_back(other["single"].back());
+  EXPECT_NE(with_processor(other).find(expected), std::string::npos);
 }
 
 TEST_F(TokenizerFiles, RefusesWhatIsNoTokenizer) {

@@ -9,7 +9,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   std::optional<bert::BertConfig> config;
   accepts([&] { config = bert::from_hugging_face_json(as_text(data, size), "config.json"); });
   if (config) {
-    const std::string written = bert::to_hugging_face_json(*config, "ForPreTraining");
+    const std::string written = bert::to_hugging_face_json(*config, {"ForPreTraining"});
     require(bert::from_hugging_face_json(written, "written") == *config,
             "a config.json that was written is read as it was");
   }

@@ -45,7 +45,7 @@ void make_model_seeds(const Seeds& seeds) {
   seeds.put("hf_config", "bert", config);
   BertConfig pre = small_config();
   pre.layer_norm = LayerNormPlacement::pre;
-  seeds.put("hf_config", "megatron", to_hugging_face_json(pre, "ForMaskedLM", 3));
+  seeds.put("hf_config", "megatron", to_hugging_face_json(pre, {"ForMaskedLM"}, 3));
   seeds.put("model_folder", "written",
             join_files({{"config.json", config}, {"model.safetensors", weights}}));
   const float floats[] = {1, -2, std::numeric_limits<float>::quiet_NaN(), 0.5f, 3, 4};

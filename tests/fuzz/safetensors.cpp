@@ -19,7 +19,7 @@ std::optional<DType> dtype_of(std::string_view name) {
 }
 
 void read_all(const SafetensorsFile& file) {
-  for (const SafetensorsTensor& tensor : file.tensors()) {
+  for (const StoredTensor& tensor : file.tensors()) {
     require(tensor.numel() >= 0 && static_cast<std::size_t>(tensor.numel()) <= tensor.bytes,
             "a tensor has a byte for each element");
     std::vector<double> wide(static_cast<std::size_t>(tensor.numel()));
@@ -32,7 +32,7 @@ void read_all(const SafetensorsFile& file) {
 
 void write_and_read(const SafetensorsFile& file) {
   std::vector<SafetensorsView> views;
-  for (const SafetensorsTensor& tensor : file.tensors()) {
+  for (const StoredTensor& tensor : file.tensors()) {
     const auto dtype = dtype_of(tensor.dtype);
     if (!dtype) return;
     views.push_back({tensor.name, *dtype, tensor.shape, tensor.data});
@@ -41,8 +41,8 @@ void write_and_read(const SafetensorsFile& file) {
   write_safetensors(path, views, file.metadata());
   const SafetensorsFile again(path);
   require(again.tensors().size() == file.tensors().size(), "as many tensors are read as written");
-  for (const SafetensorsTensor& tensor : file.tensors()) {
-    const SafetensorsTensor& found = again.at(tensor.name);
+  for (const StoredTensor& tensor : file.tensors()) {
+    const StoredTensor& found = again.at(tensor.name);
     require(found.dtype == tensor.dtype && found.shape == tensor.shape &&
                 std::equal(found.data, found.data + found.bytes, tensor.data,
                            tensor.data + tensor.bytes),

@@ -73,7 +73,7 @@ TEST(BertConfig, HuggingFaceJsonRoundTrip) {
   config.type_vocab_size = 1;
   config.initializer_range = 0.013;
   config.layer_norm_eps = 1e-5;
-  const std::string post = to_hugging_face_json(config, "ForPreTraining", 3);
+  const std::string post = to_hugging_face_json(config, {"ForPreTraining"}, 3);
   EXPECT_EQ(from_hugging_face_json(post, "x"), config);
   const auto json = nlohmann::json::parse(post);
   EXPECT_EQ(json["model_type"], "bert");
@@ -84,7 +84,7 @@ TEST(BertConfig, HuggingFaceJsonRoundTrip) {
 
   config.layer_norm = LayerNormPlacement::pre;
   config.hidden_act = Activation::gelu_new;
-  const std::string pre = to_hugging_face_json(config, "ForMaskedLM");
+  const std::string pre = to_hugging_face_json(config, {"ForMaskedLM"});
   EXPECT_EQ(from_hugging_face_json(pre, "x"), config);
   EXPECT_EQ(nlohmann::json::parse(pre)["model_type"], "megatron-bert");
   EXPECT_EQ(nlohmann::json::parse(pre)["architectures"][0], "MegatronBertForMaskedLM");
@@ -99,12 +99,14 @@ TEST(BertConfig, HuggingFaceDefaultsAndNames) {
   const BertConfig megatron = from_hugging_face_json(R"({"model_type": "megatron-bert"})", "x");
   EXPECT_EQ(megatron.hidden_size, 1024);
   EXPECT_EQ(megatron.vocab_size, 29056);
-  EXPECT_EQ(from_hugging_face_json(R"({"hidden_act": "gelu_pytorch_tanh"})", "x").hidden_act,
-            Activation::gelu_new);
+  for (const char* name : {"gelu_pytorch_tanh", "gelu_python_tanh", "gelu_fast", "gelu_accurate"}) {
+    EXPECT_EQ(activation_from_name(name), Activation::gelu_new) << name;
+  }
   // Keys that change nothing here; a null is as good as absent.
   EXPECT_NO_THROW(from_hugging_face_json(
       R"({"use_cache": true, "classifier_dropout": null, "type_vocab_size": null,
-          "id2label": {"0": "a"}, "transformers_version": "4.6.0", "hidden_dropout_prob": 0})",
+          "id2label": {"0": "a"}, "pruned_heads": {}, "quantization_config": null,
+          "auto_map": {"AutoTokenizer": ["a.B", null]}, "transformers_version": "4.6.0", "hidden_dropout_prob": 0})",
       "x"));
 }
 
@@ -116,7 +118,9 @@ TEST(BertConfig, HuggingFaceJsonOfAnotherModelIsRefused) {
        {R"({"model_type": "roberta"})", R"({"position_embedding_type": "relative_key"})",
         R"({"is_decoder": true})", R"({"tie_word_embeddings": false})", R"({"hidden_act": "relu"})",
         R"({"hidden_size": "768"})", R"({"hidden_size": 100})", R"({"num_hidden_layers": 1.5})",
-        R"({"hidden_dropout_prob": true})", R"([1])", R"({"hidden_size": 768)", ""}) {
+        R"({"hidden_act": "gelu_10"})", R"({"hidden_dropout_prob": true})",
+        R"({"pruned_heads": {"1": [0, 2]}})", R"({"quantization_config": {"bits": 4}})",
+        R"({"auto_map": {"AutoModel": "a.B"}})", R"([1])", R"({"hidden_size": 768)", ""}) {
     expect_contains(message(text), "m/config.json");
   }
   expect_contains(message(R"({"model_type": "roberta"})"), "expected \"bert\"");

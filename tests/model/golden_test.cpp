@@ -44,14 +44,14 @@ class Golden {
                       static_cast<std::uint32_t>(integer64("dropout_step"))};
   }
   std::vector<double> reals(const std::string& name) const {
-    const SafetensorsTensor& tensor = file_.at(name);
+    const StoredTensor& tensor = file_.at(name);
     std::vector<double> values(static_cast<std::size_t>(tensor.numel()));
     file_.read(tensor, std::span(values));
     return values;
   }
   std::map<std::string, std::vector<double>> gradients() const {
     std::map<std::string, std::vector<double>> out;
-    for (const SafetensorsTensor& tensor : file_.tensors()) {
+    for (const StoredTensor& tensor : file_.tensors()) {
       if (tensor.name.starts_with("grad.")) out[tensor.name.substr(5)] = reals(tensor.name);
     }
     return out;
@@ -59,14 +59,14 @@ class Golden {
 
  private:
   std::vector<double> integers(const std::string& name) const {
-    const SafetensorsTensor& tensor = file_.at(name);
+    const StoredTensor& tensor = file_.at(name);
     BERT_CHECK(tensor.dtype == "I32");
     std::vector<std::int32_t> values(static_cast<std::size_t>(tensor.numel()));
     std::memcpy(values.data(), tensor.data, tensor.bytes);
     return {values.begin(), values.end()};
   }
   std::int64_t integer64(const std::string& name) const {
-    const SafetensorsTensor& tensor = file_.at(name);
+    const StoredTensor& tensor = file_.at(name);
     BERT_CHECK(tensor.dtype == "I64" && tensor.numel() == 1);
     std::int64_t value = 0;
     std::memcpy(&value, tensor.data, sizeof value);
@@ -194,7 +194,7 @@ TEST_P(GoldenModel, HasHuggingFacesParameters) {
   std::size_t names = 0;
   for (const Parameter& parameter : model.parameters().parameters()) {
     for (const std::string& name : parameter.hf_names) {
-      const SafetensorsTensor* tensor = golden_.file().find(name);
+      const StoredTensor* tensor = golden_.file().find(name);
       ASSERT_NE(tensor, nullptr) << name;
       std::vector<std::int64_t> shape = parameter.shape;
       shape[0] /= static_cast<std::int64_t>(parameter.hf_names.size());

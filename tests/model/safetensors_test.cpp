@@ -73,7 +73,7 @@ TEST_F(Safetensors, RoundTrip) {
             (std::map<std::string, std::string>{{"format", "pt"}, {"step", "12"}}));
   ASSERT_EQ(file.tensors().size(), views.size());
   for (const SafetensorsView& view : views) {
-    const SafetensorsTensor& tensor = file.at(view.name);
+    const StoredTensor& tensor = file.at(view.name);
     EXPECT_EQ(tensor.shape, view.shape);
     EXPECT_EQ(tensor.bytes, tensor.numel() * static_cast<std::int64_t>(dtype_size(view.dtype)));
     if (tensor.bytes > 0) {

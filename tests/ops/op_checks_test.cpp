@@ -130,6 +130,55 @@ TEST(OpChecks, KnowsWhatDoesNotGoTogether) {
   expect_error([&] { check(adamw, DType::f32); }, {"adamw", "multiple"});
 }
 
+TEST(OpChecks, KnowTheLosses) {
+  LossSums sums;
+  const CrossEntropy rows{.logits = some({4, 8}),
+                          .classes = 6,
+                          .targets = some({4}, DType::i32, 20),
+                          .weights = some({4}, DType::f32, 24),
+                          .rows = &kCount,
+                          .sums = &sums,
+                          .row_loss = some({4}, DType::f32, 28)};
+  EXPECT_NO_THROW(check(rows, DType::f32));
+  CrossEntropy cross_entropy = rows;
+  cross_entropy.weights = some({5}, DType::f32, 24);
+  expect_error([&] { check(cross_entropy, DType::f32); }, {"cross_entropy", "weights", "f32[4]"});
+  cross_entropy.weights = rows.row_loss;
+  expect_error([&] { check(cross_entropy, DType::f32); }, {"row_loss", "weights", "same memory"});
+
+  const SquaredError squares{.predictions = some({4, 1}),
+                             .targets = some({4}, DType::f32, 20),
+                             .rows = &kCount,
+                             .sums = &sums};
+  EXPECT_NO_THROW(check(squares, DType::f32));
+  SquaredError squared_error = squares;
+  squared_error.targets = some({4}, DType::i32, 20);
+  expect_error([&] { check(squared_error, DType::f32); },
+               {"squared_error", "targets", "i32[4]", "f32[4]"});
+  squared_error = squares;
+  squared_error.sums = nullptr;
+  expect_error([&] { check(squared_error, DType::f32); }, {"squared_error", "sums", "missing"});
+  squared_error = squares;
+  squared_error.row_loss = squares.targets;
+  expect_error([&] { check(squared_error, DType::f32); }, {"row_loss", "targets", "same memory"});
+
+  const SpanCrossEntropy spans{.logits = some({4, 2}),
+                               .tokens = tokens(),
+                               .targets = some({4}, DType::i32, 20),
+                               .sums = &sums,
+                               .target_loss = some({2, 2}, DType::f32, 24)};
+  EXPECT_NO_THROW(check(spans, DType::f32));
+  SpanCrossEntropy span = spans;
+  span.logits = some({4, 1});
+  expect_error([&] { check(span, DType::f32); }, {"span_cross_entropy", "at least 2 columns"});
+  span = spans;
+  span.targets = some({2}, DType::i32, 20);
+  expect_error([&] { check(span, DType::f32); }, {"targets", "i32[2]", "i32[4]"});
+  span = spans;
+  span.loss_unit = -1.0;
+  expect_error([&] { check(span, DType::f32); }, {"span_cross_entropy", "loss_unit"});
+}
+
 // --- On every backend ---------------------------------------------------------------------------
 class OpsOnBackend : public ::testing::TestWithParam<std::size_t> {
  protected:
@@ -142,6 +191,8 @@ TEST_P(OpsOnBackend, ChecksWhatItIsGiven) {
   op.x = some({4, 8}, backend_.ops->dtype());
   expect_error([&] { backend_.ops->layer_norm_forward(op); }, {"layer_norm_forward", "gamma"});
   expect_error([&] { backend_.ops->cross_entropy({}); }, {"cross_entropy", "logits"});
+  expect_error([&] { backend_.ops->squared_error({}); }, {"squared_error", "predictions"});
+  expect_error([&] { backend_.ops->span_cross_entropy({}); }, {"span_cross_entropy", "logits"});
   expect_error([&] { backend_.ops->attention_backward({}); }, {"attention_backward", "dy"});
 }
 

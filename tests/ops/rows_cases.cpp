@@ -1,4 +1,4 @@
-// gather_rows forward, scatter_add_rows as its backward.
+// gather_rows forward, scatter_add_rows as its backward; dropout_rows both ways.
 #include "tests/ops/op_cases.h"
 #include "tests/support/random_inputs.h"
 
@@ -28,6 +28,32 @@ OpCase make(const Shape& s) {
     ops.scatter_add_rows(
         {.y = b("dy"), .rows = b("rows"), .count = b.count("count"), .x = b("dx")});
   };
+  return c;
+}
+
+OpCase make_dropout(const std::string& name, const Packing& packing, std::int64_t rows,
+                    std::int64_t capacity, std::int64_t channels, bool differences = true) {
+  OpCase c{.op = "dropout_rows", .name = name};
+  const Rows picked{0, rows};
+  c.dropout = 0.25;
+  c.differences = differences;
+  add_tokens(c, packing);
+  c.integers("rows", {capacity}, picked,
+             random_distinct(c.seed_of("rows"), rows, packing.rows().count));
+  add_count(c, "count", rows);
+  c.input("x", {capacity, channels}, picked);
+  c.output("y", {capacity, channels}, picked, 1).memory_of = "x";
+  c.upstream("dy", "y");
+  c.gradient("dx", "x", 1).memory_of = "dy";
+  const auto apply = [](Ops& ops, const BoundCase& b, const Tensor& x) {
+    ops.dropout_rows({.x = x,
+                      .rows = b("rows"),
+                      .count = b.count("count"),
+                      .dropout = b.dropout(kHeadDropoutSite),
+                      .tokens = b.tokens()});
+  };
+  c.forward = [apply](Ops& ops, const BoundCase& b) { apply(ops, b, b("y")); };
+  c.backward = [apply](Ops& ops, const BoundCase& b) { apply(ops, b, b("dx")); };
   return c;
 }
 
@@ -67,6 +93,10 @@ std::vector<OpCase> rows_cases() {
             .token_capacity = 512,
             .channels = 768,
             .differences = false}),
+      make_dropout("some", {.lengths = {3, 1, 5}, .capacity = 12, .sequence_capacity = 5}, 4, 6,
+                   24),
+      make_dropout("odd_width", {.lengths = {2, 7}}, 9, 9, 13),
+      make_dropout("base_width", {.lengths = {40, 7, 64}, .capacity = 128}, 50, 64, 768, false),
   };
 }
 

@@ -11,7 +11,7 @@
 
 namespace bert {
 
-inline std::vector<float> values_of(const SafetensorsFile& file, const SafetensorsTensor& tensor) {
+inline std::vector<float> values_of(const SafetensorsFile& file, const StoredTensor& tensor) {
   std::vector<float> values(static_cast<std::size_t>(tensor.numel()));
   file.read(tensor, values);
   return values;
@@ -26,7 +26,7 @@ void copy_model(const std::filesystem::path& from, const std::filesystem::path& 
   const SafetensorsFile file(from / "model.safetensors");
   std::vector<std::vector<float>> memory;
   std::vector<SafetensorsView> views;
-  for (const SafetensorsTensor& tensor : file.tensors()) {
+  for (const StoredTensor& tensor : file.tensors()) {
     std::vector<float> values = values_of(file, tensor);
     std::string name = tensor.name;
     if (!change(name, values)) continue;

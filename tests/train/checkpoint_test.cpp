@@ -201,9 +201,9 @@ TEST(Checkpoint, ADamagedTensorIsNamed) {
   {
     const SafetensorsFile opened(file);
     const MappedFile whole(file);
-    const SafetensorsTensor& tensor = opened.at(name);
+    const StoredTensor& tensor = opened.at(name);
     // The same offset in another mapping of the file: from its end.
-    const SafetensorsTensor& last = opened.tensors().back();
+    const StoredTensor& last = opened.tensors().back();
     at = whole.size() - static_cast<std::size_t>(last.data + last.bytes - tensor.data);
   }
   flip_bit(file, 8 * (at + 3));

@@ -59,7 +59,7 @@ TEST_F(DivergenceTest, SkipsAPoisonedBatchAndNamesIt) {
     EXPECT_EQ(answer.output.find("  and "), std::string::npos) << answer.output;  // it alone
     EXPECT_EQ(state_of(run_dir, 12).skipped, static_cast<std::int64_t>(expected.size()));
     const SafetensorsFile model(checkpoint_of(run_dir, 12) / "model.safetensors");
-    for (const SafetensorsTensor& tensor : model.tensors()) {
+    for (const StoredTensor& tensor : model.tensors()) {
       for (const float value : values_of(model, tensor))
         ASSERT_TRUE(std::isfinite(value)) << tensor.name;
     }

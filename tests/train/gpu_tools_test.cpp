@@ -114,7 +114,7 @@ TEST_F(GpuTools, ForwardInBf16AgreesWithTheCpu) {
   EXPECT_EQ(computed.at("hidden_states.2").dtype, "BF16");
   ASSERT_EQ(computed.tensors().size(), expected.tensors().size());
   double worst = 0.0;
-  for (const SafetensorsTensor& tensor : expected.tensors()) {
+  for (const StoredTensor& tensor : expected.tensors()) {
     // Zero but for rounding.
     if (tensor.name.ends_with("key.bias")) continue;
     const std::vector<double> want = read_doubles(expected, tensor.name);

@@ -128,12 +128,12 @@ TEST_F(PretrainerTest, SkipsUpdatesOfBadGradients) {
   // Not one weight moved, and the moments stayed zero.
   const SafetensorsFile before(folder_ / "poisoned" / "model.safetensors"),
       after(last / "model.safetensors"), optimizer(last / "optimizer.safetensors");
-  for (const SafetensorsTensor& tensor : before.tensors()) {
-    const SafetensorsTensor& same = after.at(tensor.name);
+  for (const StoredTensor& tensor : before.tensors()) {
+    const StoredTensor& same = after.at(tensor.name);
     ASSERT_EQ(same.bytes, tensor.bytes);
     EXPECT_EQ(std::memcmp(same.data, tensor.data, tensor.bytes), 0) << tensor.name;
   }
-  for (const SafetensorsTensor& tensor : optimizer.tensors()) {
+  for (const StoredTensor& tensor : optimizer.tensors()) {
     for (const float value : values_of(optimizer, tensor)) ASSERT_EQ(value, 0.0f) << tensor.name;
   }
 }
@@ -270,7 +270,7 @@ TEST_F(PretrainerTest, InitFromAnEncoder) {
   const SafetensorsFile from(checkpoint_of(first, 10) / "model.safetensors"),
       to(checkpoint_of(second, 1) / "model.safetensors");
   int same = 0, other = 0;
-  for (const SafetensorsTensor& tensor : from.tensors()) {
+  for (const StoredTensor& tensor : from.tensors()) {
     const bool equal = std::memcmp(to.at(tensor.name).data, tensor.data, tensor.bytes) == 0;
     EXPECT_TRUE(equal || tensor.name.starts_with("cls.")) << tensor.name;
     ++(equal ? same : other);

@@ -79,7 +79,7 @@ Answer ToolsTest::forward(const std::string& input, const std::string& more,
 }
 
 std::vector<double> read_doubles(const SafetensorsFile& file, std::string_view name) {
-  const SafetensorsTensor& tensor = file.at(name);
+  const StoredTensor& tensor = file.at(name);
   std::vector<double> values(static_cast<std::size_t>(tensor.numel()));
   file.read(tensor, std::span<double>(values));
   return values;
@@ -88,7 +88,7 @@ std::vector<double> read_doubles(const SafetensorsFile& file, std::string_view n
 namespace {
 
 std::vector<std::int32_t> read_integers(const SafetensorsFile& file, std::string_view name) {
-  const SafetensorsTensor& tensor = file.at(name);
+  const StoredTensor& tensor = file.at(name);
   std::vector<std::int32_t> values(static_cast<std::size_t>(tensor.numel()));
   std::memcpy(values.data(), tensor.data, tensor.bytes);
   return values;
@@ -133,7 +133,7 @@ void expect_golden(const std::string& name, const std::string& options, double t
   ASSERT_EQ(answer.exit_code, 0) << answer.output;
   const SafetensorsFile computed(output);
   std::size_t compared = 0;
-  for (const SafetensorsTensor& expected : golden.tensors()) {
+  for (const StoredTensor& expected : golden.tensors()) {
     if (expected.dtype != "F64") continue;  // results are, parameters and batch are not
     ASSERT_NE(computed.find(expected.name), nullptr) << expected.name;
     EXPECT_EQ(computed.at(expected.name).shape, expected.shape) << expected.name;
