@@ -222,8 +222,13 @@ void Finetuner::load_encoder() {
   model_->parameters().initialize(model_->config(), seed_);
   if (config_.model.random_weights) return;
   verify_model_files(config_.model.init_from);
-  const LoadReport report = load_parameters(*open_weights(config_.model.init_from),
-                                            model_->parameters(), /*missing_heads_ok=*/true);
+  // A head that was trained for other labels would only be in the way.
+  const HeadDescription found = describe_model(config_.model.init_from).head,
+                        wanted = model_->head_description();
+  const bool same_head = found.architecture == wanted.architecture && found.labels == wanted.labels;
+  const LoadReport report =
+      load_parameters(*open_weights(config_.model.init_from), model_->parameters(),
+                      /*missing_heads_ok=*/true, /*fresh_task_head=*/!same_head);
   if (!communicator_.is_root()) return;
   if (const std::string note = report.note(); !note.empty()) {
     std::fprintf(stderr, "%s\n", note.c_str());
