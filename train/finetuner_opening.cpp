@@ -313,13 +313,16 @@ void Finetuner::restore(const fs::path& checkpoint) {
 
 std::string Finetuner::plan() const {
   const BertConfig& bert = model_->config();
+  std::int64_t trained = 0;
+  for (const Parameter& parameter : model_->parameters().parameters()) {
+    if (parameter.offset >= model_->first_trained()) trained += parameter.numel();
+  }
   std::string text = fmt::format(
       "model       {} layers of {}, {} heads, {}-LN, from {}{}; {} parameters, {} trained\n",
       bert.num_hidden_layers, bert.hidden_size, bert.num_attention_heads,
       layer_norm_name(bert.layer_norm), config_.model.init_from,
       config_.model.random_weights ? " (its architecture, fresh weights)" : "",
-      model_->parameters().num_parameters(),
-      model_->parameters().flat_size() - model_->first_trained());
+      model_->parameters().num_parameters(), trained);
   const auto describe_split = [](const Split& split) {
     return fmt::format("{} examples in {} sequences", split.dataset->num_examples(),
                        split.sequences.size());
