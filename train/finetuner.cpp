@@ -43,6 +43,7 @@ FinetuneResult Finetuner::run() {
     return result;
   }
   say(plan());
+  if (!load_note_.empty()) say(load_note_);
   train();
   result.finished = signal_ == 0;
   result.step = state_.best_step;

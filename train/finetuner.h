@@ -108,6 +108,7 @@ class Finetuner {
   MicroBatchLimits limits_;
   Capacity capacity_;
   std::vector<double> class_weights_;
+  std::string load_note_;  // what the encoder's file had less or more
   std::int64_t max_steps_ = 0, steps_per_epoch_ = 0;
   LrSchedule schedule_;
   LossMonitor monitor_;

@@ -229,11 +229,10 @@ void Finetuner::load_encoder() {
   const LoadReport report =
       load_parameters(*open_weights(config_.model.init_from), model_->parameters(),
                       /*missing_heads_ok=*/true, /*fresh_task_head=*/!same_head);
-  if (!communicator_.is_root()) return;
-  if (const std::string note = report.note(); !note.empty()) {
-    std::fprintf(stderr, "%s\n", note.c_str());
+  load_note_ = report.note();
+  if (const std::string warning = report.warning(); !warning.empty()) {
+    load_note_ += fmt::format("{}warning: {}", load_note_.empty() ? "" : "\n", warning);
   }
-  if (const std::string warning = report.warning(); !warning.empty()) warn(warning);
 }
 
 void Finetuner::open_run_directory() {
