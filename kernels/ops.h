@@ -230,8 +230,8 @@ struct DropoutRows {
 // is given with the gradient where it has a `loss_scale`: that of *loss_scale times the loss it
 // adds.
 struct LossSums {
-  double loss = 0.0;       // sum of -log p(target), weighted where there are weights; or of errors
-  std::int64_t count = 0;  // targets, whatever their weights
+  double loss = 0.0;         // sum of -log p(target), times weights if there are; or of (y - t)^2
+  std::int64_t count = 0;    // targets, whatever their weights
   std::int64_t correct = 0;  // targets with the largest logit (the first of equals)
 };
 inline constexpr std::int32_t kIgnoreIndex = -100;  // a target that owns no loss

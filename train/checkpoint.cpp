@@ -183,6 +183,7 @@ fs::path Snapshot::save(const fs::path& folder) const {
   write_file_atomic(temporary / "config.json", model_config_json(model_, tokenizer_.special().pad));
   tokenizer_.save(temporary);
   write_file_atomic(temporary / "trainer_state.json", state_.to_json());
+  if (!task_.empty()) write_file_atomic(temporary / "task.json", task_);
   write_checksums(temporary, tensors);
 
   for (const auto& entry : fs::directory_iterator(temporary)) forget_cached_pages(entry.path());
@@ -268,8 +269,7 @@ std::vector<fs::path> set_aside_checkpoints(const fs::path& folder, std::int64_t
   return moved;
 }
 
-TrainerState load_checkpoint(const fs::path& checkpoint, BertModel& model,
-                             const Moments& moments) {
+TrainerState load_checkpoint(const fs::path& checkpoint, BertModel& model, const Moments& moments) {
   load_parameters(SafetensorsFile(checkpoint / "model.safetensors"), model.parameters());
   const SafetensorsFile optimizer(checkpoint / "optimizer.safetensors");
   load_flat(optimizer, "exp_avg.", model.parameters(), moments.m);

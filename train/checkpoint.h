@@ -3,6 +3,7 @@
 //   config.json, model.safetensors, tokenizer files   what from_pretrained loads
 //   optimizer.safetensors                             moments: exp_avg.NAME, exp_avg_sq.NAME
 //   trainer_state.json                                TrainerState
+//   task.json                                         of a fine-tuned model: train/task.h
 //   checksums.json                                    xxh3 of every file and tensor above
 //
 // A checkpoint is written under a temporary name, every file synced, read back from the disk and
@@ -17,6 +18,7 @@
 #include <limits>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "data/tokenizer.h"
@@ -41,7 +43,8 @@ struct TrainerState {
   // of the next step are rounded.
   int gradient_exponent = 0;
   std::string corpus;  // fingerprint of what the samples are made from
-  double best_loss = std::numeric_limits<double>::infinity();  // of validation
+  // Of validation. In fine-tuning the metric counts, and this is its negative.
+  double best_loss = std::numeric_limits<double>::infinity();
   std::int64_t best_step = 0;
   std::int64_t evaluations_since_best = 0;  // early stopping counts them
   std::int64_t refused_in_a_row = 0;        // up to this step
@@ -66,8 +69,9 @@ std::string checkpoint_name(std::int64_t step);
 class Snapshot {
  public:
   // Both are kept by reference. What is written of them later never changes: names, shapes, sizes.
-  Snapshot(const BertModel& model, const Tokenizer& tokenizer)
-      : model_(model), tokenizer_(tokenizer) {}
+  // `task`: task.json of a fine-tuned model; empty: there is none.
+  Snapshot(const BertModel& model, const Tokenizer& tokenizer, std::string task = "")
+      : model_(model), tokenizer_(tokenizer), task_(std::move(task)) {}
 
   // Copies `state`, the model's parameters and the moments; waits for the work queued before.
   void take(const TrainerState& state, const Moments& moments);
@@ -81,6 +85,7 @@ class Snapshot {
  private:
   const BertModel& model_;
   const Tokenizer& tokenizer_;
+  std::string task_;
   TrainerState state_;
   std::vector<std::byte> values_, m_, v_;
 };

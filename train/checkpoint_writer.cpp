@@ -15,8 +15,9 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-// Training comes first: on Linux each thread has a niceness of its own. Not the greatest, with which
-// a thread on a busy machine hardly runs at all: the next checkpoint, or the end, waits for it.
+// Training comes first: on Linux each thread has a niceness of its own. Not the greatest, with
+// which a thread on a busy machine hardly runs at all: the next checkpoint, or the end, waits for
+// it.
 void yield_to_others() {
   constexpr int kNicer = 5;
   (void)::setpriority(PRIO_PROCESS, static_cast<id_t>(::syscall(SYS_gettid)), kNicer);
@@ -24,9 +25,9 @@ void yield_to_others() {
 
 }  // namespace
 
-CheckpointWriter::CheckpointWriter(fs::path folder, std::int64_t keep,
-                                   const BertModel& model, const Tokenizer& tokenizer)
-    : folder_(std::move(folder)), keep_(keep), snapshot_(model, tokenizer) {}
+CheckpointWriter::CheckpointWriter(fs::path folder, std::int64_t keep, const BertModel& model,
+                                   const Tokenizer& tokenizer, std::string task)
+    : folder_(std::move(folder)), keep_(keep), snapshot_(model, tokenizer, std::move(task)) {}
 
 CheckpointWriter::~CheckpointWriter() = default;  // the future waits
 

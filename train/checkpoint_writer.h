@@ -24,7 +24,7 @@ class CheckpointWriter {
   // Writes into `folder`, which exists, and keeps the newest `keep` and the best by validation
   // loss. The rest is kept by reference.
   CheckpointWriter(std::filesystem::path folder, std::int64_t keep, const BertModel& model,
-                   const Tokenizer& tokenizer);
+                   const Tokenizer& tokenizer, std::string task = "");
   // Waits for the one that is being written.
   ~CheckpointWriter();
   CheckpointWriter(const CheckpointWriter&) = delete;

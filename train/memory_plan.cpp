@@ -49,17 +49,17 @@ std::int64_t least_of_ranks(Communicator& communicator, std::int64_t value) {
 }  // namespace
 
 MemoryPlan plan_memory(BertModel& model, const Backend& backend, const Capacity& capacity,
-                       const TrainConfig& train) {
+                       const StepConfig& step) {
   Ops& ops = *backend.ops;
   const auto flat = static_cast<std::size_t>(model.parameters().flat_size());
   MemoryPlan plan;
   plan.parameters = flat * dtype_size(ops.statistics_dtype());
   if (ops.dtype() != ops.statistics_dtype()) plan.compute_copies = flat * dtype_size(ops.dtype());
   plan.gradients = plan.parameters;
-  if (train.reproducible) plan.fixed_point_sums = flat * sizeof(std::int64_t);
+  if (step.reproducible) plan.fixed_point_sums = flat * sizeof(std::int64_t);
   plan.moments = 2 * plan.parameters;
   plan.activations =
-      model.count_activation_bytes(ops, capacity, /*with_gradients=*/true, train.recompute);
+      model.count_activation_bytes(ops, capacity, /*with_gradients=*/true, step.recompute);
   plan.batch = DeviceBatch::count_bytes(ops, capacity, model);
   if (backend.device->is_cpu()) plan.batch *= 2;
   plan.workspace = workspace_bytes(backend);

@@ -31,7 +31,7 @@ struct MemoryPlan {
 
 // `model` has no memory yet.
 MemoryPlan plan_memory(BertModel& model, const Backend& backend, const Capacity& capacity,
-                       const TrainConfig& train);
+                       const StepConfig& step);
 
 // What a micro-batch of `phase` can hold on one of `ranks` ranks. `auto_tokens`: the most tokens
 // where train.micro_batch_tokens is auto, though always a whole sequence. InputError where a phase

@@ -41,7 +41,8 @@ class TaskTest : public ::testing::Test {
   static std::string pieces(const TaskSequence& sequence) {
     std::string text;
     for (const std::int32_t id : sequence.input_ids) {
-      text += (text.empty() ? "" : " ") + std::string(tokenizer().piece(id));
+      if (!text.empty()) text += ' ';
+      text += tokenizer().piece(id);
     }
     return text;
   }

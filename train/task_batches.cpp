@@ -1,0 +1,164 @@
+#include "train/task_batches.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "data/permutation.h"
+#include "runtime/error.h"
+
+namespace bert {
+namespace {
+
+std::int64_t length(const TaskSequence& sequence) {
+  return static_cast<std::int64_t>(sequence.input_ids.size());
+}
+std::int64_t words(const TaskSequence& sequence) {
+  return static_cast<std::int64_t>(sequence.rows.size());
+}
+
+}  // namespace
+
+TaskBatches::TaskBatches(const std::vector<TaskSequence>& sequences, TaskKind kind,
+                         TaskBatchOptions options)
+    : sequences_(sequences), kind_(kind), options_(std::move(options)) {
+  BERT_CHECK(!sequences_.empty() && options_.batch_size >= options_.world_size);
+}
+
+const TaskSequence& TaskBatches::shuffled(std::uint64_t element) const {
+  const std::uint64_t size = sequences_.size();
+  return sequences_[KeyedPermutation(size, options_.seed, element / size)(element % size)];
+}
+
+StepBatches TaskBatches::step(std::uint64_t step) const {
+  const auto count = static_cast<std::uint64_t>(options_.batch_size);
+  const auto rank = static_cast<std::uint64_t>(options_.rank);
+  const auto world = static_cast<std::uint64_t>(options_.world_size);
+  const auto fixed = static_cast<std::uint64_t>(options_.micro_batch_sequences);
+  const std::uint64_t share = std::max<std::uint64_t>(fixed, 1);
+  const std::uint64_t shares = (count + share - 1) / share;
+
+  StepBatches result;
+  result.step = step;
+  result.first_element = step * count;
+  result.global_sequences = options_.batch_size;
+  const std::uint64_t first = shares * rank / world * share,
+                      end = std::min(shares * (rank + 1) / world * share, count);
+  result.loss_weight = 0.0;
+  for (std::uint64_t i = 0; i < count; ++i) {
+    const TaskSequence& sequence = shuffled(result.first_element + i);
+    *result.loss_weight += weight(sequence);
+    if (i < first || i >= end) continue;
+    append(sequence, static_cast<std::uint32_t>(i), fixed > 0 && i % fixed == 0,
+           result.micro_batches);
+  }
+  for (const Batch& batch : result.micro_batches) {
+    result.sequences += batch.num_sequences();
+    result.tokens += batch.num_tokens();
+    result.masked += batch.num_masked();
+  }
+  return result;
+}
+
+std::int64_t TaskBatches::first_in_order() const {
+  return static_cast<std::int64_t>(sequences_.size()) * options_.rank / options_.world_size;
+}
+
+std::int64_t TaskBatches::end_in_order() const {
+  return static_cast<std::int64_t>(sequences_.size()) * (options_.rank + 1) / options_.world_size;
+}
+
+std::vector<Batch> TaskBatches::in_order() const {
+  std::vector<Batch> batches;
+  for (std::int64_t i = first_in_order(); i < end_in_order(); ++i) {
+    append(sequences_[static_cast<std::size_t>(i)], static_cast<std::uint32_t>(i), false, batches);
+  }
+  return batches;
+}
+
+std::int64_t TaskBatches::steps(std::int64_t epochs) const {
+  const auto samples = epochs * static_cast<std::int64_t>(sequences_.size());
+  return (samples + options_.batch_size - 1) / options_.batch_size;
+}
+
+double TaskBatches::weight(const TaskSequence& sequence) const {
+  const auto of_label = [&](std::int32_t label) {
+    if (label == kIgnoreIndex) return 0.0;
+    return options_.class_weights.empty() ? 1.0
+                                          : options_.class_weights[static_cast<std::size_t>(label)];
+  };
+  switch (kind_) {
+    case TaskKind::classification:
+      return of_label(sequence.label);
+    case TaskKind::regression:
+      return 1.0;
+    case TaskKind::token_classification: {
+      double sum = 0.0;
+      for (const std::int32_t label : sequence.row_labels) sum += of_label(label);
+      return sum;
+    }
+    case TaskKind::question_answering:
+      return 2.0;  // where the answer begins, and where it ends
+  }
+  return 0.0;
+}
+
+void TaskBatches::append(const TaskSequence& sequence, std::uint32_t index, bool begin,
+                         std::vector<Batch>& batches) const {
+  const MicroBatchLimits& limits = options_.limits;
+  const bool fits = !batches.empty() &&
+                    batches.back().num_tokens() + length(sequence) <= limits.tokens &&
+                    batches.back().num_sequences() < limits.sequences &&
+                    batches.back().num_masked() + words(sequence) <= limits.masked;
+  BERT_CHECK(fits || begin || options_.micro_batch_sequences == 0);
+  if (begin || !fits) {
+    batches.emplace_back();
+    batches.back().cu_seqlens.push_back(0);
+  }
+  Batch& batch = batches.back();
+  const auto first_row = static_cast<std::int32_t>(batch.num_tokens());
+  for (std::int32_t position = 0; position < length(sequence); ++position) {
+    batch.position_ids.push_back(position);
+  }
+  const auto add = [](auto& to, const auto& from) {
+    to.insert(to.end(), from.begin(), from.end());
+  };
+  add(batch.input_ids, sequence.input_ids);
+  add(batch.token_type_ids, sequence.token_type_ids);
+  batch.cu_seqlens.push_back(static_cast<std::int32_t>(batch.num_tokens()));
+  batch.sequence_index.push_back(index);
+
+  const auto weigh = [&](std::int32_t label) {
+    if (options_.class_weights.empty()) return;
+    batch.loss_weights.push_back(
+        label == kIgnoreIndex ? 0.0 : options_.class_weights[static_cast<std::size_t>(label)]);
+  };
+  switch (kind_) {
+    case TaskKind::classification:
+      batch.sequence_labels.push_back(sequence.label);
+      weigh(sequence.label);
+      break;
+    case TaskKind::regression:
+      batch.sequence_values.push_back(static_cast<double>(sequence.value));
+      break;
+    case TaskKind::token_classification:
+      for (const std::int32_t row : sequence.rows) batch.masked_rows.push_back(first_row + row);
+      add(batch.masked_targets, sequence.row_labels);
+      for (const std::int32_t label : sequence.row_labels) weigh(label);
+      break;
+    case TaskKind::question_answering:
+      batch.answer_spans.push_back(sequence.start);
+      batch.answer_spans.push_back(sequence.end);
+      break;
+  }
+}
+
+MicroBatchLimits least_limits(const std::vector<TaskSequence>& sequences) {
+  MicroBatchLimits least{.tokens = 1, .sequences = 1, .masked = 1};
+  for (const TaskSequence& sequence : sequences) {
+    least.tokens = std::max(least.tokens, length(sequence));
+    least.masked = std::max(least.masked, words(sequence));
+  }
+  return least;
+}
+
+}  // namespace bert

@@ -1,0 +1,80 @@
+#include "train/task_inference.h"
+
+#include <cstddef>
+
+#include "runtime/tensor_copy.h"
+
+namespace bert {
+namespace {
+
+// Rows [first, end) of logits [R, n], row by row; or column by column.
+std::vector<float> cut(const std::vector<double>& logits, std::int64_t n, std::int64_t first,
+                       std::int64_t end, bool by_column) {
+  std::vector<float> result;
+  result.reserve(static_cast<std::size_t>((end - first) * n));
+  const auto take = [&](std::int64_t row, std::int64_t column) {
+    result.push_back(static_cast<float>(logits[static_cast<std::size_t>(row * n + column)]));
+  };
+  if (by_column) {
+    for (std::int64_t c = 0; c < n; ++c) {
+      for (std::int64_t r = first; r < end; ++r) take(r, c);
+    }
+    return result;
+  }
+  for (std::int64_t r = first; r < end; ++r) {
+    for (std::int64_t c = 0; c < n; ++c) take(r, c);
+  }
+  return result;
+}
+
+void append_outputs(TaskKind kind, const Batch& batch, const std::vector<double>& logits,
+                    std::int64_t n, TaskOutputs& outputs) {
+  std::int64_t row = 0;  // token classification
+  for (std::int64_t b = 0; b < batch.num_sequences(); ++b) {
+    const std::int64_t begin = batch.cu_seqlens[static_cast<std::size_t>(b)],
+                       end = batch.cu_seqlens[static_cast<std::size_t>(b + 1)];
+    switch (kind) {
+      case TaskKind::classification:
+      case TaskKind::regression:
+        outputs.push_back(cut(logits, n, b, b + 1, false));
+        break;
+      case TaskKind::token_classification: {
+        const std::int64_t first = row;
+        while (row < batch.num_masked() && batch.masked_rows[static_cast<std::size_t>(row)] < end) {
+          ++row;
+        }
+        outputs.push_back(cut(logits, n, first, row, false));
+        break;
+      }
+      case TaskKind::question_answering:
+        outputs.push_back(cut(logits, n, begin, end, true));
+        break;
+    }
+  }
+}
+
+}  // namespace
+
+TaskOutputs task_outputs(BertForTask& model, Device& device, DeviceBatch& memory,
+                         const std::vector<Batch>& batches, LossSums* sums) {
+  const DeviceBuffer loss_memory(device, sizeof(ModelLoss));
+  auto* const loss = static_cast<ModelLoss*>(loss_memory.data());
+  device.fill_zero(loss, sizeof *loss);
+  TaskOutputs outputs;
+  for (const Batch& batch : batches) {
+    const ModelInput& input = memory.upload(batch);
+    model.forward(input, nullptr);
+    if (sums != nullptr) model.loss(input, loss, /*with_gradients=*/false);
+    append_outputs(model.kind(), batch, copy_to_doubles(device, model.logits()),
+                   model.num_outputs(), outputs);
+  }
+  if (sums == nullptr) return outputs;
+  ModelLoss total;
+  device.copy_to_host(&total, loss, sizeof total);
+  sums->loss += total.main.loss;
+  sums->count += total.main.count;
+  sums->correct += total.main.correct;
+  return outputs;
+}
+
+}  // namespace bert
