@@ -167,14 +167,17 @@ class FinetunerTest : public testing::Test {
 };
 
 TEST_F(FinetunerTest, LearnsEachTask) {
-  for (const auto& [task, metric, least] :
-       {std::tuple("classification", "accuracy", 0.97), std::tuple("regression", "pearson", 0.95),
-        std::tuple("token_classification", "f1", 0.97),
-        std::tuple("question_answering", "exact_match", 60.0)}) {
+  struct Expected {
+    const char *task, *metric;
+    double least;
+    int epochs;
+  };
+  for (const auto& [task, metric, least, epochs] :
+       {Expected{"classification", "accuracy", 0.97, 4}, Expected{"regression", "pearson", 0.95, 4},
+        Expected{"token_classification", "f1", 0.95, 24},
+        Expected{"question_answering", "exact_match", 90.0, 16}}) {
     const fs::path run_dir = folder_ / (std::string("run_") + task);
-    finetune(task, run_dir,
-             task == std::string("question_answering") ? std::vector<std::string>{"train.epochs=16"}
-                                                       : std::vector<std::string>{});
+    finetune(task, run_dir, {fmt::format("train.epochs={}", epochs)});
     const json result = results(run_dir);
     EXPECT_GE(result["validation"][metric]["mean"].get<double>(), least) << task << result.dump(1);
     // The best checkpoint is there, with its task, and what it said of the validation file.
