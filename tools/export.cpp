@@ -257,6 +257,9 @@ int run(const Arguments& arguments) {
   bert::write_file_atomic(folder.path() / "config.json",
                           bert::model_config_json(model, tokenizer->special().pad));
   tokenizer->save(folder.path());
+  if (const fs::path task = fs::path(checkpoint) / "task.json"; fs::exists(task)) {
+    bert::write_file_atomic(folder.path() / "task.json", bert::read_file(task));
+  }
   const std::vector<Probe::Output> rounded = probe.compute();
   check_written(folder.path(), model, rounded, *tokenizer);
   folder.finish();

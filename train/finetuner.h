@@ -83,7 +83,6 @@ class Finetuner {
     bool best = false, stop = false;
   };
   Verdict evaluate_and_report();
-  int stop_signal();
   void save();
   void finish_saving();
   void report(const std::optional<CheckpointWriter::Outcome>& outcome);
