@@ -67,7 +67,7 @@ void convert_elements(const std::byte* from, std::span<To> out, Convert convert)
 }
 
 template <typename To>
-void read_tensor(const std::filesystem::path& path, const StoredTensor& tensor, std::span<To> out) {
+void read_tensor(const std::string& where, const StoredTensor& tensor, std::span<To> out) {
   BERT_CHECK(static_cast<std::int64_t>(out.size()) == tensor.numel(), "{} into {} elements",
              tensor.shape_string(), out.size());
   const auto identity = [](auto value) { return value; };
