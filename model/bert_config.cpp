@@ -305,6 +305,7 @@ HeadDescription head_from_hugging_face_json(std::string_view text, const std::st
   std::string problem_type;
   keys.read("problem_type", problem_type);
   head.regression = problem_type == "regression";
+  head.multi_label = problem_type == "multi_label_classification";
   const Json* const names = keys.find("id2label");
   for (std::size_t i = 0; names != nullptr && i < names->size(); ++i) {
     const auto name = names->find(std::to_string(i));

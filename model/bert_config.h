@@ -70,6 +70,7 @@ struct HeadDescription {
   std::string architecture{};
   std::vector<std::string> labels{};  // id2label; empty: none are kept
   bool regression = false;            // problem_type, of ForSequenceClassification
+  bool multi_label = false;           // the same; read only: there is no such model here
 };
 
 // The text of a Hugging Face config.json. `pad_token_id` is the tokenizer's.

@@ -4,6 +4,7 @@
 #include <set>
 #include <string_view>
 
+#include "model/bert_for_task.h"
 #include "runtime/file.h"
 
 namespace bert {
@@ -114,6 +115,18 @@ std::string shape_text(const std::vector<std::int64_t>& shape) {
   return fmt::format("[{}]", fmt::join(shape, ", "));
 }
 
+// The task whose head `weights` hold, if any. A classifier may be of texts or of words: `head`
+// says.
+std::optional<TaskKind> find_task(const WeightsSource& weights, const HeadDescription& head) {
+  if (weights.find("qa_outputs.weight") != nullptr) return TaskKind::question_answering;
+  if (weights.find("classifier.weight") == nullptr) return std::nullopt;
+  if (head.architecture == "ForTokenClassification") return TaskKind::token_classification;
+  if (head.architecture != "ForSequenceClassification") return std::nullopt;
+  const std::vector<std::int64_t>& shape = weights.at("classifier.weight").shape;
+  const bool one = !shape.empty() && shape[0] == 1;
+  return one || head.regression ? TaskKind::regression : TaskKind::classification;
+}
+
 }  // namespace
 
 ModelDescription describe_model(const fs::path& folder) {
@@ -123,17 +136,51 @@ ModelDescription describe_model(const fs::path& folder) {
   }
   const fs::path config = folder / "config.json";
   ModelDescription description;
-  description.config = from_hugging_face_json(read_file(config), config.string());
+  const std::string text = read_file(config);
+  description.config = from_hugging_face_json(text, config.string());
+  description.head = head_from_hugging_face_json(text, config.string());
   const auto weights = open_weights(folder);
   if (weights->find("cls.seq_relationship.weight") != nullptr) {
     description.heads = BertForPretraining::Heads::mlm_and_nsp;
   }
   description.has_mlm_head = weights->find("cls.predictions.transform.dense.weight") != nullptr;
   description.has_pooler = find_spelled(*weights, "bert.pooler.dense.weight") != nullptr;
+  description.task = find_task(*weights, description.head);
+  for (const char* name : {"classifier.weight", "qa_outputs.weight"}) {
+    const StoredTensor* const tensor = weights->find(name);
+    if (tensor != nullptr && !tensor->shape.empty()) description.task_outputs = tensor->shape[0];
+  }
   return description;
 }
 
 std::unique_ptr<BertModel> make_model(const ModelDescription& description) {
+  const auto outputs = static_cast<std::size_t>(description.task_outputs);
+  if (description.task) {
+    std::vector<std::string> labels = description.head.labels;
+    for (std::size_t i = labels.empty() ? 0 : outputs; i < outputs; ++i) {
+      labels.push_back(fmt::format("LABEL_{}", i));
+    }
+    if (description.task == TaskKind::regression && outputs != 1) {
+      throw_input_error("the model gives {} numbers; regression is of one here", outputs);
+    }
+    if (description.head.multi_label) {
+      throw_input_error(
+          "the model gives several labels at once (problem_type multi_label_classification); "
+          "classification is into one of several here");
+    }
+    if (description.task != TaskKind::question_answering && labels.size() != outputs) {
+      throw_input_error("config.json names {} labels, the classifier has {} outputs", labels.size(),
+                        outputs);
+    }
+    return std::make_unique<BertForTask>(description.config, *description.task, std::move(labels));
+  }
+  if (outputs != 0) {
+    throw_input_error(
+        "the weights have a classifier, and config.json does not say of what: expected "
+        "architectures to be BertForSequenceClassification or BertForTokenClassification, found "
+        "Bert{}",
+        description.head.architecture);
+  }
   if (description.has_mlm_head) {
     return std::make_unique<BertForPretraining>(description.config, description.heads);
   }

@@ -3,12 +3,14 @@
 
 #include <filesystem>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "model/bert_for_pretraining.h"
 #include "model/safetensors.h"
 #include "model/sharded_weights.h"
+#include "model/task_kind.h"
 
 namespace bert {
 
@@ -17,11 +19,17 @@ struct ModelDescription {
   BertConfig config;
   BertForPretraining::Heads heads = BertForPretraining::Heads::mlm;
   bool has_mlm_head = false, has_pooler = false;
+  HeadDescription head;           // as config.json has it
+  std::optional<TaskKind> task;   // where there is the head of one
+  std::int64_t task_outputs = 0;  // rows of that head
 };
 // InputError when config.json or the weights (open_weights) are missing or damaged.
 ModelDescription describe_model(const std::filesystem::path& folder);
 
-// A model of that description, whose parameters have no memory yet.
+// A model of that description, whose parameters have no memory yet: a BertForTask where there is
+// the head of a task, else a BertForPretraining where there is one for masked tokens, else a
+// BertModel. InputError where the head is none of those known here (several labels at once, several
+// numbers, multiple choice), or config.json and the weights disagree on it.
 std::unique_ptr<BertModel> make_model(const ModelDescription& description);
 
 // What load_parameters did not find, and what it did not need.

@@ -38,13 +38,15 @@ constexpr const char* kHelp =
     "  next_sentence_label  0: B follows A, 1: it does not; wanted in every sequence or in none,\n"
     "                       by a model with that head only\n"
     "Sequences are packed: T tokens, M masked tokens, B sequences.\n\n"
-    "The output is safetensors: hidden_states.0 (the embeddings) to hidden_states.L [T, C],\n"
-    "with a pooler pooled [B, C]; with a masked-token head mlm_logits [M, V], mlm_loss [1] (mean\n"
-    "over M), with a next-sentence head nsp_logits [B, 2] and, with labels, nsp_loss [1] (mean "
-    "over\n"
-    "B); loss [1], their sum; with --gradients grad.<Hugging Face's name> of loss. In bf16, "
-    "states,\n"
-    "logits and what is pooled are written as bf16.";
+    "The output is safetensors: hidden_states.0 (the embeddings) to hidden_states.L [T, C], and\n"
+    "of the heads that the model has\n"
+    "  pooled        [B, C]\n"
+    "  mlm_logits    [M, V], mlm_loss [1] (mean over M)\n"
+    "  nsp_logits    [B, 2], with labels nsp_loss [1] (mean over B)\n"
+    "  logits        of a task: [B, outputs], of words [M, outputs], of answers [T, 2]\n"
+    "  loss [1]      the sum of the losses above; with --gradients grad.<Hugging Face's name> of "
+    "it\n"
+    "In bf16, states, logits and what is pooled are written as bf16.";
 
 struct Arguments {
   std::string checkpoint, input, output;
@@ -208,6 +210,10 @@ class Output {
 
 double inverse(std::int64_t count) { return count > 0 ? 1.0 / static_cast<double>(count) : 0.0; }
 
+bool has_pretraining_loss(const bert::BertModel& model) {
+  return dynamic_cast<const bert::BertForPretraining*>(&model) != nullptr;
+}
+
 // The losses of pre-training, and their gradients. Overwrites the logits when those are asked for.
 void compute_loss(bert::BertModel& model, bert::Device& device, const bert::ModelInput& input,
                   const Batch& batch, bool gradients, Output& output) {
@@ -229,15 +235,16 @@ void compute_loss(bert::BertModel& model, bert::Device& device, const bert::Mode
   }
 }
 
-void compute(bert::BertModel& model, bert::Backend& backend, const Batch& batch, bool with_loss,
-             bool gradients, Output& output) {
+void compute(bert::BertModel& model, bert::Backend& backend, const Batch& batch, bool gradients,
+             Output& output) {
   bert::DeviceBatch memory(*backend.device, *backend.ops, model.capacity(), model);
   const bert::ModelInput& input = memory.upload(batch);
   model.forward(input, nullptr);
   for (const bert::ModelOutput& each : bert::model_outputs(model, batch)) {
     output.add(each.name, each.tensor, each.rows, each.columns);
   }
-  if (with_loss) compute_loss(model, *backend.device, input, batch, gradients, output);
+  if (has_pretraining_loss(model))
+    compute_loss(model, *backend.device, input, batch, gradients, output);
 }
 
 int run(const Arguments& arguments) {
@@ -252,11 +259,11 @@ int run(const Arguments& arguments) {
   for (std::size_t b = 1; b < batch.cu_seqlens.size(); ++b) {
     longest = std::max<std::int64_t>(longest, batch.cu_seqlens[b] - batch.cu_seqlens[b - 1]);
   }
-  if (arguments.gradients && !description.has_mlm_head) {
-    bert::throw_input_error("--gradients: {} has no masked-token head and so no loss",
+  const std::unique_ptr<bert::BertModel> model = bert::make_model(description);
+  if (arguments.gradients && !has_pretraining_loss(*model)) {
+    bert::throw_input_error("--gradients: {} has no head for masked tokens and so no loss here",
                             checkpoint.string());
   }
-  const std::unique_ptr<bert::BertModel> model = bert::make_model(description);
   model->allocate(*backend.device, *backend.ops,
                   {.tokens = batch.num_tokens(),
                    .sequences = batch.num_sequences(),
@@ -265,7 +272,7 @@ int run(const Arguments& arguments) {
                   arguments.gradients);
   bert::load_parameters(*bert::open_weights(checkpoint), model->parameters());
   Output output(*backend.device);
-  compute(*model, backend, batch, description.has_mlm_head, arguments.gradients, output);
+  compute(*model, backend, batch, arguments.gradients, output);
   output.write(arguments.output);
   std::cout << fmt::format("{}: {} tensors of {} tokens in {} sequences, {} masked ({})\n",
                            arguments.output, output.size(), batch.num_tokens(),

@@ -208,7 +208,7 @@ void add_model_keys(ConfigTable<Config>& table) {
       "deviations) or normal (Hugging Face's).");
   table.add(
       "model.init_from", [](auto& c) -> auto& { return c.model.init_from; },
-      or_null(text("a folder with config.json and model.safetensors")),
+      or_null(text("a folder with config.json and weights")),
       "A checkpoint or Hugging Face folder whose model training starts from; null starts from "
       "random weights.");
 }

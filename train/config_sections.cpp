@@ -1,5 +1,7 @@
 #include "train/config_sections.h"
 
+#include <filesystem>
+
 #include "runtime/error.h"
 #include "train/config_reading.h"
 
@@ -77,6 +79,10 @@ std::string_view on_divergence_name(OnDivergence policy) {
       return "stop";
   }
   return "?";
+}
+
+bool is_override(const std::string& argument) {
+  return argument.find('=') != std::string::npos && !std::filesystem::exists(argument);
 }
 
 }  // namespace bert

@@ -90,6 +90,9 @@ void check_reproducible(const GivenKeys& keys, const StepConfig& step,
                         const RuntimeConfig& runtime);
 
 // "auto", "cpu", "fp32", ...: as they are written in a configuration.
+// Whether a command line's argument is "key=value", and no file of that name.
+bool is_override(const std::string& argument);
+
 std::string_view device_choice_name(DeviceChoice device);
 std::string_view precision_name(Precision precision);
 std::string_view on_divergence_name(OnDivergence policy);

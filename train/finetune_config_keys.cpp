@@ -63,7 +63,7 @@ ValueKind<ClassWeights> class_weights() {
 void add_model_keys(ConfigTable<FinetuneConfig>& table) {
   table.add_required(
       "model.init_from", [](auto& c) -> auto& { return c.model.init_from; },
-      text("a folder with config.json and model.safetensors"),
+      text("a folder with config.json and weights"),
       "The pre-trained model: a checkpoint or a Hugging Face folder.");
   table.add(
       "model.random_weights", [](auto& c) -> auto& { return c.model.random_weights; }, boolean(),

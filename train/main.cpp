@@ -1,51 +1,21 @@
 // train: pre-training, on one device or under mpirun.
-#include <chrono>
 #include <cstdio>
-#include <cstdlib>
-#include <exception>
 #include <filesystem>
 #include <optional>
 #include <string>
-#include <thread>
 #include <vector>
 
 #include "kernels/cpu/openmp_wait.h"
 #include "runtime/command_line.h"
 #include "runtime/communicator.h"
 #include "train/config.h"
+#include "train/end_job.h"
 #include "train/pretrainer.h"
 #include "train/rank_agreement.h"
 
 namespace {
 
 using namespace bert;
-
-// Ends the job of a rank that failed. What is wrong is mostly wrong on every rank alike: rank 0
-// speaks first, and its abort ends the others. A rank that fails alone speaks for itself a moment
-// later.
-[[noreturn]] void end_job(Communicator& communicator, const std::exception& error) {
-  if (!communicator.is_root()) std::this_thread::sleep_for(std::chrono::seconds(1));
-  std::fprintf(stderr, "error: rank %d: %s\n", communicator.rank(), error.what());
-  const auto* known = dynamic_cast<const Error*>(&error);
-  const int exit_code = known != nullptr ? known->exit_code() : 1;
-  communicator.abort(exit_code);
-  std::_Exit(exit_code);  // for compilers that do not see that abort never returns
-}
-
-// "key=value", and no file of that name.
-bool is_override(const std::string& argument) {
-  return argument.find('=') != std::string::npos && !std::filesystem::exists(argument);
-}
-
-void run(Pretrainer& pretrainer, Communicator& communicator) {
-  try {
-    pretrainer.run();
-  } catch (const std::exception& error) {
-    // Before anything is taken down: a GPU may be waiting for ranks that will not come any more.
-    if (communicator.size() > 1) end_job(communicator, error);
-    throw;
-  }
-}
 
 int train(int argc, char** argv) {
   CLI::App app(
@@ -71,7 +41,7 @@ int train(int argc, char** argv) {
   if (const auto exit_code = parse_command_line(app, argc, argv)) return *exit_code;
 
   const std::unique_ptr<Communicator> communicator = make_communicator();
-  try {
+  return or_end_job(*communicator, [&] {
     if (config_path.empty() && !print_config) {
       throw_input_error("config: which configuration? For example configs/bert_tiny.yaml");
     }
@@ -92,12 +62,9 @@ int train(int argc, char** argv) {
       throw_input_error("--dump-batches works with one rank only");
     }
     Pretrainer pretrainer(config, options, *communicator);
-    run(pretrainer, *communicator);
+    or_end_job(*communicator, [&] { pretrainer.run(); });
     return 0;
-  } catch (const std::exception& error) {
-    if (communicator->size() == 1) throw;
-    end_job(*communicator, error);
-  }
+  });
 }
 
 }  // namespace

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include "model/bert_for_pretraining.h"
+#include "model/bert_for_task.h"
 
 namespace bert {
 
@@ -21,6 +22,15 @@ std::vector<ModelOutput> model_outputs(const BertModel& model, const Batch& batc
   if (const auto* pretraining = dynamic_cast<const BertForPretraining*>(&model)) {
     add("mlm_logits", pretraining->mlm_logits(), batch.num_masked(), model.config().vocab_size);
     if (model.has_nsp()) add("nsp_logits", pretraining->nsp_logits(), batch.num_sequences(), 2);
+  }
+  if (const auto* task = dynamic_cast<const BertForTask*>(&model)) {
+    const bool words = task->kind() == TaskKind::token_classification,
+               tokens = task->kind() == TaskKind::question_answering;
+    add("logits", task->logits(),
+        words    ? batch.num_masked()
+        : tokens ? batch.num_tokens()
+                 : batch.num_sequences(),
+        task->num_outputs());
   }
   return outputs;
 }

@@ -18,8 +18,8 @@ struct ModelOutput {
 
 // After model.forward() on `batch`, before loss(): hidden_states.0 (the embeddings) to
 // hidden_states.L [T, C]; pooled [B, C] where there is a pooler; the logits of the heads:
-// mlm_logits [M, V], nsp_logits [B, 2], logits of a task. In device memory, valid until the next
-// forward.
+// mlm_logits [M, V] and nsp_logits [B, 2], or those of a task, logits: [B, outputs], of words
+// [M, outputs], of answers [T, 2]. In device memory, valid until the next forward.
 std::vector<ModelOutput> model_outputs(const BertModel& model, const Batch& batch);
 
 }  // namespace bert

@@ -5,6 +5,8 @@
 #include <cstdio>
 #include <utility>
 
+#include "train/batch_dump.h"
+
 namespace bert {
 namespace {
 
@@ -100,7 +102,7 @@ Pretrainer::InFlight Pretrainer::queue_step() {
   if (!batches) {
     batches = loader_->next();
     BERT_CHECK(batches.has_value());
-    if (options_.dump_batches) dump(*batches);
+    if (options_.dump_batches) dump_batches(*options_.dump_batches, state_.step, *batches);
   }
   InFlight step;
   step.phase = phase_;

@@ -100,7 +100,6 @@ class Pretrainer {
   void report(const std::optional<CheckpointWriter::Outcome>& outcome);
   // Waits until the last checkpoint is safe. RuntimeError if it is not.
   void finish_saving();
-  void dump(const StepBatches& batches);
   void say(const std::string& line);  // rank 0: to the terminal and log.txt
 
   Config config_;

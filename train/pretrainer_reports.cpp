@@ -1,6 +1,5 @@
 // Pretrainer: what is told of steps and evaluations.
 #include <algorithm>
-#include <fstream>
 
 #include <nlohmann/json.hpp>
 
@@ -129,24 +128,6 @@ void Pretrainer::report_samples() {
     }
   }
   log_->text("validation/predictions", markdown, state_.step);
-}
-
-void Pretrainer::dump(const StepBatches& batches) {
-  std::ofstream out(*options_.dump_batches, std::ios::app);
-  for (const Batch& batch : batches.micro_batches) {
-    ordered_json record;
-    record["step"] = state_.step;
-    record["input_ids"] = batch.input_ids;
-    record["position_ids"] = batch.position_ids;
-    record["token_type_ids"] = batch.token_type_ids;
-    record["cu_seqlens"] = batch.cu_seqlens;
-    record["sequence_index"] = batch.sequence_index;
-    record["masked_rows"] = batch.masked_rows;
-    record["masked_targets"] = batch.masked_targets;
-    record["nsp_labels"] = batch.sequence_labels;
-    out << record.dump() << '\n';
-  }
-  if (!out.flush()) throw_runtime_error("cannot write {}", *options_.dump_batches);
 }
 
 }  // namespace bert

@@ -39,9 +39,10 @@ std::string bar(const ProgressState& state, int columns) {
 
 // "loss 4.512  ppl 91.1  lr 9.80e-05  8.8k tokens/s  ETA 4m05s"
 std::string numbers(const ProgressState& state) {
-  std::string text = fmt::format("loss {:.3f}  ppl {}  lr {:.2e}  {} tokens/s", state.loss,
-                                 format_perplexity(state.loss), state.learning_rate,
-                                 format_rate(state.tokens_per_second));
+  std::string text = fmt::format("loss {:.3f}  ", state.loss);
+  if (state.has_perplexity) text += fmt::format("ppl {}  ", format_perplexity(state.loss));
+  text += fmt::format("lr {:.2e}  {} tokens/s", state.learning_rate,
+                      format_rate(state.tokens_per_second));
   if (state.eta_seconds) text += "  ETA " + format_duration(*state.eta_seconds);
   return text;
 }
@@ -75,11 +76,12 @@ Lines number_lines(const RunView& view, int columns, const TerminalStyle& style)
   const bool finite = std::isfinite(state.loss) && std::isfinite(state.grad_norm);
   Lines fields{emphasised(fmt::format("loss {:.3f}", state.loss),
                           finite ? Emphasis::strong : Emphasis::bad, style.colour),
-               fmt::format("mean {:.3f}", mean),
-               fmt::format("ppl {}", format_perplexity(mean)),
-               fmt::format("lr {:.2e}", state.learning_rate),
+               fmt::format("mean {:.3f}", mean), fmt::format("lr {:.2e}", state.learning_rate),
                fmt::format("grad norm {:.3g}", state.grad_norm),
                fmt::format("{} tokens/s", format_rate(state.tokens_per_second))};
+  if (state.has_perplexity) {
+    fields.insert(fields.begin() + 2, fmt::format("ppl {}", format_perplexity(mean)));
+  }
   if (state.mfu) fields.push_back(fmt::format("MFU {:.1f} %", 100.0 * *state.mfu));
   return flow(fields, columns, style.unicode);
 }
@@ -107,8 +109,10 @@ Lines validation_lines(const RunView& view, int columns, const TerminalStyle& st
   if (state.standard_error) {
     loss += fmt::format(" {} {:.4f}", style.unicode ? "\u00b1" : "+-", *state.standard_error);
   }
-  Lines fields{fmt::format("validation at {}:", state.step), loss,
-               fmt::format("ppl {}", format_perplexity(state.loss))};
+  Lines fields{fmt::format("validation at {}:", state.step), loss};
+  if (view.progress.has_perplexity) {
+    fields.push_back(fmt::format("ppl {}", format_perplexity(state.loss)));
+  }
   if (state.accuracy) fields.push_back(fmt::format("accuracy {:.1f} %", 100.0 * *state.accuracy));
   fields.push_back(state.best_step == state.step
                        ? emphasised("the best so far", Emphasis::good, style.colour)

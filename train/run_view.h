@@ -14,13 +14,14 @@ namespace bert {
 struct ProgressState {
   std::int64_t step = 0;  // optimizer steps done
   std::int64_t max_steps = 0;
-  double loss = 0.0;  // of the masked tokens, for the perplexity
+  double loss = 0.0;  // of the masked tokens, or of a task
   double learning_rate = 0.0;
   double grad_norm = 0.0;  // before clipping
   double tokens_per_second = 0.0;
   std::optional<double> mfu{};          // model FLOP utilisation, 0 to 1, where a peak is known
   std::optional<double> eta_seconds{};  // unknown at first
   double elapsed_seconds = 0.0;         // of this process
+  bool has_perplexity = true;           // the loss is one of predicted tokens
 };
 
 // The losses of a run, however long, as means over equal stretches of steps.

@@ -12,7 +12,8 @@ namespace fs = std::filesystem;
 using Json = nlohmann::json;
 
 void write_checkpoint(const fs::path& folder, const Tokenizer& tokenizer,
-                      BertForPretraining::Heads heads, std::optional<std::int32_t> favourite) {
+                      BertForPretraining::Heads heads, std::optional<std::int32_t> favourite,
+                      double certainty) {
   BertConfig config;
   config.vocab_size = kVocabSize;
   config.hidden_size = 16;
@@ -29,7 +30,7 @@ void write_checkpoint(const fs::path& folder, const Tokenizer& tokenizer,
     for (const Parameter& parameter : model.parameters().parameters()) {
       if (parameter.name() != "cls.predictions.bias") continue;
       std::vector<double> bias(static_cast<std::size_t>(kVocabSize));
-      bias[static_cast<std::size_t>(*favourite)] = 50.0;
+      bias[static_cast<std::size_t>(*favourite)] = certainty;
       model.parameters().write(parameter.value, bias);
     }
   }

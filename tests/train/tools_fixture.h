@@ -23,7 +23,8 @@ inline constexpr std::int32_t kVocabSize = 60;
 // A checkpoint of random weights whose output bias makes `favourite` certain where it is given.
 void write_checkpoint(const std::filesystem::path& folder, const Tokenizer& tokenizer,
                       BertForPretraining::Heads heads,
-                      std::optional<std::int32_t> favourite = std::nullopt);
+                      std::optional<std::int32_t> favourite = std::nullopt,
+                      double certainty = 50.0);
 
 // "mlm" and "nsp" are checkpoints, of a model with masked tokens only and of one with both heads.
 class ToolsTest : public testing::Test {

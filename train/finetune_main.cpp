@@ -1,0 +1,154 @@
+// finetune: trains a pre-trained model for a task, on one device or under mpirun.
+#include <algorithm>
+#include <cmath>
+#include <cstdio>
+#include <filesystem>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include <nlohmann/json.hpp>
+
+#include "kernels/cpu/openmp_wait.h"
+#include "runtime/command_line.h"
+#include "runtime/communicator.h"
+#include "runtime/file.h"
+#include "train/end_job.h"
+#include "train/finetune_config.h"
+#include "train/finetuner.h"
+#include "train/rank_agreement.h"
+
+namespace {
+
+using namespace bert;
+namespace fs = std::filesystem;
+using nlohmann::ordered_json;
+
+// JSON has no NaN.
+ordered_json number(double value) {
+  return std::isfinite(value) ? ordered_json(value) : ordered_json(nullptr);
+}
+
+ordered_json to_json(const std::vector<Metric>& metrics) {
+  ordered_json json = ordered_json::object();
+  for (const Metric& metric : metrics) json[metric.name] = number(metric.value);
+  return json;
+}
+
+// Over the seeds: each metric's mean and, with two or more, its standard deviation (n - 1).
+ordered_json summary(const std::vector<FinetuneResult>& results,
+                     std::vector<Metric> FinetuneResult::*split) {
+  ordered_json json = ordered_json::object();
+  for (const Metric& metric : results.front().*split) {
+    std::vector<double> values;
+    for (const FinetuneResult& result : results) {
+      for (const Metric& other : result.*split) {
+        if (other.name == metric.name) values.push_back(other.value);
+      }
+    }
+    const auto n = static_cast<double>(values.size());
+    double mean = 0.0, squares = 0.0;
+    for (const double value : values) mean += value / n;
+    for (const double value : values) squares += (value - mean) * (value - mean);
+    json[metric.name]["mean"] = number(mean);
+    if (values.size() > 1) json[metric.name]["deviation"] = number(std::sqrt(squares / (n - 1)));
+  }
+  return json;
+}
+
+void print(const char* name, const ordered_json& metrics, const std::vector<std::string>& shown) {
+  std::string line = fmt::format("{:<12}", name);
+  for (const auto& [metric, value] : metrics.items()) {
+    if (std::find(shown.begin(), shown.end(), metric) == shown.end()) continue;
+    const auto text = [&](const char* key) {
+      const ordered_json& one = value.at(key);
+      return one.is_null() ? std::string("nan") : fmt::format("{:.4f}", one.get<double>());
+    };
+    line += fmt::format("{} {}", metric, text("mean"));
+    if (value.contains("deviation")) line += fmt::format(" +- {}", text("deviation"));
+    line += "  ";
+  }
+  while (line.ends_with(' ')) line.pop_back();
+  std::printf("%s\n", line.c_str());
+}
+
+void report(const FinetuneConfig& config, const std::vector<FinetuneResult>& results) {
+  ordered_json json{{"metric", results.front().metric}, {"seeds", ordered_json::array()}};
+  for (const FinetuneResult& result : results) {
+    ordered_json one{{"seed", result.seed},
+                     {"best_step", result.step},
+                     {"validation", to_json(result.validation)}};
+    if (!result.test.empty()) one["test"] = to_json(result.test);
+    json["seeds"].push_back(one);
+  }
+  json["validation"] = summary(results, &FinetuneResult::validation);
+  if (!results.front().test.empty()) json["test"] = summary(results, &FinetuneResult::test);
+  write_file_atomic(fs::path(config.run_dir) / "results.json", json.dump(2) + "\n");
+  const std::vector<std::string> shown = results.front().shown;
+  print("validation", json["validation"], shown);
+  if (json.contains("test")) print("test", json["test"], shown);
+}
+
+int finetune(int argc, char** argv) {
+  CLI::App app(
+      "Fine-tunes a pre-trained BERT for classification, regression, token classification or "
+      "question answering as a configuration says, on one device or, under mpirun, on many. The "
+      "best checkpoint by the validation metric is RUN_DIR/checkpoints/best.",
+      "finetune");
+  std::string config_path;
+  std::vector<std::string> overrides;
+  FinetunerOptions options;
+  bool print_config = false;
+  app.add_option("config", config_path, "The configuration, a YAML file");
+  app.add_option("overrides", overrides, "key.path=value, over what the file says");
+  app.add_flag("--resume", options.resume,
+               "Go on from the run directory's newest valid checkpoint, or start afresh");
+  app.add_flag("--dry-run", options.dry_run, "Check everything, print the plan, change nothing");
+  app.add_flag("--print-config", print_config,
+               "Print every key with its value, meaning and default; without a configuration, the "
+               "defaults");
+  app.add_option(
+      "--dump-batches", options.dump_batches,
+      "Append each micro-batch to this file as a JSON line, and save the weights of step "
+      "0: for comparing another implementation on the same data");
+  if (const auto exit_code = parse_command_line(app, argc, argv)) return *exit_code;
+
+  const std::unique_ptr<Communicator> communicator = make_communicator();
+  return or_end_job(*communicator, [&] {
+    if (config_path.empty() && !print_config) {
+      throw_input_error("config: which configuration? For example configs/finetune/sst2.yaml");
+    }
+    const bool defaults = config_path.empty() || (print_config && is_override(config_path));
+    if (defaults && !config_path.empty()) overrides.insert(overrides.begin(), config_path);
+    const Missing missing = print_config ? Missing::allow : Missing::refuse;
+    const FinetuneConfig config =
+        defaults ? parse_finetune_config("{}", "the defaults", overrides, missing)
+                 : load_finetune_config(config_path, overrides, missing);
+    if (print_config) {
+      if (communicator->is_root()) std::fputs(explain_finetune_config(config).c_str(), stdout);
+      return 0;
+    }
+    check_ranks_agree(*communicator, facts_of(config));
+    if (options.dump_batches && (communicator->size() > 1 || config.seeds.size() > 1)) {
+      throw_input_error("--dump-batches works with one rank and one seed only");
+    }
+    std::vector<FinetuneResult> results;
+    for (const std::uint64_t seed : config.seeds) {
+      const fs::path run_dir = config.seeds.size() == 1
+                                   ? fs::path(config.run_dir)
+                                   : fs::path(config.run_dir) / fmt::format("seed_{}", seed);
+      Finetuner finetuner(config, seed, run_dir, options, *communicator);
+      results.push_back(or_end_job(*communicator, [&] { return finetuner.run(); }));
+      if (!results.back().finished) return 0;
+    }
+    if (communicator->is_root() && !options.dry_run) report(config, results);
+    return 0;
+  });
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  cpu::limit_openmp_spinning(argv);
+  return run_program([&] { return finetune(argc, argv); });
+}

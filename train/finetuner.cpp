@@ -1,0 +1,300 @@
+// Finetuner: the loop over the steps.
+#include "train/finetuner.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <sstream>
+#include <utility>
+
+#include <nlohmann/json.hpp>
+
+#include "model/model_files.h"
+#include "runtime/file.h"
+#include "train/batch_dump.h"
+#include "train/layer_gradient_norms.h"
+#include "train/run_plan.h"
+#include "train/task_inference.h"
+
+namespace bert {
+namespace fs = std::filesystem;
+using nlohmann::ordered_json;
+
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+double value_of(const std::vector<Metric>& metrics, const std::string& name) {
+  const auto found = std::find_if(metrics.begin(), metrics.end(),
+                                  [&](const Metric& metric) { return metric.name == name; });
+  BERT_CHECK(found != metrics.end(), "{}", name);
+  return found->value;
+}
+
+}  // namespace
+
+FinetuneResult Finetuner::run() {
+  FinetuneResult result;
+  result.seed = seed_;
+  result.metric = metric_;
+  result.shown = task_->metric_names();
+  if (options_.dry_run) {
+    if (communicator_.is_root()) std::printf("%s\n", plan().c_str());
+    return result;
+  }
+  say(plan());
+  train();
+  result.finished = signal_ == 0;
+  result.step = state_.best_step;
+  if (!result.finished) return result;
+
+  load_parameters(*open_weights(run_dir_ / "checkpoints" / checkpoint_name(state_.best_step)),
+                  model_->parameters());
+  result.validation = judge(validation_, "predictions_validation.jsonl");
+  if (test_.dataset) result.test = judge(test_, "predictions_test.jsonl");
+  return result;
+}
+
+void Finetuner::train() {
+  const std::int64_t patience = config_.evaluation.patience;
+  if (state_.step >= max_steps_ || (patience > 0 && state_.evaluations_since_best >= patience)) {
+    say(fmt::format("nothing to train: step {} of {} is done", state_.step, max_steps_));
+    return;
+  }
+  if (log_) log_->event(state_.step > 0 ? RunEvent::resume : RunEvent::start, state_.step, "");
+  if (options_.dump_batches && state_.step == 0) save();
+  const std::int64_t first_step = state_.step;
+  const Clock::time_point started = Clock::now();
+  last_settled_ = started;
+  StepBatches batches = training_.batches->step(static_cast<std::uint64_t>(state_.step));
+  for (bool go_on = true; go_on && state_.step < max_steps_;) {
+    if (options_.dump_batches) dump_batches(*options_.dump_batches, state_.step, batches);
+    TrainingStep::Queued queued =
+        step_->queue(batches, {.done = state_.step,
+                               .updates = state_.step - state_.skipped,
+                               .learning_rate = schedule_.at(state_.step),
+                               .max_loss = monitor_.limit(state_.step + 1, 0)});
+    ++state_.step;
+    const bool at_end = state_.step == max_steps_;
+    // Made while a GPU computes.
+    if (!at_end) batches = training_.batches->step(static_cast<std::uint64_t>(state_.step));
+    if (settle(std::move(queued))) go_on = config_.divergence.policy != OnDivergence::stop;
+
+    const auto due = [&](std::int64_t every, std::int64_t otherwise) {
+      return at_end || state_.step % (every > 0 ? every : otherwise) == 0;
+    };
+    const bool evaluates = due(config_.evaluation.every_steps, steps_per_epoch_);
+    signal_ = stop_signal();
+    const Verdict verdict = evaluates ? evaluate_and_report() : Verdict{};
+    const bool saves =
+        evaluates || signal_ != 0 || verdict.best ||
+        (config_.checkpoint.every_steps > 0 && state_.step % config_.checkpoint.every_steps == 0);
+    if (saves) save();
+    go_on = go_on && !verdict.stop && signal_ == 0;
+    if (saves) last_settled_ = Clock::now();
+    if (writer_) report(writer_->ended());
+  }
+  finish_saving();
+  if (signal_ != 0 && log_) {
+    log_->event(RunEvent::stop, state_.step,
+                fmt::format("stopped by {}; --resume goes on", signal_name(signal_)));
+  }
+  say(describe_end(state_.step - first_step, tokens_done_,
+                   std::chrono::duration<double>(Clock::now() - started).count()));
+  if (log_) log_->finish();
+}
+
+bool Finetuner::settle(TrainingStep::Queued queued) {
+  const StepResult result = step_->wait(std::move(queued));
+  const Clock::time_point now = Clock::now();
+  const double seconds =
+      std::chrono::duration<double>(now - std::exchange(last_settled_, now)).count();
+  const double tokens_per_second = static_cast<double>(result.tokens) / seconds;
+  tokens_done_ += result.tokens;
+  if (log_) {
+    log_->progress().update({.step = result.step,
+                             .loss = result.main_loss,
+                             .learning_rate = result.learning_rate,
+                             .grad_norm = result.gradient.norm,
+                             .tokens_per_second = tokens_per_second,
+                             .has_perplexity = false});
+    if (result.step % config_.logging.every_steps == 0 || result.step == max_steps_) {
+      log_->metrics(
+          {{"step", result.step},
+           {"epoch", static_cast<double>(result.step) / static_cast<double>(steps_per_epoch_)},
+           {"loss", result.main_loss},
+           {"learning_rate", result.learning_rate},
+           {"grad_norm", result.gradient.norm},
+           {"tokens_per_second", tokens_per_second}},
+          "train");
+    }
+  }
+  if (result.refused()) {
+    refused(result);
+    return true;
+  }
+  state_.refused_in_a_row = 0;
+  monitor_.add(result.step, 0, result.main_loss);
+  return false;
+}
+
+void Finetuner::refused(const StepResult& result) {
+  step_->allow_updates();
+  const std::string why =
+      !std::isfinite(result.main_loss) ? fmt::format("its loss is {}", result.main_loss)
+      : result.gradient.nonfinite != 0
+          ? fmt::format("{} elements of its gradient are not finite", result.gradient.nonfinite)
+          : fmt::format("its loss is {:.4f}, and above {:.4f} is a spike", result.main_loss,
+                        result.max_loss);
+  if (log_) {
+    log_->event(RunEvent::skip, result.step, "refused, and nothing was changed: " + why);
+  }
+  ++state_.skipped;
+  ++state_.refused_in_a_row;
+  const bool stops = config_.divergence.policy == OnDivergence::stop;
+  if (!stops && state_.refused_in_a_row < config_.divergence.max_in_a_row) return;
+  save();
+  finish_saving();
+  throw_runtime_error("step {} was refused: {}; {}; the state is checkpoint {}", result.step, why,
+                      stops ? std::string("divergence.policy is stop")
+                            : fmt::format("{} steps in a row were", state_.refused_in_a_row),
+                      checkpoint_name(state_.step));
+}
+
+Finetuner::Verdict Finetuner::evaluate_and_report() {
+  LossSums sums;
+  const TaskOutputs outputs = this->outputs(validation_, &sums);
+  const std::vector<Metric> metrics = validation_.dataset->metrics(outputs);
+  const double value = value_of(metrics, metric_);
+  // Of two equal ones the first is kept; a metric that is not a number is never better.
+  const bool best =
+      -value < state_.best_loss - config_.evaluation.min_improvement || state_.best_step == 0;
+  if (best) {
+    state_.best_loss = -value;
+    state_.best_step = state_.step;
+  }
+  state_.evaluations_since_best = best ? 0 : state_.evaluations_since_best + 1;
+  const std::int64_t patience = config_.evaluation.patience;
+  const bool stop = patience > 0 && state_.evaluations_since_best >= patience;
+  if (!log_) return {best, stop};
+
+  const double loss = sums.count > 0 ? sums.loss / static_cast<double>(sums.count) : 0.0;
+  ordered_json record{{"step", state_.step}, {"val_loss", loss}};
+  std::string text = fmt::format("validation loss {:.4f}", loss);
+  const std::vector<std::string> main = task_->metric_names();
+  for (const Metric& metric : metrics) {
+    record["val_" + metric.name] = metric.value;
+    if (std::find(main.begin(), main.end(), metric.name) != main.end()) {
+      text += fmt::format(", {} {:.4f}", metric.name, metric.value);
+    }
+  }
+  log_->metrics(record, "validation");
+  if (best) {
+    log_->event(RunEvent::best, state_.step, text + " (best)");
+  } else {
+    log_->message(fmt::format("step {}: {}", state_.step, text));
+  }
+  log_->gradient_norms(state_.step, layer_gradient_norms(model_->parameters()));
+  if (stop) {
+    log_->event(RunEvent::stop, state_.step,
+                fmt::format("stopping: no better {} than step {}'s in {} evaluations", metric_,
+                            state_.best_step, patience));
+  }
+  return {best, stop};
+}
+
+TaskOutputs Finetuner::outputs(const Split& split, LossSums* sums) {
+  const TaskOutputs own =
+      task_outputs(*model_, *backend_.device, step_->memory(), split.batches->in_order(), sums);
+  if (communicator_.size() == 1) return own;
+  std::string bytes;
+  const auto append = [&](const void* data, std::size_t size) {
+    bytes.append(static_cast<const char*>(data), size);
+  };
+  if (sums != nullptr) append(sums, sizeof *sums);
+  for (const std::vector<float>& one : own) {
+    const std::uint64_t size = one.size();
+    append(&size, sizeof size);
+    append(one.data(), one.size() * sizeof(float));
+  }
+  TaskOutputs all;
+  if (sums != nullptr) *sums = {};
+  for (const std::string& of_rank : communicator_.all_gather(bytes)) {
+    std::size_t at = 0;
+    const auto take = [&](void* data, std::size_t size) {
+      BERT_CHECK(at + size <= of_rank.size());
+      std::memcpy(data, of_rank.data() + at, size);
+      at += size;
+    };
+    if (sums != nullptr) {
+      LossSums theirs;
+      take(&theirs, sizeof theirs);
+      sums->loss += theirs.loss;
+      sums->count += theirs.count;
+      sums->correct += theirs.correct;
+    }
+    while (at < of_rank.size()) {
+      std::uint64_t size = 0;
+      take(&size, sizeof size);
+      take(all.emplace_back(size).data(), size * sizeof(float));
+    }
+  }
+  return all;
+}
+
+std::vector<Metric> Finetuner::judge(const Split& split, const std::string& predictions) {
+  const TaskOutputs outputs = this->outputs(split, nullptr);
+  if (communicator_.is_root()) {
+    std::ostringstream text;
+    split.dataset->write_predictions(outputs, text);
+    write_file_atomic(run_dir_ / predictions, text.str());
+  }
+  return split.dataset->metrics(outputs);
+}
+
+int Finetuner::stop_signal() {
+  // As in Pretrainer.
+  const std::int64_t number = signals_.received();
+  std::vector<std::int64_t> received{number, number != 0 ? 1 : 0};
+  communicator_.all_reduce_sum(received);
+  return received[1] == 0 ? 0 : static_cast<int>(received[0] / received[1]);
+}
+
+void Finetuner::save() {
+  if (!writer_) return;
+  report(writer_->wait());
+  if (saved_step_ == state_.step) return;
+  state_.losses = monitor_.statistics();
+  if (step_->fixed_point()) state_.gradient_exponent = step_->fixed_point()->exponent();
+  state_.product_choices = backend_.product_choices ? backend_.product_choices() : "";
+  writer_->save(state_, step_->moments());
+}
+
+void Finetuner::report(const std::optional<CheckpointWriter::Outcome>& outcome) {
+  if (!outcome) return;
+  if (outcome->error.empty()) {
+    saved_step_ = outcome->step;
+    log_->event(RunEvent::checkpoint, outcome->step, "");
+    return;
+  }
+  log_->message(fmt::format("warning: the checkpoint of step {} could not be written: {}",
+                            outcome->step, outcome->error));
+}
+
+void Finetuner::finish_saving() {
+  if (writer_) {
+    const std::optional<CheckpointWriter::Outcome> outcome = writer_->wait();
+    if (outcome && !outcome->error.empty()) {
+      throw_runtime_error("the last checkpoint, of step {}, could not be written: {}",
+                          outcome->step, outcome->error);
+    }
+    report(outcome);
+  }
+  communicator_.barrier();  // all know that it is done
+}
+
+void Finetuner::say(const std::string& line) {
+  if (log_) log_->message(line);
+}
+
+}  // namespace bert

@@ -1,0 +1,342 @@
+// Finetuner: from a configuration to a run that can begin, or go on from a checkpoint.
+#include <algorithm>
+#include <bit>
+#include <cstdio>
+#include <utility>
+
+#include "model/model_files.h"
+#include "runtime/file.h"
+#include "train/finetuner.h"
+#include "train/memory_plan.h"
+#include "train/rank_agreement.h"
+#include "train/run_directory.h"
+#include "train/run_plan.h"
+
+namespace bert {
+namespace fs = std::filesystem;
+
+namespace {
+
+void warn(const std::string& text) { std::fprintf(stderr, "warning: %s\n", text.c_str()); }
+
+// The sequences of the first `most` examples; all with 0.
+std::vector<TaskSequence> first_examples(const TaskDataset& dataset, std::int64_t most) {
+  const std::vector<TaskSequence>& all = dataset.sequences();
+  const auto end =
+      most == 0 ? all.end() : std::find_if(all.begin(), all.end(), [&](const TaskSequence& one) {
+        return one.example >= most;
+      });
+  return {all.begin(), end};
+}
+
+std::string fingerprint_of(const std::vector<TaskSequence>& sequences) {
+  std::uint64_t hash = 14695981039346656037u;  // FNV-1a
+  const auto add = [&](std::int64_t value) {
+    for (int byte = 0; byte < 8; ++byte) {
+      hash = (hash ^ (static_cast<std::uint64_t>(value) >> (8 * byte) & 0xFFu)) * 1099511628211u;
+    }
+  };
+  for (const TaskSequence& one : sequences) {
+    add(static_cast<std::int64_t>(one.input_ids.size()));
+    for (const std::int32_t id : one.input_ids) add(id);
+    for (const std::int32_t label : one.row_labels) add(label);
+    for (const std::int32_t number : {one.label, one.start, one.end}) add(number);
+    add(std::bit_cast<std::int32_t>(one.value));
+  }
+  return fmt::format("{:016x}", hash);
+}
+
+}  // namespace
+
+Finetuner::Finetuner(FinetuneConfig config, std::uint64_t seed, fs::path run_dir,
+                     FinetunerOptions options, Communicator& communicator)
+    : config_(std::move(config)),
+      seed_(seed),
+      run_dir_(std::move(run_dir)),
+      options_(std::move(options)),
+      communicator_(communicator),
+      backend_(make_backend(config_.runtime, communicator, "runtime.", config_.train.reproducible)),
+      tokenizer_(load_tokenizer(config_.tokenizer_path(), {.cased = config_.tokenizer.cased})),
+      task_(make_task(config_.task_options(), config_.data.train)),
+      metric_(choose_metric(*task_, config_.evaluation.metric.value_or(""))),
+      monitor_(config_.divergence.spike_z_score) {
+  if (config_.train.batch_size < communicator_.size()) {
+    throw_input_error("{}: {} sequences are less than one for each of {} ranks",
+                      config_.where("train.batch_size"), config_.train.batch_size,
+                      communicator_.size());
+  }
+  training_ = read(config_.data.train, Purpose::training);
+  training_.sequences = first_examples(*training_.dataset, config_.data.max_examples);
+  validation_ = read(config_.data.validation, Purpose::evaluation);
+  if (config_.data.test) test_ = read(*config_.data.test, Purpose::evaluation);
+  class_weights_ = class_weights();
+  open_model();
+  state_.seed = seed_;
+  state_.precision = precision_name(backend_.precision);
+  state_.device = backend_.device->name();
+  state_.world_size = communicator_.size();
+  state_.threads = backend_.threads;
+  state_.corpus = fingerprint_of(training_.sequences);
+  check_ranks_agree(communicator_, {{"the device", backend_.device->is_cpu() ? "a CPU" : "a GPU"},
+                                    {"the precision", state_.precision},
+                                    {"the training data", state_.corpus},
+                                    {"the tokenizer", tokenizer_->fingerprint()}});
+  if (communicator_.is_root()) {
+    check_writable(run_dir_);
+    const std::size_t number = dtype_size(backend_.ops->statistics_dtype());
+    const auto warning =
+        check_disk_space(run_dir_, config_.checkpoint.keep + 2,
+                         checkpoint_bytes(model_->parameters().num_parameters(), number));
+    if (warning) warn(*warning);
+  }
+  plan_micro_batches();
+  model_->allocate(*backend_.device, *backend_.ops, capacity_, /*with_gradients=*/true,
+                   config_.train.recompute);
+  StepOptions step;
+  step.seed = seed_;
+  step.optimizer = config_.optimizer;
+  step.layer_decay = config_.optimizer.layer_decay;
+  step.reproducible_sequences = config_.train.micro_batch_sequences();
+  step.allreduce_dtype = config_.runtime.allreduce_dtype;
+  step.cuda_graph = config_.runtime.cuda_graph;
+  step_ = std::make_unique<TrainingStep>(step, backend_, communicator_, *model_);
+  load_encoder();
+  open_run_directory();
+}
+
+Finetuner::~Finetuner() = default;
+
+Finetuner::Split Finetuner::read(const std::string& file, Purpose purpose) const {
+  Split split;
+  split.dataset = task_->read(file, *tokenizer_, purpose);
+  split.sequences = split.dataset->sequences();
+  if (communicator_.is_root()) {
+    for (const std::string& line : split.dataset->report().lines()) warn(line);
+  }
+  return split;
+}
+
+void Finetuner::open_model() {
+  const BertConfig found = describe_model(config_.model.init_from).config;
+  const BertConfig bert = resolve_model(config_, tokenizer_->vocab_size(), found);
+  model_ =
+      std::make_unique<BertForTask>(bert, task_->kind(), task_->labels(), !class_weights_.empty());
+  if (config_.freeze.embeddings) model_->freeze(config_.freeze.layers);
+}
+
+// `balanced`: examples / (labels * examples of the label), so that all labels weigh the same
+// (scikit-learn's compute_class_weight).
+std::vector<double> Finetuner::class_weights() const {
+  const ClassWeights& wanted = config_.class_weights;
+  const std::vector<std::string>& labels = task_->labels();
+  if (wanted.kind == ClassWeights::Kind::none) return {};
+  if (wanted.kind == ClassWeights::Kind::listed) {
+    if (wanted.weights.size() != labels.size()) {
+      throw_input_error("{}: {} weights for {} labels ({})", config_.where("class_weights"),
+                        wanted.weights.size(), labels.size(), fmt::join(labels, ", "));
+    }
+    return wanted.weights;
+  }
+  std::vector<double> counts(labels.size(), 0.0);
+  double total = 0.0;
+  const auto count = [&](std::int32_t label) {
+    if (label == kIgnoreIndex) return;
+    ++counts[static_cast<std::size_t>(label)];
+    ++total;
+  };
+  for (const TaskSequence& sequence : training_.sequences) {
+    if (task_->kind() == TaskKind::classification) count(sequence.label);
+    for (const std::int32_t label : sequence.row_labels) count(label);
+  }
+  std::vector<double> weights;
+  for (const double n : counts) {
+    weights.push_back(n > 0.0 ? total / (static_cast<double>(labels.size()) * n) : 0.0);
+  }
+  return weights;
+}
+
+// How large micro-batches are, and with them all that is allocated; and how many steps there are.
+void Finetuner::plan_micro_batches() {
+  MicroBatchLimits least = least_limits(training_.sequences);
+  for (const Split* split : {&validation_, &test_}) {
+    const MicroBatchLimits other = least_limits(split->sequences);
+    least.tokens = std::max(least.tokens, other.tokens);
+    least.masked = std::max(least.masked, other.masked);
+  }
+  const std::int64_t ranks = communicator_.size();
+  const std::int64_t fixed = config_.train.micro_batch_sequences();
+  const std::int64_t share = fixed > 0 ? fixed : (config_.train.batch_size + ranks - 1) / ranks;
+  const bool words = task_->kind() == TaskKind::token_classification;
+  const auto capacity_of = [&](std::int64_t tokens) {
+    return Capacity{.tokens = tokens,
+                    .sequences = std::max(share, tokens / 8),  // evaluation packs short ones
+                    .masked = words ? tokens : 1,
+                    .max_seqlen = least.tokens};
+  };
+  std::int64_t tokens =
+      fixed > 0 ? share * least.tokens
+                : config_.train.micro_batch_tokens.value_or(
+                      std::min(share * least.tokens, most_auto_tokens(backend_.device->is_cpu())));
+  tokens = std::max(tokens, least.tokens);
+  const bool automatic = fixed == 0 && !config_.train.micro_batch_tokens;
+  const auto needed = [&](std::int64_t n) {
+    return plan_memory(*model_, backend_, capacity_of(n), config_.train);
+  };
+  const std::size_t available =
+      memory_for_a_rank(backend_, communicator_, needed(least.tokens).snapshot);
+  while (automatic && tokens > least.tokens && needed(tokens).total() > available / 10 * 9) {
+    tokens = std::max(least.tokens, tokens / 2);
+  }
+  std::vector<std::int64_t> negative{-tokens};
+  communicator_.all_reduce_max(negative);
+  tokens = -negative[0];
+  if (const std::size_t total = needed(tokens).total(); total > available) {
+    throw_input_error(
+        "{}: {} MB are needed for micro-batches of {} tokens, and {} MB of {} are free for a rank",
+        config_.where("train.micro_batch_tokens"), total / 1000000, tokens, available / 1000000,
+        backend_.device->name());
+  }
+  state_.auto_micro_batch_tokens = tokens;
+  capacity_ = capacity_of(tokens);
+  limits_ = {capacity_.tokens, capacity_.sequences, words ? capacity_.masked : 1};
+
+  const TaskBatchOptions options{.batch_size = config_.train.batch_size,
+                                 .rank = communicator_.rank(),
+                                 .world_size = communicator_.size(),
+                                 .limits = limits_,
+                                 .seed = seed_,
+                                 .class_weights = class_weights_};
+  TaskBatchOptions training = options;
+  training.micro_batch_sequences = fixed;
+  training_.batches = std::make_unique<TaskBatches>(training_.sequences, task_->kind(), training);
+  for (Split* split : {&validation_, &test_}) {
+    if (split->sequences.empty()) continue;
+    split->batches = std::make_unique<TaskBatches>(split->sequences, task_->kind(), options);
+  }
+  max_steps_ = training_.batches->steps(config_.train.epochs);
+  steps_per_epoch_ = training_.batches->steps(1);
+  schedule_ = config_.lr_schedule(max_steps_);
+}
+
+void Finetuner::load_encoder() {
+  model_->parameters().initialize(model_->config(), seed_);
+  if (config_.model.random_weights) return;
+  verify_model_files(config_.model.init_from);
+  const LoadReport report = load_parameters(*open_weights(config_.model.init_from),
+                                            model_->parameters(), /*missing_heads_ok=*/true);
+  if (!communicator_.is_root()) return;
+  if (const std::string note = report.note(); !note.empty()) {
+    std::fprintf(stderr, "%s\n", note.c_str());
+  }
+  if (const std::string warning = report.warning(); !warning.empty()) warn(warning);
+}
+
+void Finetuner::open_run_directory() {
+  const fs::path checkpoints = run_dir_ / "checkpoints";
+  std::string resume;  // decided by rank 0 for all
+  if (communicator_.is_root()) {
+    if (!options_.resume && fs::exists(run_dir_) && !fs::is_empty(run_dir_)) {
+      throw_input_error("run_dir: {} is not empty; resume it with --resume, or name another folder",
+                        run_dir_.string());
+    }
+    if (options_.resume) {
+      const auto newest = newest_checkpoint(checkpoints, [](const std::string& damage) {
+        warn(damage + "; looking for an older checkpoint");
+      });
+      if (newest) resume = newest->string();
+    }
+  }
+  communicator_.broadcast(resume);
+  if (!resume.empty()) restore(resume);
+  if (!communicator_.is_root() || options_.dry_run) return;
+  check_run_log(run_dir_);
+  try {
+    make_directories(checkpoints);
+    (void)set_aside_checkpoints(checkpoints, state_.step);
+    remove_unfinished_checkpoints(checkpoints);
+    set_links(checkpoints, state_.step, state_.best_step);
+    saved_step_ = resume.empty() ? -1 : state_.step;
+    write_file_atomic(run_dir_ / "config.yaml", finetune_config_to_yaml(config_));
+  } catch (const RuntimeError& error) {
+    throw_input_error("run_dir: {}", error.what());
+  }
+  log_ = std::make_unique<RunLog>(run_dir_, state_.step, max_steps_, config_.logging.tensorboard);
+  writer_ = std::make_unique<CheckpointWriter>(checkpoints, config_.checkpoint.keep, *model_,
+                                               *tokenizer_, task_->to_json());
+}
+
+// Parameters, moments and counts; with what they are computed stays as it is.
+void Finetuner::restore(const fs::path& checkpoint) {
+  const fs::path file = checkpoint / "trainer_state.json";
+  const TrainerState was = TrainerState::parse(read_file(file), file.string());
+  const auto differs = [&](const std::string& what, const auto& then, const auto& now) {
+    throw_input_error("{} was trained with {} {}, this run has {}", checkpoint.string(), what, then,
+                      now);
+  };
+  if (was.corpus != state_.corpus) differs("training data", was.corpus, state_.corpus);
+  if (was.seed != state_.seed) differs("seed", was.seed, state_.seed);
+  if (was.precision != state_.precision) differs("precision", was.precision, state_.precision);
+  const fs::path task = checkpoint / "task.json";
+  if (!fs::exists(task) || read_file(task) != task_->to_json()) {
+    throw_input_error(
+        "{} is of another task or other labels than the configuration says; resume with the "
+        "configuration the run was started with ({})",
+        checkpoint.string(), (run_dir_ / "config.yaml").string());
+  }
+  if (communicator_.is_root() && !config_.train.reproducible &&
+      (was.device != state_.device || was.world_size != state_.world_size ||
+       was.threads != state_.threads ||
+       was.auto_micro_batch_tokens != state_.auto_micro_batch_tokens)) {
+    warn(
+        fmt::format("{} was written by {} rank(s) of {} thread(s) on {}: the run goes on equally "
+                    "well but not bit for bit",
+                    checkpoint.string(), was.world_size, was.threads, was.device));
+  }
+  if (backend_.set_product_choices && !was.product_choices.empty()) {
+    (void)backend_.set_product_choices(was.product_choices);
+  }
+  const TrainerState now =
+      std::exchange(state_, load_checkpoint(checkpoint, *model_, step_->moments()));
+  state_.precision = now.precision;
+  state_.device = now.device;
+  state_.world_size = now.world_size;
+  state_.threads = now.threads;
+  state_.auto_micro_batch_tokens = now.auto_micro_batch_tokens;
+  monitor_.set_statistics(state_.losses);
+  if (step_->fixed_point()) step_->fixed_point()->set_exponent(state_.gradient_exponent);
+}
+
+std::string Finetuner::plan() const {
+  const BertConfig& bert = model_->config();
+  std::string text = fmt::format(
+      "model       {} layers of {}, {} heads, {}-LN, from {}{}; {} parameters, {} trained\n",
+      bert.num_hidden_layers, bert.hidden_size, bert.num_attention_heads,
+      layer_norm_name(bert.layer_norm), config_.model.init_from,
+      config_.model.random_weights ? " (its architecture, fresh weights)" : "",
+      model_->parameters().num_parameters(),
+      model_->parameters().flat_size() - model_->first_trained());
+  const auto describe_split = [](const Split& split) {
+    return fmt::format("{} examples in {} sequences", split.dataset->num_examples(),
+                       split.sequences.size());
+  };
+  text += fmt::format("task        {}", task_kind_name(task_->kind()));
+  if (!task_->labels().empty()) {
+    text +=
+        fmt::format(", {} labels: {}", task_->labels().size(), fmt::join(task_->labels(), ", "));
+  }
+  text += fmt::format("; judged by {}\n", metric_);
+  text +=
+      fmt::format("training    {}: {} sequences\n", config_.data.train, training_.sequences.size());
+  text += fmt::format("validation  {}: {}\n", config_.data.validation, describe_split(validation_));
+  if (test_.dataset) {
+    text += fmt::format("test        {}: {}\n", *config_.data.test, describe_split(test_));
+  }
+  text +=
+      fmt::format("steps       {} of {} sequences, {} an epoch; micro-batches of up to {} tokens\n",
+                  max_steps_, config_.train.batch_size, steps_per_epoch_, capacity_.tokens);
+  text += fmt::format("computing   {}; ranks: {}\n", backend_.description(), communicator_.size());
+  text += fmt::format("run         seed {}, into {}", seed_, run_dir_.string());
+  return text;
+}
+
+}  // namespace bert
