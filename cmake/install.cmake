@@ -3,9 +3,9 @@
 include(GNUInstallDirs)
 include(CMakePackageConfigHelpers)
 
-install(TARGETS train finetune evaluate fill_mask embed predict export forward tokenize
-                train_tokenizer prepare_corpus inspect report
-        RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
+set(BERT_INSTALLED_PROGRAMS train finetune evaluate fill_mask embed predict export forward tokenize
+    train_tokenizer prepare_corpus inspect report)
+install(TARGETS ${BERT_INSTALLED_PROGRAMS} RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
 install(DIRECTORY ${CMAKE_SOURCE_DIR}/configs DESTINATION ${CMAKE_INSTALL_DATADIR}/bert_cu)
 
 install(TARGETS bert EXPORT bert_cu LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR})
@@ -20,7 +20,7 @@ foreach(module bert_cuda_backend bert_mpi_communicator)
 endforeach()
 
 set(package ${CMAKE_INSTALL_LIBDIR}/cmake/bert_cu)
-install(EXPORT bert_cu NAMESPACE bert:: DESTINATION ${package} FILE bert_cuTargets.cmake)
+install(EXPORT bert_cu NAMESPACE bert_cu:: DESTINATION ${package} FILE bert_cuTargets.cmake)
 configure_package_config_file(${CMAKE_SOURCE_DIR}/cmake/bert_cuConfig.cmake.in
   ${CMAKE_BINARY_DIR}/bert_cuConfig.cmake INSTALL_DESTINATION ${package})
 write_basic_package_version_file(${CMAKE_BINARY_DIR}/bert_cuConfigVersion.cmake

@@ -151,11 +151,6 @@ int run(const Arguments& arguments) {
   bert::InferenceSession session(arguments.checkpoint, std::move(model), std::move(backend),
                                  capacity);
   bert::TextEmbedder embedder(session, options);
-  std::cerr << fmt::format("{} vectors of {} numbers{}, of at most {} tokens a text; {}\n",
-                           bert::pooling_name(embedder.pooling()), embedder.width(),
-                           embedder.normalizes() ? " of length 1" : "", embedder.max_length(),
-                           session.backend().description());
-
   bert::TextLines lines(arguments.texts.files, arguments.texts.text_field);
   const std::unique_ptr<Output> output = make_output(arguments, embedder, session.tokenizer());
   const bert::Throughput throughput;
@@ -170,6 +165,10 @@ int run(const Arguments& arguments) {
     std::cerr << fmt::format("{} of {} texts were longer than {} tokens and were cut\n", cut,
                              packer.sequences(), embedder.max_length());
   }
+  std::cerr << fmt::format("{} vectors of {} numbers{}; {}\n",
+                           bert::pooling_name(embedder.pooling()), embedder.width(),
+                           embedder.normalizes() ? ", of length 1" : "",
+                           session.backend().description());
   bert::report_texts(lines, packer, throughput);
   return 0;
 }

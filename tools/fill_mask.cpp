@@ -155,7 +155,6 @@ int fill_texts(InferenceSession& session, const Arguments& arguments) {
     try {
       add(line.text);
     } catch (const bert::InputError& error) {
-      packer.flush();  // what came before it is answered
       bert::throw_input_error("{}:{}: {}", line.file, line.number, error.what());
     }
   });

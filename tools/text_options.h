@@ -39,12 +39,17 @@ inline CLI::Option* add_text_options(CLI::App& app, TextOptions& options) {
 }
 
 // Calls `add` with each line, which gives it to `packer`; whoever gives one line at a time is
-// answered at once.
+// answered at once. What comes before a line that cannot be used is answered too.
 template <typename Add>
 void pack_lines(TextLines& lines, BatchPacker& packer, const Add& add) {
-  while (const std::optional<TextLine> line = lines.next()) {
-    add(*line);
-    if (!lines.ready()) packer.flush();
+  try {
+    while (const std::optional<TextLine> line = lines.next()) {
+      add(*line);
+      if (!lines.ready()) packer.flush();
+    }
+  } catch (const InputError&) {
+    packer.flush();
+    throw;
   }
   packer.flush();
 }
