@@ -165,10 +165,9 @@ int run(const Arguments& arguments) {
     std::cerr << fmt::format("{} of {} texts were longer than {} tokens and were cut\n", cut,
                              packer.sequences(), embedder.max_length());
   }
-  std::cerr << fmt::format("{} vectors of {} numbers{}; {}\n",
-                           bert::pooling_name(embedder.pooling()), embedder.width(),
-                           embedder.normalizes() ? ", of length 1" : "",
-                           session.backend().description());
+  std::cerr << fmt::format(
+      "{} vectors of {} numbers{}; {}\n", bert::pooling_name(embedder.pooling()), embedder.width(),
+      embedder.normalizes() ? ", of length 1" : "", session.backend().description());
   bert::report_texts(lines, packer, throughput);
   return 0;
 }
@@ -199,8 +198,13 @@ int main(int argc, char** argv) {
                    "mean")
         ->check(CLI::IsMember({"auto", "cls", "mean", "pooler", "tokens"}))
         ->capture_default_str();
-    app.add_flag("--normalize,!--no-normalize", arguments.options.normalize,
-                 "make vectors of length 1");
+    std::optional<bool>& normalize = arguments.options.normalize;
+    CLI::Option* const yes = app.add_flag_callback(
+        "--normalize", [&normalize] { normalize = true; },
+        "make vectors of length 1. Default: what the folder says, else not");
+    app.add_flag_callback(
+           "--no-normalize", [&normalize] { normalize = false; }, "leave vectors as they are")
+        ->excludes(yes);
     app.add_option("--max-length", arguments.options.max_length,
                    "tokens of a text, [CLS] and [SEP] included; longer texts are cut, and counted. "
                    "Default: what the folder says, else what the model takes");
