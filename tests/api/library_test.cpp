@@ -84,8 +84,9 @@ class Library : public testing::Test {
 };
 
 TEST_F(Library, VectorsAndMaskedTokens) {
-  BertForPretraining model(random_config(60), BertForPretraining::Heads::mlm);
-  write_random_model(folder_ / "mlm", tokenizer_, model);
+  write_random_model(
+      folder_ / "mlm", tokenizer_,
+      std::make_unique<BertForPretraining>(random_config(60), BertForPretraining::Heads::mlm));
   write_text(folder_ / "texts", "w5 [MASK] w7\n[MASK] w9\n");
   const std::vector<std::string> said = use_library(path("mlm") + " 'w5 [MASK] w7' '[MASK] w9'");
   ASSERT_EQ(said.size(), 7u);

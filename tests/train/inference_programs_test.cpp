@@ -16,8 +16,9 @@ using Json = nlohmann::json;
 class Inference : public ToolsTest {
  protected:
   void SetUp() override {
-    BertForPretraining model(random_config(kVocabSize), BertForPretraining::Heads::mlm_and_nsp);
-    write_random_model(folder_ / "model", tokenizer_, model);
+    write_random_model(folder_ / "model", tokenizer_,
+                       std::make_unique<BertForPretraining>(
+                           random_config(kVocabSize), BertForPretraining::Heads::mlm_and_nsp));
   }
 
   Answer embed(const std::string& arguments, const std::string& checkpoint = "model") {
@@ -239,8 +240,8 @@ TEST_F(Inference, EmbedRefuses) {
   const std::string file = write_lines("texts.txt", {"w5"});
   expect_refused(embed("--input " + path("nothing.txt")), "nothing.txt");
   expect_refused(embed("--input " + file, "nowhere"), "nowhere");
-  BertModel model(random_config(kVocabSize), /*with_pooler=*/false);
-  write_random_model(folder_ / "bare", tokenizer_, model);
+  write_random_model(folder_ / "bare", tokenizer_,
+                     std::make_unique<BertModel>(random_config(kVocabSize), /*with_pooler=*/false));
   expect_refused(embed("--pooling pooler --input " + file, "bare"), "no pooler");
   EXPECT_EQ(embed("--input " + file, "bare").exit_code, 0);
   // A failure leaves nothing behind.
@@ -392,8 +393,8 @@ TEST_F(Inference, PredictsNumbersAndTagsAndAnswers) {
 
 TEST_F(Inference, PredictRefusesOtherModels) {
   expect_refused(predict("w5", "model"), "pre-trained model");
-  BertModel bare(random_config(kVocabSize), /*with_pooler=*/true);
-  write_random_model(folder_ / "bare", tokenizer_, bare);
+  write_random_model(folder_ / "bare", tokenizer_,
+                     std::make_unique<BertModel>(random_config(kVocabSize), /*with_pooler=*/true));
   expect_refused(predict("w5", "bare"), "without a head");
   expect_refused(fill_mask("'[MASK]'", "bare"), "without a head");
   write_task_checkpoint(folder_ / "task", tokenizer_, TaskKind::classification, {"x", "y"});

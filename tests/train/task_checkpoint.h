@@ -18,9 +18,12 @@
 namespace bert {
 
 // A folder of `model` with weights so large that its answers differ from text to text.
-inline void write_random_model(const std::filesystem::path& folder, const Tokenizer& tokenizer,
-                               BertModel& model) {
+template <typename Model>
+void write_random_model(const std::filesystem::path& folder, const Tokenizer& tokenizer,
+                        std::unique_ptr<Model> given) {
   Backend backend = make_backend(Precision::fp32, 1);
+  const std::unique_ptr<Model> owned = std::move(given);  // goes before the backend
+  Model& model = *owned;
   model.allocate(*backend.device, *backend.ops,
                  {.tokens = 8, .sequences = 1, .masked = 1, .max_seqlen = 8}, false);
   PhiloxStream random(5, 7, 0);
@@ -49,8 +52,9 @@ inline BertConfig random_config(std::int64_t vocab_size) {
 inline void write_task_checkpoint(const std::filesystem::path& folder, const Tokenizer& tokenizer,
                                   TaskKind kind, const std::vector<std::string>& labels,
                                   bool with_task = true) {
-  BertForTask model(random_config(tokenizer.vocab_size()), kind, labels);
-  write_random_model(folder, tokenizer, model);
+  write_random_model(
+      folder, tokenizer,
+      std::make_unique<BertForTask>(random_config(tokenizer.vocab_size()), kind, labels));
   if (!with_task) return;
   TaskOptions options;
   options.kind = kind;
