@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
 #include <vector>
 
 namespace bert {
@@ -27,5 +28,9 @@ struct Batch {
   std::int64_t num_sequences() const { return static_cast<std::int64_t>(sequence_index.size()); }
   std::int64_t num_masked() const { return static_cast<std::int64_t>(masked_rows.size()); }
 };
+
+// Appends a sequence's tokens, positions and bounds: all but what belongs to a head.
+void append_sequence(Batch& batch, std::span<const std::int32_t> input_ids,
+                     std::span<const std::int32_t> token_type_ids, std::uint32_t index);
 
 }  // namespace bert

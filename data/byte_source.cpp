@@ -8,6 +8,7 @@
 
 #include <archive.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <unistd.h>
 
 #include "runtime/error.h"
@@ -16,6 +17,7 @@ namespace bert {
 namespace {
 
 constexpr std::size_t kBufferSize = std::size_t{1} << 18;
+constexpr std::size_t kLongestMagic = 6;
 
 struct Compression {
   std::string_view magic, name, extension;
@@ -49,16 +51,17 @@ std::string_view compression_of(std::string_view head) {
   return {};
 }
 
-ByteSource::ByteSource(const std::string& file, std::uint64_t begin, std::uint64_t end)
+ByteSource::ByteSource(const std::string& file, std::uint64_t begin, std::uint64_t end, Pace pace)
     : name_(display_name(file)),
       descriptor_(file == "-" ? 0 : ::open(file.c_str(), O_RDONLY | O_CLOEXEC)),
+      pace_(pace),
       bytes_left_(end == kToTheEnd ? kToTheEnd : end - begin),
       raw_(kBufferSize) {
   if (descriptor_ < 0) throw_input_error("cannot read {}: {}", name_, std::strerror(errno));
   if (begin > 0 && ::lseek(descriptor_, static_cast<off_t>(begin), SEEK_SET) < 0) {
     throw_input_error("cannot read {} from byte {}: {}", name_, begin, std::strerror(errno));
   }
-  raw_size_ = fill(raw_.data(), raw_.size());
+  read_head();
   if (begin > 0) return;  // whoever asks for a part has seen that the file is plain
   if (raw_size_ == 0) throw_input_error("{} is empty: expected UTF-8 text", name_);
   const std::string_view head(raw_.data(), raw_size_);
@@ -98,21 +101,45 @@ std::size_t ByteSource::read(char* out, std::size_t size) {
   return fill(out, size);
 }
 
-// One read of the descriptor, repeated until `size` bytes or the end: a pipe gives little at once
-// and the magic numbers need a few bytes.
+bool ByteSource::would_wait() const {
+  if (archive_ != nullptr || raw_position_ < raw_size_) return false;
+  pollfd descriptor{descriptor_, POLLIN, 0};
+  return ::poll(&descriptor, 1, 0) == 0;
+}
+
+// One read of the descriptor; repeated, unless it is read as it comes, until `size` bytes or the
+// end: a pipe gives little at once.
 std::size_t ByteSource::fill(char* out, std::size_t size) {
-  size = static_cast<std::size_t>(std::min<std::uint64_t>(size, bytes_left_));
   std::size_t total = 0;
   while (total < size) {
-    const ssize_t got = ::read(descriptor_, out + total, size - total);
-    if (got < 0 && errno == EINTR) continue;
-    if (got < 0) throw_input_error("cannot read {}: {}", name_, std::strerror(errno));
+    const std::size_t got = read_once(out + total, size - total);
     if (got == 0) break;
-    total += static_cast<std::size_t>(got);
+    total += got;
+    if (pace_ == Pace::as_it_comes) break;
   }
-  bytes_read_ += total;
-  if (bytes_left_ != kToTheEnd) bytes_left_ -= total;
   return total;
+}
+
+std::size_t ByteSource::read_once(char* out, std::size_t size) {
+  size = static_cast<std::size_t>(std::min<std::uint64_t>(size, bytes_left_));
+  ssize_t got = 0;
+  do {
+    got = ::read(descriptor_, out, size);
+  } while (got < 0 && errno == EINTR);
+  if (got < 0) throw_input_error("cannot read {}: {}", name_, std::strerror(errno));
+  const auto bytes = static_cast<std::size_t>(got);
+  bytes_read_ += bytes;
+  if (bytes_left_ != kToTheEnd) bytes_left_ -= bytes;
+  return bytes;
+}
+
+// The first bytes: enough to tell a compression, or a line, which none begins with.
+void ByteSource::read_head() {
+  while (raw_size_ < kLongestMagic && std::memchr(raw_.data(), '\n', raw_size_) == nullptr) {
+    const std::size_t got = fill(raw_.data() + raw_size_, raw_.size() - raw_size_);
+    if (got == 0) return;
+    raw_size_ += got;
+  }
 }
 
 void ByteSource::open_archive() {

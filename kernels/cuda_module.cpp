@@ -8,6 +8,8 @@
 #include "runtime/error.h"
 
 namespace bert {
+namespace fs = std::filesystem;
+
 namespace {
 
 struct Module {
@@ -20,14 +22,30 @@ std::string dl_error() {
   return text != nullptr ? text : "unknown error";
 }
 
-Module load() {
-  Module module;
-  namespace fs = std::filesystem;
+// The folder of the shared library that this is part of, if it is part of one.
+fs::path library_folder() {
+  Dl_info info{};
+  if (::dladdr(reinterpret_cast<const void*>(&dl_error), &info) == 0) return {};
+  const fs::path file(info.dli_fname != nullptr ? info.dli_fname : "");
+  return file.is_absolute() ? file.parent_path() : fs::path();
+}
+
+// Where the module is; empty where it is not.
+fs::path find_module() {
   std::error_code error;
   const fs::path folder = fs::read_symlink("/proc/self/exe", error).parent_path();
-  fs::path file = folder / kCudaModuleFile;
-  if (!fs::exists(file, error)) file = folder.parent_path() / "bin" / kCudaModuleFile;
-  if (!fs::exists(file, error)) {
+  for (const fs::path& place : {library_folder(), folder, folder.parent_path() / "bin"}) {
+    if (!place.empty() && fs::exists(place / kCudaModuleFile, error)) {
+      return place / kCudaModuleFile;
+    }
+  }
+  return {};
+}
+
+Module load() {
+  Module module;
+  const fs::path file = find_module();
+  if (file.empty()) {
     module.why_not = "this build has no CUDA backend";
     return module;
   }

@@ -67,6 +67,13 @@ void AtomicFile::write(const void* data, std::size_t size) {
   }
 }
 
+void AtomicFile::write_at_start(std::string_view text) {
+  if (std::fseek(file_, 0, SEEK_SET) != 0) {
+    throw_runtime_error("cannot write {}: {}", path_.string(), cause());
+  }
+  write(text);
+}
+
 void AtomicFile::commit() {
   if (std::fflush(file_) != 0 || ::fsync(::fileno(file_)) != 0) {
     throw_runtime_error("cannot write {}: {}", path_.string(), cause());

@@ -27,6 +27,8 @@ class AtomicFile {
 
   void write(const void* data, std::size_t size);
   void write(std::string_view text) { write(text.data(), text.size()); }
+  // Over what was written first; no more than that. Nothing is written after it.
+  void write_at_start(std::string_view text);
   void commit();  // fsync, rename, fsync of the folder
 
  private:

@@ -21,8 +21,9 @@ target="$1"
 build="${2:-$root/build-bundle}"
 most_mib=64
 
-# Raw text is prepared where packages are: what reads archives of it needs 35 MB of libraries.
-programs=(train evaluate fill_mask forward tokenize)
+# Raw text is read where packages are: what reads archives of it (fill_mask too) needs 35 MB of
+# libraries.
+programs=(train evaluate forward tokenize)
 preparing=(train_tokenizer prepare_corpus)
 modules=(bert_cuda_backend.so bert_mpi_communicator.so)
 tests=(op_backends_test optimizer_test loss_sums_test model_backends_test intrinsics_gpu_test)

@@ -98,8 +98,7 @@ int run(const Arguments& arguments) {
   bert::Backend backend =
       bert::make_backend(arguments.runtime, *communicator, bert::kBackendOptionKeys);
   const std::string computed_on = backend.description();
-  // Larger micro-batches are no faster.
-  const std::int64_t tokens = backend.device->is_cpu() ? 4096 : 32768;
+  const std::int64_t tokens = bert::good_batch_tokens(*backend.device);
   const std::int64_t sequences = std::clamp<std::int64_t>(tokens / length, 1, arguments.batch_size);
   const bert::Capacity capacity{.tokens = sequences * length,
                                 .sequences = sequences,
@@ -109,7 +108,7 @@ int run(const Arguments& arguments) {
   corpus->check_tokenizer(session.tokenizer());
 
   const EvaluationResult model =
-      bert::Evaluator(session.model(), *session.backend().device, session.memory())
+      bert::Evaluator(session.masked_model(), session.device(), session.memory())
           .run(validation, arguments.batch_size, arguments.max_batches, *communicator);
   std::optional<EvaluationResult> baseline;
   if (arguments.unigram) {

@@ -15,8 +15,10 @@
 #include "model/model_files.h"
 #include "runtime/command_line.h"
 #include "runtime/communicator.h"
+#include "tools/text_options.h"
 #include "train/backend_options.h"
 #include "train/inference_session.h"
+#include "train/mask_filling.h"
 
 namespace {
 
@@ -32,6 +34,7 @@ constexpr std::int64_t kSampleLength = 64;
 struct Arguments {
   std::string checkpoint, data;
   std::vector<std::string> texts;
+  bert::TextOptions input;
   int top_k = 5, samples = 8;
   bert::RuntimeConfig runtime;
   bool json = false;
@@ -87,49 +90,80 @@ Json describe(const bert::Tokenizer& tokenizer, const std::vector<TokenPredictio
   return list;
 }
 
+Predictions predict(InferenceSession& session, const Batch& batch, int top_k) {
+  return bert::predict_masked(session.masked_model(), session.device(), session.memory(), batch,
+                              top_k);
+}
+
 std::string percent(double probability) { return fmt::format("{:.1f}%", 100.0 * probability); }
 
-// --- A text with [MASK] -------------------------------------------------------------------------
-void fill(InferenceSession& session, const std::string& text, const Arguments& arguments) {
-  const bert::Tokenizer& tokenizer = session.tokenizer();
-  const Batch batch =
-      bert::batch_with_masks(tokenizer, text, session.model().capacity().max_seqlen);
-  const Predictions predictions = session.predict(batch, arguments.top_k);
-  const std::string filled = bert::show_predictions(tokenizer, batch, predictions, 0);
+// --- Texts with [MASK] --------------------------------------------------------------------------
+// `row`: of the predictions, the first of this sequence; moves on to the next one.
+void print_filled(const bert::Tokenizer& tokenizer, const std::string& text, const Batch& batch,
+                  std::int64_t sequence, const Predictions& predictions, std::size_t& row,
+                  const Arguments& arguments) {
+  const std::int32_t end = batch.cu_seqlens[static_cast<std::size_t>(sequence) + 1];
+  const std::string filled = bert::show_predictions(tokenizer, batch, predictions, sequence);
+  const std::size_t first = row;
+  while (row < predictions.size() && batch.masked_rows[row] < end) ++row;
   if (arguments.json) {
     Json answer{{"text", text}, {"filled", filled}, {"masks", Json::array()}};
-    for (const auto& row : predictions) answer["masks"].push_back(describe(tokenizer, row));
-    std::cout << answer.dump(-1, ' ', false, Json::error_handler_t::replace) << std::endl;
+    for (std::size_t m = first; m < row; ++m) {
+      answer["masks"].push_back(describe(tokenizer, predictions[m]));
+    }
+    std::cout << answer.dump(-1, ' ', false, Json::error_handler_t::replace) << '\n';
     return;
   }
   print_wrapped("text        ", text);
   print_wrapped("prediction  ", filled);
-  for (std::size_t m = 0; m < predictions.size(); ++m) {
-    std::cout << fmt::format("  [MASK] {}\n", m + 1);
+  for (std::size_t m = first; m < row; ++m) {
+    std::cout << fmt::format("  [MASK] {}\n", m - first + 1);
     for (const TokenPrediction& prediction : predictions[m]) {
       std::cout << fmt::format("    {:>6}  {}\n", percent(prediction.probability),
                                bert::show_piece(tokenizer, prediction.id));
     }
   }
-  std::cout << std::endl;
+  std::cout << '\n';
 }
 
 int fill_texts(InferenceSession& session, const Arguments& arguments) {
-  for (const std::string& text : arguments.texts) fill(session, text, arguments);
+  const bert::Tokenizer& tokenizer = session.tokenizer();
+  const std::int64_t longest = session.model().capacity().max_seqlen;
+  std::vector<std::string> waiting;  // those in the micro-batch
+  bert::BatchPacker packer(session.model().capacity(), [&](const Batch& batch) {
+    const Predictions predictions = predict(session, batch, arguments.top_k);
+    std::size_t row = 0;
+    for (std::int64_t b = 0; b < batch.num_sequences(); ++b) {
+      print_filled(tokenizer, waiting[static_cast<std::size_t>(b)], batch, b, predictions, row,
+                   arguments);
+    }
+    std::cout.flush();
+    waiting.clear();
+  });
+  const auto add = [&](const std::string& text) {
+    packer.add(bert::sequence_with_masks(tokenizer, text, longest));
+    waiting.push_back(text);
+  };
+  for (const std::string& text : arguments.texts) add(text);
+  packer.flush();
   if (!arguments.texts.empty()) return 0;
-  std::string line;
-  bool any = false;
-  while (std::getline(std::cin, line)) {
-    if (line.ends_with('\r')) line.pop_back();
-    if (line.find_first_not_of(" \t") == std::string::npos) continue;
-    any = true;
-    fill(session, line, arguments);
-  }
-  if (!any) {
+
+  const bert::Throughput throughput;
+  bert::TextLines lines(arguments.input.files, arguments.input.text_field);
+  bert::pack_lines(lines, packer, [&](const bert::TextLine& line) {
+    if (line.text.find_first_not_of(" \t") == std::string::npos) return;
+    try {
+      add(line.text);
+    } catch (const bert::InputError& error) {
+      bert::throw_input_error("{}:{}: {}", line.file, line.number, error.what());
+    }
+  });
+  if (packer.sequences() == 0) {
     bert::throw_input_error(
-        "no text: give one with [MASK] in it as an argument or on standard input, or --data for "
-        "examples of a corpus");
+        "no text: give one with [MASK] in it as an argument, by --input or on standard input, or "
+        "--data for examples of a corpus");
   }
+  bert::report_texts(lines, packer, throughput);
   return 0;
 }
 
@@ -137,7 +171,7 @@ int fill_texts(InferenceSession& session, const Arguments& arguments) {
 void show_sample(InferenceSession& session, const Batch& batch, int number,
                  const Arguments& arguments) {
   const bert::Tokenizer& tokenizer = session.tokenizer();
-  const Predictions predictions = session.predict(batch, std::max(3, arguments.top_k));
+  const Predictions predictions = predict(session, batch, std::max(3, arguments.top_k));
   const std::string text = bert::show_original(tokenizer, batch, 0);
   const std::string masked = bert::show_masked(tokenizer, batch, 0);
   const std::string filled = bert::show_predictions(tokenizer, batch, predictions, 0);
@@ -203,14 +237,14 @@ int show_samples(InferenceSession& session, const Arguments& arguments) {
 }
 
 int run(const Arguments& arguments) {
-  const bert::BertConfig config = bert::describe_model(arguments.checkpoint).config;
-  const std::int64_t longest = config.max_position_embeddings;
-  const bert::Capacity capacity{
-      .tokens = longest, .sequences = 1, .masked = longest, .max_seqlen = longest};
-  InferenceSession session(arguments.checkpoint,
-                           bert::make_backend(arguments.runtime, *bert::make_local_communicator(),
-                                              bert::kBackendOptionKeys),
-                           capacity);
+  const std::int64_t longest =
+      bert::describe_model(arguments.checkpoint).config.max_position_embeddings;
+  bert::Backend backend = bert::make_backend(arguments.runtime, *bert::make_local_communicator(),
+                                             bert::kBackendOptionKeys);
+  const bert::Capacity capacity =
+      bert::inference_capacity(*backend.device, longest, arguments.input.batch_tokens);
+  InferenceSession session(arguments.checkpoint, std::move(backend), capacity);
+  session.masked_model();  // refuses another one before texts are asked for
   return arguments.data.empty() ? fill_texts(session, arguments) : show_samples(session, arguments);
 }
 
@@ -221,8 +255,9 @@ int main(int argc, char** argv) {
   return bert::run_program([&] {
     CLI::App app{
         "Fills in the [MASK]s of a text with a trained model: the likeliest tokens and their "
-        "probabilities over the whole vocabulary. Without TEXT, each line of standard input is "
-        "one. With --data, shows how it fills in texts of a corpus that it was not trained on.",
+        "probabilities over the whole vocabulary. Without TEXT, each line of --input is one, or of "
+        "standard input, which is answered as it comes. With --data, shows how it fills in texts "
+        "of a corpus that it was not trained on.",
         "fill_mask"};
     Arguments arguments;
     app.add_option("--checkpoint", arguments.checkpoint,
@@ -237,9 +272,12 @@ int main(int argc, char** argv) {
         ->check(CLI::Range(1, 1000000))
         ->needs(data)
         ->capture_default_str();
+    CLI::Option* const input = bert::add_text_options(app, arguments.input)->excludes(data);
     bert::add_backend_options(app, arguments.runtime);
     app.add_flag("--json", arguments.json, "print a JSON object per text, one a line");
-    app.add_option("TEXT", arguments.texts, "\"The capital of France is [MASK].\"")->excludes(data);
+    app.add_option("TEXT", arguments.texts, "\"The capital of France is [MASK].\"")
+        ->excludes(data)
+        ->excludes(input);
     // CLI11 takes "[MASK] is a [MASK]" for a list in brackets, but not with a blank before it,
     // which is none of the tokenizer's business.
     std::vector<std::string> words(argv, argv + argc);
@@ -252,6 +290,7 @@ int main(int argc, char** argv) {
     for (std::string& text : arguments.texts) {
       if (text.starts_with(" [")) text.erase(0, 1);
     }
+    if (arguments.input.files.empty()) arguments.input.files = {"-"};
     return run(arguments);
   });
 }

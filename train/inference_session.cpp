@@ -1,207 +1,77 @@
 #include "train/inference_session.h"
 
 #include <algorithm>
-#include <cmath>
-#include <numeric>
-#include <string_view>
+#include <string>
 
 #include "model/model_files.h"
 #include "runtime/error.h"
-#include "runtime/tensor_copy.h"
 #include "train/checkpoint.h"
 
 namespace bert {
+namespace fs = std::filesystem;
+
 namespace {
 
-// The likeliest ids under softmax(logits), over the whole vocabulary; the lower id among equals.
-std::vector<TokenPrediction> likeliest(const double* logits, std::int64_t vocab_size, int top_k) {
-  std::vector<std::int32_t> order(static_cast<std::size_t>(vocab_size));
-  std::iota(order.begin(), order.end(), 0);
-  const auto kept = std::min<std::ptrdiff_t>(top_k, vocab_size);
-  std::partial_sort(order.begin(), order.begin() + kept, order.end(),
-                    [&](std::int32_t a, std::int32_t b) {
-                      return logits[a] != logits[b] ? logits[a] > logits[b] : a < b;
-                    });
-  const double largest = *std::max_element(logits, logits + vocab_size);
-  double sum = 0.0;
-  for (std::int64_t i = 0; i < vocab_size; ++i) sum += std::exp(logits[i] - largest);
-  std::vector<TokenPrediction> result;
-  for (std::ptrdiff_t i = 0; i < kept; ++i) {
-    const std::int32_t id = order[static_cast<std::size_t>(i)];
-    result.push_back({id, std::exp(logits[id] - largest) / sum});
+// "a model for classification"
+std::string what_is(const BertModel& model) {
+  if (const auto* const task = dynamic_cast<const BertForTask*>(&model)) {
+    return fmt::format("a model for {}", task_kind_name(task->kind()));
   }
-  return result;
-}
-
-// Parts of a text one after the other, and runs of ids decoded together so that words are joined.
-class TextBuilder {
- public:
-  explicit TextBuilder(const Tokenizer& tokenizer) : tokenizer_(tokenizer) {}
-
-  void add(std::int32_t id) { run_.push_back(id); }
-  void add_apart(const std::string& part) {
-    flush();
-    write(part);
+  if (dynamic_cast<const BertForPretraining*>(&model) != nullptr) {
+    return "a pre-trained model, with a head for masked tokens";
   }
-  std::string finish() {
-    flush();
-    return std::move(text_);
-  }
-
- private:
-  void flush() {
-    if (run_.empty()) return;
-    write(tokenizer_.decode(run_));
-    run_.clear();
-  }
-  void write(const std::string& part) {
-    // As decode() does inside a run: no space before these, but for a prediction ("?[97.6%]"), of
-    // which it must be told where it begins.
-    constexpr std::string_view kClosing = ".?!,";
-    const bool closing = !part.empty() && kClosing.find(part[0]) != kClosing.npos &&
-                         (part.size() == 1 || part[1] == ' ');
-    if (!text_.empty() && !part.empty() && !closing) text_ += ' ';
-    text_ += part;
-  }
-
-  const Tokenizer& tokenizer_;
-  std::string text_;
-  std::vector<std::int32_t> run_;
-};
-
-// Calls with_row(row, index) for each token of a sequence but the [CLS] and [SEP] around it;
-// `index`: its place among the masked rows of the batch, or -1.
-template <typename WithRow>
-void for_each_token(const Tokenizer& tokenizer, const Batch& batch, std::int64_t sequence,
-                    const WithRow& with_row) {
-  const auto b = static_cast<std::size_t>(sequence);
-  std::int32_t begin = batch.cu_seqlens[b], end = batch.cu_seqlens[b + 1];
-  const auto id = [&](std::int32_t row) { return batch.input_ids[static_cast<std::size_t>(row)]; };
-  if (begin < end && id(begin) == tokenizer.special().cls) ++begin;
-  if (begin < end && id(end - 1) == tokenizer.special().sep) --end;
-  auto masked = std::lower_bound(batch.masked_rows.begin(), batch.masked_rows.end(), begin);
-  for (std::int32_t row = begin; row < end; ++row) {
-    if (masked != batch.masked_rows.end() && *masked == row) {
-      with_row(id(row), masked - batch.masked_rows.begin());
-      ++masked;
-    } else {
-      with_row(id(row), std::ptrdiff_t{-1});
-    }
-  }
+  return "a model without a head";
 }
 
 }  // namespace
 
-std::vector<std::vector<TokenPrediction>> predict_masked(BertForPretraining& model, Device& device,
-                                                         DeviceBatch& memory, const Batch& batch,
-                                                         int top_k) {
-  BERT_CHECK(top_k >= 1);
-  if (batch.num_masked() == 0) return {};
-  model.forward(memory.upload(batch), nullptr);
-  const std::int64_t stride = model.mlm_logits().dim(-1);
-  const std::vector<double> logits =
-      copy_to_doubles(device, model.mlm_logits().slice(0, batch.num_masked()));
-  std::vector<std::vector<TokenPrediction>> predictions;
-  for (std::int64_t row = 0; row < batch.num_masked(); ++row) {
-    predictions.push_back(
-        likeliest(logits.data() + row * stride, model.config().vocab_size, top_k));
-  }
-  return predictions;
+std::int64_t good_batch_tokens(const Device& device) { return device.is_cpu() ? 4096 : 32768; }
+
+Capacity inference_capacity(const Device& device, std::int64_t longest, std::int64_t batch_tokens) {
+  constexpr std::int64_t kShare = 8;
+  const std::int64_t tokens =
+      std::max(longest, batch_tokens == 0 ? good_batch_tokens(device) : batch_tokens);
+  return {.tokens = tokens,
+          .sequences = std::max<std::int64_t>(1, tokens / kShare),
+          .masked = std::max(longest, tokens / kShare),
+          .max_seqlen = longest};
 }
 
-Batch batch_with_masks(const Tokenizer& tokenizer, const std::string& text,
-                       std::int64_t max_length) {
-  const SpecialTokens& special = tokenizer.special();
-  std::vector<Token> tokens;
-  tokenizer.encode(text, tokens, true);
-  const auto length = static_cast<std::int64_t>(tokens.size()) + 2;
-  if (length > max_length) {
-    throw_input_error("the text has {} tokens with [CLS] and [SEP], the model takes {}: \"{}...\"",
-                      length, max_length, text.substr(0, 40));
-  }
-  Batch batch;
-  const auto append = [&](std::int32_t id) {
-    batch.position_ids.push_back(static_cast<std::int32_t>(batch.num_tokens()));
-    batch.input_ids.push_back(id);
-    batch.token_type_ids.push_back(0);
-  };
-  append(special.cls);
-  for (const Token& token : tokens) {
-    if (token.id == special.mask) {
-      batch.masked_rows.push_back(static_cast<std::int32_t>(batch.num_tokens()));
-      batch.masked_targets.push_back(special.mask);
-    }
-    append(token.id);
-  }
-  append(special.sep);
-  if (batch.masked_rows.empty()) {
-    throw_input_error("nothing to fill in: write {} for each token to be predicted in \"{}\"",
-                      tokenizer.piece(special.mask), text);
-  }
-  batch.cu_seqlens = {0, static_cast<std::int32_t>(batch.num_tokens())};
-  batch.sequence_index = {0};
-  return batch;
-}
-
-std::string show_piece(const Tokenizer& tokenizer, std::int32_t id) {
-  constexpr std::string_view kSpace = "\u2581", kContinuation = "##";
-  // A model's vocabulary may be rounded up beyond its tokenizer's.
-  if (id >= tokenizer.vocab_size()) return fmt::format("[id {}]", id);
-  const std::string_view piece = tokenizer.piece(id);
-  const SpecialTokens& special = tokenizer.special();
-  const bool is_special = id == special.pad || id == special.unk || id == special.cls ||
-                          id == special.sep || id == special.mask;
-  if (piece.starts_with(kSpace) && piece.size() > kSpace.size()) {
-    return std::string(piece.substr(kSpace.size()));
-  }
-  if (is_special || tokenizer.starts_word(id) || piece.starts_with(kContinuation)) {
-    return std::string(piece);
-  }
-  return fmt::format("{}{}", kContinuation, piece);
-}
-
-std::string show_predictions(const Tokenizer& tokenizer, const Batch& batch,
-                             const std::vector<std::vector<TokenPrediction>>& predictions,
-                             std::int64_t sequence) {
-  TextBuilder text(tokenizer);
-  for_each_token(tokenizer, batch, sequence, [&](std::int32_t id, std::ptrdiff_t index) {
-    if (index < 0) return text.add(id);
-    const TokenPrediction& best = predictions.at(static_cast<std::size_t>(index)).at(0);
-    text.add_apart(
-        fmt::format("{}[{:.1f}%]", show_piece(tokenizer, best.id), 100.0 * best.probability));
-  });
-  return text.finish();
-}
-
-std::string show_masked(const Tokenizer& tokenizer, const Batch& batch, std::int64_t sequence) {
-  TextBuilder text(tokenizer);
-  for_each_token(tokenizer, batch, sequence,
-                 [&](std::int32_t id, std::ptrdiff_t) { text.add(id); });
-  return text.finish();
-}
-
-std::string show_original(const Tokenizer& tokenizer, const Batch& batch, std::int64_t sequence) {
-  TextBuilder text(tokenizer);
-  for_each_token(tokenizer, batch, sequence, [&](std::int32_t id, std::ptrdiff_t index) {
-    text.add(index < 0 ? id : batch.masked_targets[static_cast<std::size_t>(index)]);
-  });
-  return text.finish();
-}
-
-InferenceSession::InferenceSession(const std::filesystem::path& checkpoint, Backend backend,
+InferenceSession::InferenceSession(const fs::path& checkpoint, Backend backend,
                                    const Capacity& capacity)
-    : backend_(std::move(backend)) {
-  const ModelDescription description = describe_model(checkpoint);
+    : InferenceSession(checkpoint, make_model(describe_model(checkpoint)), std::move(backend),
+                       capacity) {}
+
+InferenceSession::InferenceSession(const fs::path& checkpoint, std::unique_ptr<BertModel> model,
+                                   Backend backend, const Capacity& capacity)
+    : checkpoint_(checkpoint), backend_(std::move(backend)), model_(std::move(model)) {
   verify_model_files(checkpoint);
   tokenizer_ = load_tokenizer(checkpoint);
-  if (tokenizer_->vocab_size() > description.config.vocab_size) {
+  if (tokenizer_->vocab_size() > model_->config().vocab_size) {
     throw_input_error("{}: its tokenizer has {} entries, its model only {}", checkpoint.string(),
-                      tokenizer_->vocab_size(), description.config.vocab_size);
+                      tokenizer_->vocab_size(), model_->config().vocab_size);
   }
-  model_ = std::make_unique<BertForPretraining>(description.config, description.heads);
   model_->allocate(*backend_.device, *backend_.ops, capacity, /*with_gradients=*/false);
   load_parameters(*open_weights(checkpoint), model_->parameters());
   memory_ = std::make_unique<DeviceBatch>(*backend_.device, *backend_.ops, capacity, *model_);
+}
+
+BertForPretraining& InferenceSession::masked_model() {
+  auto* const model = dynamic_cast<BertForPretraining*>(model_.get());
+  if (model == nullptr) {
+    throw_input_error("{} is {}: expected one with a head for masked tokens", checkpoint_.string(),
+                      what_is(*model_));
+  }
+  return *model;
+}
+
+BertForTask& InferenceSession::task_model() {
+  auto* const model = dynamic_cast<BertForTask*>(model_.get());
+  if (model == nullptr) {
+    throw_input_error("{} is {}: expected one that was fine-tuned on a task", checkpoint_.string(),
+                      what_is(*model_));
+  }
+  return *model;
 }
 
 }  // namespace bert

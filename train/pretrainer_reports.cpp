@@ -3,7 +3,7 @@
 
 #include <nlohmann/json.hpp>
 
-#include "train/inference_session.h"
+#include "train/mask_filling.h"
 #include "train/layer_gradient_norms.h"
 #include "train/pretrainer.h"
 #include "train/utilisation.h"

@@ -66,10 +66,10 @@ struct FoundAnswers {
 
 class QuestionDataset final : public TaskDataset {
  public:
-  QuestionDataset(const TaskOptions& options, const std::string& file, const Tokenizer& tokenizer,
-                  Purpose purpose)
+  QuestionDataset(const TaskOptions& options, std::string_view content, const std::string& file,
+                  const Tokenizer& tokenizer, Purpose purpose)
       : TaskDataset(options.bad_rows), options_(options) {
-    SquadFile squad = parse_squad(read_input(file), file, answers_for(purpose), report_);
+    SquadFile squad = parse_squad(content, file, answers_for(purpose), report_);
     contexts_ = std::move(squad.contexts);
     version2_ = squad.has_no_answers;
     tokens_.resize(contexts_.size());
@@ -287,9 +287,10 @@ class QuestionTask final : public Task {
   std::string default_metric() const override { return "f1"; }
 
  private:
-  std::unique_ptr<TaskDataset> read_file(const std::string& file, const Tokenizer& tokenizer,
-                                         Purpose purpose) const override {
-    return std::make_unique<QuestionDataset>(options_, file, tokenizer, purpose);
+  std::unique_ptr<TaskDataset> parse_file(std::string_view content, const std::string& file,
+                                          const Tokenizer& tokenizer,
+                                          Purpose purpose) const override {
+    return std::make_unique<QuestionDataset>(options_, content, file, tokenizer, purpose);
   }
 };
 

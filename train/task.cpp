@@ -5,6 +5,7 @@
 
 #include <fmt/ranges.h>
 
+#include "data/read_input.h"
 #include "runtime/error.h"
 #include "train/question_task.h"
 #include "train/task_options.h"
@@ -56,7 +57,12 @@ std::int64_t Task::num_outputs() const {
 
 std::unique_ptr<TaskDataset> Task::read(const std::string& file, const Tokenizer& tokenizer,
                                         Purpose purpose) const {
-  std::unique_ptr<TaskDataset> dataset = read_file(file, tokenizer, purpose);
+  return parse(read_input(file), file, tokenizer, purpose);
+}
+
+std::unique_ptr<TaskDataset> Task::parse(std::string_view content, const std::string& file,
+                                         const Tokenizer& tokenizer, Purpose purpose) const {
+  std::unique_ptr<TaskDataset> dataset = parse_file(content, file, tokenizer, purpose);
   if (dataset->sequences().empty()) {
     const std::vector<std::string> lines = dataset->report().lines();
     throw_input_error("{}: holds nothing that can be used{}{}", file, lines.empty() ? "" : ": ",

@@ -142,6 +142,9 @@ class Task {
   // it cannot be read, or holds something bad that is to be refused, or nothing that can be used.
   std::unique_ptr<TaskDataset> read(const std::string& file, const Tokenizer& tokenizer,
                                     Purpose purpose) const;
+  // The same of the text of a file, which `file` stands for in errors.
+  std::unique_ptr<TaskDataset> parse(std::string_view content, const std::string& file,
+                                     const Tokenizer& tokenizer, Purpose purpose) const;
 
   // Larger is better for all of them.
   virtual std::vector<std::string> metric_names() const = 0;
@@ -156,9 +159,9 @@ class Task {
   TaskOptions options_;
 
  private:
-  virtual std::unique_ptr<TaskDataset> read_file(const std::string& file,
-                                                 const Tokenizer& tokenizer,
-                                                 Purpose purpose) const = 0;
+  virtual std::unique_ptr<TaskDataset> parse_file(std::string_view content, const std::string& file,
+                                                  const Tokenizer& tokenizer,
+                                                  Purpose purpose) const = 0;
 };
 
 // `training_file` gives what the options leave open: labels, whether there are questions without

@@ -110,22 +110,10 @@ void TaskBatches::append(const TaskSequence& sequence, std::uint32_t index, bool
                     batches.back().num_sequences() < limits.sequences &&
                     batches.back().num_masked() + words(sequence) <= limits.masked;
   BERT_CHECK(fits || begin || options_.micro_batch_sequences == 0);
-  if (begin || !fits) {
-    batches.emplace_back();
-    batches.back().cu_seqlens.push_back(0);
-  }
+  if (begin || !fits) batches.emplace_back();
   Batch& batch = batches.back();
   const auto first_row = static_cast<std::int32_t>(batch.num_tokens());
-  for (std::int32_t position = 0; position < length(sequence); ++position) {
-    batch.position_ids.push_back(position);
-  }
-  const auto add = [](auto& to, const auto& from) {
-    to.insert(to.end(), from.begin(), from.end());
-  };
-  add(batch.input_ids, sequence.input_ids);
-  add(batch.token_type_ids, sequence.token_type_ids);
-  batch.cu_seqlens.push_back(static_cast<std::int32_t>(batch.num_tokens()));
-  batch.sequence_index.push_back(index);
+  append_sequence(batch, sequence.input_ids, sequence.token_type_ids, index);
 
   const auto weigh = [&](std::int32_t label) {
     if (options_.class_weights.empty()) return;
@@ -142,7 +130,8 @@ void TaskBatches::append(const TaskSequence& sequence, std::uint32_t index, bool
       break;
     case TaskKind::token_classification:
       for (const std::int32_t row : sequence.rows) batch.masked_rows.push_back(first_row + row);
-      add(batch.masked_targets, sequence.row_labels);
+      batch.masked_targets.insert(batch.masked_targets.end(), sequence.row_labels.begin(),
+                                  sequence.row_labels.end());
       for (const std::int32_t label : sequence.row_labels) weigh(label);
       break;
     case TaskKind::question_answering:

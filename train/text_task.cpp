@@ -33,12 +33,12 @@ std::optional<float> parse_value(std::string_view text) {
 
 class TextDataset : public TaskDataset {
  public:
-  TextDataset(const TaskOptions& options, const std::string& file, const Tokenizer& tokenizer,
-              Purpose purpose)
+  TextDataset(const TaskOptions& options, std::string_view content, const std::string& file,
+              const Tokenizer& tokenizer, Purpose purpose)
       : TaskDataset(options.bad_rows), file_(file) {
     const bool with_labels = purpose != Purpose::prediction;
     const std::vector<TextExample> examples =
-        parse_text_examples(read_input(file), file, options.table, with_labels, report_);
+        parse_text_examples(content, file, options.table, with_labels, report_);
     const LabelIndex labels(options.labels);
     for (const TextExample& example : examples) {
       TaskSequence target;
@@ -111,9 +111,9 @@ class TextDataset : public TaskDataset {
 
 class ClassificationDataset final : public TextDataset {
  public:
-  ClassificationDataset(const TaskOptions& options, const std::string& file,
-                        const Tokenizer& tokenizer, Purpose purpose)
-      : TextDataset(options, file, tokenizer, purpose), labels_(options.labels) {}
+  ClassificationDataset(const TaskOptions& options, std::string_view content,
+                        const std::string& file, const Tokenizer& tokenizer, Purpose purpose)
+      : TextDataset(options, content, file, tokenizer, purpose), labels_(options.labels) {}
 
   std::vector<Metric> metrics(const TaskOutputs& outputs) const override {
     check_outputs(outputs);
@@ -191,12 +191,13 @@ class TextTask final : public Task {
   std::string default_metric() const override { return metric_names().front(); }
 
  private:
-  std::unique_ptr<TaskDataset> read_file(const std::string& file, const Tokenizer& tokenizer,
-                                         Purpose purpose) const override {
+  std::unique_ptr<TaskDataset> parse_file(std::string_view content, const std::string& file,
+                                          const Tokenizer& tokenizer,
+                                          Purpose purpose) const override {
     if (kind() == TaskKind::regression) {
-      return std::make_unique<RegressionDataset>(options_, file, tokenizer, purpose);
+      return std::make_unique<RegressionDataset>(options_, content, file, tokenizer, purpose);
     }
-    return std::make_unique<ClassificationDataset>(options_, file, tokenizer, purpose);
+    return std::make_unique<ClassificationDataset>(options_, content, file, tokenizer, purpose);
   }
 };
 

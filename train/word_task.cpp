@@ -28,10 +28,11 @@ bool are_entity_tags(std::span<const std::string> tags) {
 }
 
 // The sentences of a file, their tags in the scheme that was asked for.
-std::vector<TaggedSentence> read_sentences(const std::string& file, const TaskOptions& options,
-                                           bool with_tags, InputReport& report) {
-  std::vector<TaggedSentence> sentences = parse_conll(
-      read_input(file), file, {options.token_column, options.tag_column}, with_tags, report);
+std::vector<TaggedSentence> read_sentences(std::string_view content, const std::string& file,
+                                           const TaskOptions& options, bool with_tags,
+                                           InputReport& report) {
+  std::vector<TaggedSentence> sentences =
+      parse_conll(content, file, {options.token_column, options.tag_column}, with_tags, report);
   if (!with_tags || options.scheme == TagScheme::automatic) return sentences;
   std::vector<TaggedSentence> translated;
   for (TaggedSentence& sentence : sentences) {
@@ -76,14 +77,15 @@ void report_mixed_schemes(const std::vector<TaggedSentence>& sentences, const st
 
 class WordDataset final : public TaskDataset {
  public:
-  WordDataset(const TaskOptions& options, const std::string& file, const Tokenizer& tokenizer,
-              Purpose purpose)
+  WordDataset(const TaskOptions& options, std::string_view content, const std::string& file,
+              const Tokenizer& tokenizer, Purpose purpose)
       : TaskDataset(options.bad_rows),
         labels_(options.labels),
         entities_(are_entity_tags(labels_)),
         room_(static_cast<std::size_t>(options.max_length) - 2) {
     const bool with_tags = purpose != Purpose::prediction;
-    std::vector<TaggedSentence> sentences = read_sentences(file, options, with_tags, report_);
+    std::vector<TaggedSentence> sentences =
+        read_sentences(content, file, options, with_tags, report_);
     if (with_tags && entities_) report_mixed_schemes(sentences, file, report_);
     const LabelIndex index(labels_);
     for (TaggedSentence& sentence : sentences) {
@@ -271,9 +273,10 @@ class WordTask final : public Task {
   std::string default_metric() const override { return metric_names().front(); }
 
  private:
-  std::unique_ptr<TaskDataset> read_file(const std::string& file, const Tokenizer& tokenizer,
-                                         Purpose purpose) const override {
-    return std::make_unique<WordDataset>(options_, file, tokenizer, purpose);
+  std::unique_ptr<TaskDataset> parse_file(std::string_view content, const std::string& file,
+                                          const Tokenizer& tokenizer,
+                                          Purpose purpose) const override {
+    return std::make_unique<WordDataset>(options_, content, file, tokenizer, purpose);
   }
 };
 
@@ -286,7 +289,8 @@ std::unique_ptr<Task> make_word_task(TaskOptions options) {
 std::vector<std::string> find_word_labels(const std::string& file, const TaskOptions& options) {
   InputReport report(options.bad_rows);
   std::set<std::string> tags;
-  for (const TaggedSentence& sentence : read_sentences(file, options, true, report)) {
+  for (const TaggedSentence& sentence :
+       read_sentences(read_input(file), file, options, true, report)) {
     tags.insert(sentence.tags.begin(), sentence.tags.end());
   }
   if (!std::all_of(tags.begin(), tags.end(), is_entity_tag)) return ordered_labels(tags, file);

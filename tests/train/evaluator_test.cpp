@@ -7,7 +7,7 @@
 #include "tests/data/corpus_fixture.h"
 #include "tests/support/one_rank.h"
 #include "train/backend.h"
-#include "train/inference_session.h"
+#include "train/mask_filling.h"
 
 namespace bert {
 namespace {
@@ -147,11 +147,11 @@ TEST(Inference, ShowsWordsAndPieces) {
   EXPECT_EQ(show_original(tokenizer, batch, 1), "walking is fun.");
   EXPECT_EQ(show_original(tokenizer, batch, 0), "walking is fun.");
 
-  const Batch typed = batch_with_masks(tokenizer, "Walking [MASK] fun.", 8);
+  const TaskSequence typed = sequence_with_masks(tokenizer, "Walking [MASK] fun.", 8);
   EXPECT_EQ(typed.input_ids, (std::vector<std::int32_t>{2, 5, 6, 4, 8, 9, 3}));
-  EXPECT_EQ(typed.masked_rows, (std::vector<std::int32_t>{3}));
-  EXPECT_THROW(batch_with_masks(tokenizer, "walking [MASK] fun.", 6), InputError);
-  EXPECT_THROW(batch_with_masks(tokenizer, "walking is fun", 8), InputError);
+  EXPECT_EQ(typed.rows, (std::vector<std::int32_t>{3}));
+  EXPECT_THROW(sequence_with_masks(tokenizer, "walking [MASK] fun.", 6), InputError);
+  EXPECT_THROW(sequence_with_masks(tokenizer, "walking is fun", 8), InputError);
 }
 
 }  // namespace

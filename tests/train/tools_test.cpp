@@ -51,9 +51,9 @@ TEST_F(Tools, FillMaskShowsThePredictionInItsPlace) {
   EXPECT_NE(bracketed.output.find("text        [MASK]\n"), std::string::npos);
   EXPECT_NE(bracketed.output.find("text        w5 [MASK]\n"), std::string::npos);
 
-  const Answer piped =
-      run(fmt::format("printf 'w5 [MASK] w7\\n\\n[MASK]\\r\\n' | {} --checkpoint {} --json",
-                      BERT_FILL_MASK, path("sure")));
+  const Answer piped = run(
+      fmt::format("printf 'w5 [MASK] w7\\n\\n[MASK]\\r\\n' | {} --checkpoint {} --json 2>/dev/null",
+                  BERT_FILL_MASK, path("sure")));
   EXPECT_EQ(piped.exit_code, 0) << piped.output;
   EXPECT_EQ(std::count(piped.output.begin(), piped.output.end(), '\n'), 2) << piped.output;
   EXPECT_EQ(Json::parse(piped.output.substr(0, piped.output.find('\n'))).at("filled"),
@@ -77,7 +77,9 @@ TEST_F(Tools, FillMaskShowsSamples) {
 
 TEST_F(Tools, FillMaskRefuses) {
   expect_refused(fill_mask("'w5 w7'"), "[MASK]");
-  expect_refused(fill_mask(""), "no text");
+  expect_refused(fill_mask(""), "standard input is empty");
+  write_text(folder_ / "blank", "\n \n");
+  expect_refused(fill_mask("--input " + path("blank")), "no text");
   std::string longer = "[MASK]";
   for (int i = 0; i < 38; ++i) longer += " w5";
   expect_refused(fill_mask("'" + longer + "'"), "41 tokens");

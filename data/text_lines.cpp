@@ -1,0 +1,96 @@
+#include "data/text_lines.h"
+
+#include <algorithm>
+#include <string_view>
+#include <utility>
+
+#include "data/json_record.h"
+#include "data/read_input.h"
+#include "data/unicode.h"
+#include "runtime/error.h"
+
+namespace bert {
+namespace {
+
+constexpr std::string_view kByteOrderMark = "\xef\xbb\xbf";
+
+bool named_as_json_lines(const std::string& file) {
+  const std::string name = without_compression(file);
+  return name.ends_with(".jsonl") || name.ends_with(".ndjson");
+}
+
+}  // namespace
+
+TextLines::TextLines(std::vector<std::string> files, std::string text_field)
+    : files_(std::move(files)), text_field_(std::move(text_field)) {}
+
+std::optional<TextLine> TextLines::next() {
+  while (true) {
+    if (source_ == nullptr) {
+      if (opened_ == files_.size()) return std::nullopt;
+      open();
+    }
+    while (!ended_ && !has_line()) read_more();
+    if (taken_ == buffer_.size()) {
+      source_.reset();
+      continue;
+    }
+    TextLine line{take_line(), display_name(files_[opened_ - 1]), ++number_};
+    if (!field_.empty() && line.text.find_first_not_of(" \t") == std::string::npos) continue;
+    decode(line);
+    return line;
+  }
+}
+
+bool TextLines::ready() {
+  while (source_ != nullptr && !ended_ && !has_line()) {
+    if (source_->would_wait()) return false;
+    read_more();
+  }
+  return true;
+}
+
+void TextLines::open() {
+  const std::string& file = files_[opened_++];
+  source_ =
+      std::make_unique<ByteSource>(file, 0, ByteSource::kToTheEnd, ByteSource::Pace::as_it_comes);
+  field_ = text_field_.empty() && named_as_json_lines(file) ? "text" : text_field_;
+  buffer_.clear();
+  taken_ = 0;
+  number_ = 0;
+  ended_ = false;
+}
+
+void TextLines::read_more() {
+  constexpr std::size_t kStep = std::size_t{1} << 16;
+  buffer_.erase(0, std::exchange(taken_, 0));
+  const std::size_t size = buffer_.size();
+  if (size > kMostLineBytes) {
+    throw_input_error("{}:{}: a line of more than {} MiB", display_name(files_[opened_ - 1]),
+                      number_ + 1, kMostLineBytes >> 20);
+  }
+  buffer_.resize(size + kStep);
+  const std::size_t got = source_->read(buffer_.data() + size, kStep);
+  buffer_.resize(size + got);
+  ended_ = got == 0;
+}
+
+std::string TextLines::take_line() {
+  const std::size_t end = std::min(buffer_.find('\n', taken_), buffer_.size());
+  std::string line = buffer_.substr(taken_, end - taken_);
+  taken_ = std::min(end + 1, buffer_.size());
+  if (line.ends_with('\r')) line.pop_back();
+  if (number_ == 0 && line.starts_with(kByteOrderMark)) line.erase(0, kByteOrderMark.size());
+  return line;
+}
+
+void TextLines::decode(TextLine& line) {
+  if (!is_valid_utf8(line.text)) line.text = replace_invalid_utf8(line.text, invalid_utf8_);
+  if (field_.empty()) return;
+  std::string text;
+  const std::string wrong = read_json_text(line.text, field_, text);
+  if (!wrong.empty()) throw_input_error("{}:{}: {}", line.file, line.number, wrong);
+  line.text = std::move(text);
+}
+
+}  // namespace bert

@@ -1,0 +1,299 @@
+// predict: what a fine-tuned model answers.
+#include <algorithm>
+#include <cstdint>
+#include <iostream>
+#include <memory>
+#include <optional>
+#include <sstream>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include <fmt/ranges.h>
+#include <nlohmann/json.hpp>
+
+#include "kernels/cpu/openmp_wait.h"
+#include "model/model_files.h"
+#include "runtime/command_line.h"
+#include "runtime/communicator.h"
+#include "runtime/file.h"
+#include "tools/text_options.h"
+#include "train/backend_options.h"
+#include "train/task_predictor.h"
+
+namespace {
+
+using bert::TaskKind;
+using bert::TaskPredictor;
+using Json = nlohmann::ordered_json;
+
+// What the command line says of the task, over what the checkpoint says.
+struct TaskArguments {
+  std::string format, text, text_pair, label;
+  std::optional<std::int64_t> max_length, doc_stride, max_answer_length, token_column, tag_column;
+  std::optional<double> null_threshold;
+  bool skip_bad_rows = false;
+
+  void apply(bert::TaskOptions& options) const;
+};
+
+struct Arguments {
+  std::string checkpoint, input, output = "-";
+  std::vector<std::string> texts;
+  std::string question, context;
+  bool pairs = false, evaluate = false, json = false;
+  TaskArguments task;
+  bert::TextOptions lines;
+  bert::RuntimeConfig runtime;
+};
+
+template <typename T>
+void replace(T& value, const std::optional<T>& given) {
+  if (given) value = *given;
+}
+
+void TaskArguments::apply(bert::TaskOptions& options) const {
+  if (!format.empty()) options.table.format = bert::parse_table_format(format);
+  if (!text.empty()) {
+    options.table.text_column = text;
+    options.table.text_pair_column = text_pair;
+  } else if (!text_pair.empty()) {
+    options.table.text_pair_column = text_pair;
+  }
+  if (!label.empty()) options.table.label_column = label;
+  replace(options.max_length, max_length);
+  replace(options.doc_stride, doc_stride);
+  replace(options.max_answer_length, max_answer_length);
+  replace(options.token_column, token_column);
+  replace(options.tag_column, tag_column);
+  replace(options.null_threshold, null_threshold);
+  if (null_threshold) options.allow_no_answer = true;
+  if (skip_bad_rows) options.bad_rows = bert::BadRows::skip;
+}
+
+// --- A file -------------------------------------------------------------------------------------
+void write_predictions(const bert::TaskDataset& dataset, const bert::TaskOutputs& outputs,
+                       const std::string& output) {
+  if (output == "-") {
+    dataset.write_predictions(outputs, std::cout);
+    if (!std::cout.flush()) bert::throw_runtime_error("cannot write to standard output");
+    return;
+  }
+  std::stringstream text;
+  dataset.write_predictions(outputs, text);
+  bert::write_file_atomic(output, text.view());
+}
+
+// On standard output, unless predictions are there.
+void print_metrics(const std::vector<bert::Metric>& metrics, const Arguments& arguments) {
+  std::ostream& out = arguments.output == "-" ? std::cerr : std::cout;
+  Json json;
+  for (const bert::Metric& metric : metrics) {
+    json[metric.name] = metric.value;
+    if (!arguments.json) out << fmt::format("{:<24}{:.4f}\n", metric.name, metric.value);
+  }
+  if (arguments.json) out << json.dump() << '\n';
+}
+
+int predict_file(TaskPredictor& predictor, const bert::Tokenizer& tokenizer,
+                 const Arguments& arguments) {
+  const bert::Throughput throughput;
+  const std::unique_ptr<bert::TaskDataset> dataset = predictor.task().read(
+      arguments.input, tokenizer,
+      arguments.evaluate ? bert::Purpose::evaluation : bert::Purpose::prediction);
+  for (const std::string& line : dataset->report().lines()) std::cerr << line << '\n';
+  std::int64_t tokens = 0;
+  const bert::TaskOutputs outputs = predictor.outputs(*dataset, &tokens);
+  write_predictions(*dataset, outputs, arguments.output);
+  std::cerr << throughput.line(dataset->num_examples(), tokens) << '\n';
+  if (arguments.evaluate) print_metrics(dataset->metrics(outputs), arguments);
+  return 0;
+}
+
+// --- What is asked directly ---------------------------------------------------------------------
+void print_record(const std::string& text, Json record, const Arguments& arguments) {
+  if (arguments.json) {
+    Json answer{{"text", text}};
+    answer.update(record);
+    std::cout << answer.dump(-1, ' ', false, Json::error_handler_t::replace) << std::endl;
+    return;
+  }
+  std::cout << text << '\n';
+  if (record.contains("words")) {
+    for (std::size_t i = 0; i < record["words"].size(); ++i) {
+      std::cout << fmt::format("  {:<16}{:>6.1f}%  {}\n", record["tags"][i].get<std::string>(),
+                               100.0 * record["probabilities"][i].get<double>(),
+                               record["words"][i].get<std::string>());
+    }
+  } else if (record.contains("value")) {
+    std::cout << fmt::format("  {}\n", record["value"].get<double>());
+  } else {
+    std::vector<std::pair<double, std::string>> labels;
+    for (const auto& [label, probability] : record["probabilities"].items()) {
+      labels.emplace_back(-probability.get<double>(), label);
+    }
+    std::stable_sort(labels.begin(), labels.end(),
+                     [](const auto& a, const auto& b) { return a.first < b.first; });
+    for (const auto& [negative, label] : labels) {
+      std::cout << fmt::format("  {:>6.1f}%  {}\n", -100.0 * negative, label);
+    }
+  }
+  std::cout << std::endl;
+}
+
+void answer_texts(TaskPredictor& predictor, const bert::Tokenizer& tokenizer,
+                  const std::vector<std::string>& texts, const Arguments& arguments) {
+  std::vector<Json> records;
+  std::vector<std::string> shown = texts;
+  if (predictor.task().kind() == TaskKind::token_classification) {
+    std::vector<std::vector<std::string>> sentences;
+    for (const std::string& text : texts) {
+      sentences.push_back(bert::split_words(tokenizer, text));
+    }
+    records = predictor.words(sentences);
+  } else if (arguments.pairs) {
+    std::vector<bert::TextQuery> queries;
+    shown.clear();
+    for (std::size_t i = 0; i + 1 < texts.size(); i += 2) {
+      queries.push_back({texts[i], texts[i + 1]});
+      shown.push_back(texts[i] + " | " + texts[i + 1]);
+    }
+    records = predictor.texts(queries, true);
+  } else {
+    std::vector<bert::TextQuery> queries;
+    for (const std::string& text : texts) queries.push_back({text, ""});
+    records = predictor.texts(queries, false);
+  }
+  for (std::size_t i = 0; i < records.size(); ++i) print_record(shown[i], records[i], arguments);
+}
+
+// Lines of standard input, as many at a time as are there.
+int answer_lines(TaskPredictor& predictor, const bert::Tokenizer& tokenizer,
+                 const Arguments& arguments) {
+  constexpr std::size_t kMostAtOnce = 256;
+  bert::TextLines lines({"-"}, arguments.lines.text_field);
+  std::vector<std::string> waiting;
+  const auto answer = [&] {
+    if (!waiting.empty()) answer_texts(predictor, tokenizer, waiting, arguments);
+    waiting.clear();
+  };
+  while (const std::optional<bert::TextLine> line = lines.next()) {
+    if (line->text.find_first_not_of(" \t") != std::string::npos) waiting.push_back(line->text);
+    if (waiting.size() == kMostAtOnce || !lines.ready()) answer();
+  }
+  answer();
+  return 0;
+}
+
+int answer_question(TaskPredictor& predictor, const Arguments& arguments) {
+  const Json record = predictor.answer(arguments.question, arguments.context);
+  if (arguments.json) {
+    std::cout << record.dump(-1, ' ', false, Json::error_handler_t::replace) << '\n';
+    return 0;
+  }
+  const auto show = [](const std::string& text) { return text.empty() ? "(no answer)" : text; };
+  std::cout << show(record["text"]) << '\n';
+  for (const Json& answer : record["n_best"]) {
+    std::cout << fmt::format("  {:>6.1f}%  {}\n", 100.0 * answer["probability"].get<double>(),
+                             show(answer["text"]));
+  }
+  return 0;
+}
+
+// --- The program --------------------------------------------------------------------------------
+int run(const Arguments& arguments) {
+  const std::int64_t longest =
+      bert::describe_model(arguments.checkpoint).config.max_position_embeddings;
+  bert::Backend backend = bert::make_backend(arguments.runtime, *bert::make_local_communicator(),
+                                             bert::kBackendOptionKeys);
+  bert::Capacity capacity =
+      bert::inference_capacity(*backend.device, longest, arguments.lines.batch_tokens);
+  capacity.masked = capacity.tokens;  // each may begin a word
+  bert::InferenceSession session(arguments.checkpoint, std::move(backend), capacity);
+  bert::TaskOptions options = bert::read_task_options(session);
+  arguments.task.apply(options);
+  TaskPredictor predictor(session, std::move(options));
+  const bool questions = predictor.task().kind() == TaskKind::question_answering;
+  if (!arguments.input.empty()) return predict_file(predictor, session.tokenizer(), arguments);
+  if (!arguments.question.empty()) return answer_question(predictor, arguments);
+  if (questions) {
+    bert::throw_input_error(
+        "{} answers questions: give --input, a file as SQuAD's, or --question and --context",
+        arguments.checkpoint);
+  }
+  if (arguments.texts.empty()) return answer_lines(predictor, session.tokenizer(), arguments);
+  answer_texts(predictor, session.tokenizer(), arguments.texts, arguments);
+  return 0;
+}
+
+void add_task_options(CLI::App& app, TaskArguments& task) {
+  const char* const kGroup = "What --input is like (as the checkpoint's task says, unless given)";
+  const auto add = [&](const char* name, auto& value, const char* meaning) {
+    return app.add_option(name, value, meaning)->group(kGroup);
+  };
+  add("--format", task.format, "of a table: tsv, csv, jsonl or auto");
+  add("--text", task.text, "the column of the text, by name or from 1");
+  add("--text-pair", task.text_pair, "the column of the second text of a pair");
+  add("--label", task.label, "the column of the label, for --evaluate");
+  add("--token-column", task.token_column, "of CoNLL files: words; from 1, or from the last: -1");
+  add("--tag-column", task.tag_column, "of CoNLL files: tags, for --evaluate");
+  add("--max-length", task.max_length, "tokens of a sequence");
+  add("--doc-stride", task.doc_stride, "tokens from one window of a context to the next");
+  add("--max-answer-length", task.max_answer_length, "tokens of an answer");
+  add("--null-threshold", task.null_threshold,
+      "no answer where its score is above the best answer's by more than this; makes \"no answer\" "
+      "an answer");
+  app.add_flag("--skip-bad-rows", task.skip_bad_rows, "count what cannot be used, go on without it")
+      ->group(kGroup);
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  bert::cpu::limit_openmp_spinning(argv);
+  return bert::run_program([&] {
+    CLI::App app{
+        "What a fine-tuned model answers: labels, numbers, tags of words, answers to questions. Of "
+        "a file, one JSON object a line, in its order; of TEXT, or of lines of standard input, "
+        "which "
+        "are answered as they come; or of --question and --context.",
+        "predict"};
+    Arguments arguments;
+    app.add_option("--checkpoint", arguments.checkpoint,
+                   "a folder with config.json, weights and tokenizer files, and task.json if the "
+                   "model was fine-tuned here")
+        ->required();
+    CLI::Option* const input = app.add_option(
+        "--input", arguments.input,
+        "a table, CoNLL file or SQuAD file as finetune reads, read whole; - is standard input");
+    app.add_option("--output", arguments.output, "where its predictions go; - is standard output")
+        ->needs(input)
+        ->capture_default_str();
+    app.add_flag("--evaluate", arguments.evaluate, "the file has labels: tell metrics too")
+        ->needs(input);
+    CLI::Option* const question =
+        app.add_option("--question", arguments.question, "a question about --context")
+            ->excludes(input);
+    CLI::Option* const context =
+        app.add_option("--context", arguments.context, "a text that may hold the answer");
+    question->needs(context);
+    context->needs(question);
+    app.add_flag("--pairs", arguments.pairs, "TEXTs are pairs, the second after the first");
+    app.add_flag("--json", arguments.json, "print answers to TEXT and metrics as JSON");
+    app.add_option("--text-field", arguments.lines.text_field,
+                   "lines of standard input are JSON objects with the text under this name")
+        ->excludes(input);
+    add_task_options(app, arguments.task);
+    bert::add_batch_option(app, arguments.lines);
+    bert::add_backend_options(app, arguments.runtime);
+    app.add_option("TEXT", arguments.texts, "what is to be classified, rated or tagged")
+        ->excludes(input)
+        ->excludes(question);
+    if (const auto done = bert::parse_command_line(app, argc, argv)) return *done;
+    if (arguments.pairs && (arguments.texts.empty() || arguments.texts.size() % 2 != 0)) {
+      bert::throw_input_error("--pairs: {} TEXTs, expected two for each pair",
+                              arguments.texts.size());
+    }
+    return run(arguments);
+  });
+}

@@ -1,0 +1,67 @@
+// What fill_mask, embed and predict have in common: where texts come from, and how many at once.
+#pragma once
+
+#include <iostream>
+#include <string>
+#include <vector>
+
+#include <CLI/CLI.hpp>
+
+#include "data/text_lines.h"
+#include "train/batch_packer.h"
+#include "train/throughput.h"
+
+namespace bert {
+
+struct TextOptions {
+  std::vector<std::string> files;
+  std::string text_field;
+  std::int64_t batch_tokens = 0;
+};
+
+inline void add_batch_option(CLI::App& app, TextOptions& options) {
+  app.add_option("--batch-tokens", options.batch_tokens,
+                 "the most tokens that are computed at once, and room for; at least the longest "
+                 "text. Default: 4096 on a CPU, 32768 on a GPU")
+      ->check(CLI::Range(std::int64_t{1}, std::int64_t{1} << 24));
+}
+
+inline CLI::Option* add_text_options(CLI::App& app, TextOptions& options) {
+  CLI::Option* const input =
+      app.add_option("--input", options.files,
+                     "files, plain or compressed, a text per line; - is standard input, which is "
+                     "answered as it comes");
+  app.add_option("--text-field", options.text_field,
+                 "the lines are JSON objects with the text under this name; of files called .jsonl "
+                 "or .ndjson it is \"text\" unless given");
+  add_batch_option(app, options);
+  return input;
+}
+
+// Calls `add` with each line, which gives it to `packer`; whoever gives one line at a time is
+// answered at once. What comes before a line that cannot be used is answered too.
+template <typename Add>
+void pack_lines(TextLines& lines, BatchPacker& packer, const Add& add) {
+  try {
+    while (const std::optional<TextLine> line = lines.next()) {
+      add(*line);
+      if (!lines.ready()) packer.flush();
+    }
+  } catch (const InputError&) {
+    packer.flush();
+    throw;
+  }
+  packer.flush();
+}
+
+// What is said at the end, on standard error.
+inline void report_texts(const TextLines& lines, const BatchPacker& packer,
+                         const Throughput& throughput) {
+  if (lines.invalid_utf8() > 0) {
+    std::cerr << fmt::format("warning: {} bytes or sequences were no UTF-8 and became U+FFFD\n",
+                             lines.invalid_utf8());
+  }
+  std::cerr << throughput.line(packer.sequences(), packer.tokens()) << '\n';
+}
+
+}  // namespace bert
