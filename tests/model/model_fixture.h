@@ -131,9 +131,10 @@ double relative_error(const std::vector<double>& values, const std::vector<doubl
                       double scale = 0.0);
 double largest(const std::vector<double>& values);
 
-// relative_error of each gradient, by name; infinite for a name that only one side has. A key's
-// bias adds the same to every score of a query: its gradient is zero, and what is there is
-// rounding, on the scale of the gradients it is summed from.
+// relative_error of each gradient, by name; infinite for a name that only one side has. `expected`
+// is in f64. Gradients that are zero, where there is but rounding, are judged on the scale of those
+// they are summed from: of a key's bias, which adds the same to every score of a query, and in
+// question answering of what adds the same to every token's logit.
 std::map<std::string, double> gradient_errors(
     const std::map<std::string, std::vector<double>>& gradients,
     const std::map<std::string, std::vector<double>>& expected);
