@@ -37,9 +37,9 @@ TrainingStep::TrainingStep(const BertConfig& config, BertForPretraining::Heads h
   if (model_.has_nsp()) input_.sequence_labels = memory_.random_ids(sequences, 2);
 
   loss_ = memory_.value(ModelLoss{.mlm = {},
-                                        .nsp = {},
-                                        .main_scale = 1.0 / static_cast<double>(masked),
-                                        .nsp_scale = 1.0 / static_cast<double>(sequences)});
+                                  .nsp = {},
+                                  .main_scale = 1.0 / static_cast<double>(masked),
+                                  .nsp_scale = 1.0 / static_cast<double>(sequences)});
   dropout_key_ = memory_.value(DropoutKey{1, 0});
   norm_ = memory_.value(GradientNorm{});
   adamw_step_ = memory_.value(AdamWStep{1e-4, 0.1, 0.001});
@@ -62,8 +62,7 @@ void TrainingStep::fill_weights() {
 }
 
 void TrainingStep::run() {
-  static_assert(offsetof(ModelLoss, mlm) == 0 &&
-                offsetof(ModelLoss, nsp) == sizeof(LossSums));
+  static_assert(offsetof(ModelLoss, mlm) == 0 && offsetof(ModelLoss, nsp) == sizeof(LossSums));
   ops_.zero(Tensor(loss_, DType::u8, {2 * sizeof(LossSums)}));
   ops_.zero(model_.parameters().gradients());
   model_.forward(input_, dropout_key_);

@@ -143,6 +143,11 @@ void check_config(const FinetuneConfig& config) {
   check_columns(config);
   check_labels(config);
   check_windows(config);
+  if (config.divergence.policy == OnDivergence::rollback) {
+    throw_input_error(
+        "{}: fine-tuning goes on (skip) or ends (stop); going back is for runs of weeks",
+        config.where("divergence.policy"));
+  }
   if (config.freeze.layers > 0 && !config.freeze.embeddings) {
     throw_input_error("{}: the embeddings lie below the frozen layers; give freeze.embeddings=true",
                       config.where("freeze.layers"));

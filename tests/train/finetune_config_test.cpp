@@ -298,6 +298,10 @@ TEST(FinetuneConfig, ContradictionsAreNamedWithFileAndLine) {
   // The default is nothing that is asked for: a run's config.yaml has it.
   EXPECT_NO_THROW(parse(required("classification"), {"data.tagging=auto", "data.doc_stride=128"}));
 
+  expect_error(
+      "classification", {"divergence.policy=rollback"},
+      "argument divergence.policy=rollback: fine-tuning goes on (skip) or ends (stop); going "
+      "back is for runs of weeks");
   expect_error("question_answering", {"data.max_length=195", "data.doc_stride=128"},
                "argument data.doc_stride=128: a stride of 128 is not below the 128 tokens of text "
                "that are left in a window of data.max_length 195 after a question of "
