@@ -1,14 +1,16 @@
-"""Trains Hugging Face's BERT in PyTorch on the very batches of a run of `train`, from the same
-weights and with the same settings, and sets the two loss curves side by side.
+"""Trains Hugging Face's BERT in PyTorch on the very batches of a run of `train` or `finetune`, from
+the same weights and with the same settings, and sets the two loss curves side by side.
 
-    build/bin/train CONFIG.yaml run_dir=RUN logging.every_steps=1 ...
+    build/bin/train CONFIG.yaml run_dir=RUN logging.every_steps=1 --dump-batches BATCHES.jsonl ...
     python bench/compare_pytorch_curve.py --run RUN --initial CHECKPOINT --batches BATCHES.jsonl \\
         --output pytorch.jsonl
 
 CHECKPOINT is the run's checkpoint of step 0. BATCHES.jsonl has a JSON object a line, one for each
 micro-batch in order: `step` (optimizer steps done before it) and the members of data/batch.h,
-`input_ids`, `position_ids`, `token_type_ids`, `cu_seqlens`, `masked_rows`, `masked_targets` and,
-with next-sentence prediction, `nsp_labels`. Optimizer and schedule are read from RUN/config.yaml.
+`input_ids`, `position_ids`, `token_type_ids`, `cu_seqlens`, `masked_rows`, `masked_targets`,
+`nsp_labels` (also the classes of sequences), `sequence_values`, `answer_spans`. Optimizer and
+schedule are read from RUN/config.yaml. With --save, the model that PyTorch has trained is written
+as a folder, which `predict --checkpoint FOLDER --evaluate` judges as it does our own.
 With --encoder-products, the operands of the encoder's products are rounded to bf16 or FP8 first, as
 kernels/cuda/float8.h says; everything else stays as it is. So what FP8 does to training can be
 seen without a GPU that has it.
@@ -28,11 +30,13 @@ import transformers
 import yaml
 
 
-def learning_rate(config, step):
-    """train/lr_schedule.h; `step` counts the steps done before this one."""
+def learning_rate(config, last, step):
+    """train/lr_schedule.h of `last` steps; `step` counts the steps done before this one."""
     peak = config["optimizer"]["learning_rate"]
-    warmup = config["schedule"]["warmup_steps"]
-    last = config["train"]["max_steps"]
+    schedule = config["schedule"]
+    warmup = schedule.get("warmup_steps")
+    if warmup is None:
+        warmup = math.floor(schedule["warmup_fraction"] * last)
     decay = config["schedule"]["decay"]
     if step < warmup:
         return peak * step / warmup
@@ -120,21 +124,46 @@ def padded(batch):
     return rows, places
 
 
-def loss_of(model, batch, masked_of_step, sequences_of_step):
-    """This micro-batch's part of the step's (mlm_loss, nsp_loss)."""
-    rows, places = padded(batch)
+def sum_of_losses(logits, targets):
+    return torch.nn.functional.cross_entropy(logits, torch.tensor(targets), reduction="sum")
+
+
+def pretraining_losses(model, batch, rows, places):
+    """(of masked tokens, of next-sentence prediction): sums over a micro-batch."""
     out = model.bert(**rows)
-    logits = model.cls.predictions(out.last_hidden_state[places])
-    targets = torch.tensor(batch["masked_targets"], dtype=torch.int64)
-    mlm = torch.nn.functional.cross_entropy(logits, targets, reduction="sum")
-    mlm = mlm / max(1, masked_of_step)
+    mlm = sum_of_losses(model.cls.predictions(out.last_hidden_state[places]),
+                        batch["masked_targets"])
     if not batch.get("nsp_labels"):
         return mlm, torch.zeros(())
-    labels = torch.tensor(batch["nsp_labels"], dtype=torch.int64)
-    nsp = torch.nn.functional.cross_entropy(
-        model.cls.seq_relationship(out.pooler_output), labels, reduction="sum"
-    )
-    return mlm, nsp / sequences_of_step
+    return mlm, sum_of_losses(model.cls.seq_relationship(out.pooler_output), batch["nsp_labels"])
+
+
+def task_losses(model, batch, rows, places):
+    """(of the task, nothing)."""
+    out = model(**rows)
+    if "start_logits" in out:
+        # Hugging Face lets padding compete; here, as in a packed batch, only real tokens do.
+        hidden = rows["attention_mask"] == 0 if "attention_mask" in rows else None
+        loss = torch.zeros(())
+        for logits, first in ((out.start_logits, 0), (out.end_logits, 1)):
+            if hidden is not None:
+                logits = logits.masked_fill(hidden, -math.inf)
+            loss = loss + sum_of_losses(logits, batch["answer_spans"][first::2])
+        return loss, torch.zeros(())
+    if "sequence_values" in batch:
+        values = torch.tensor(batch["sequence_values"], dtype=out.logits.dtype)
+        return (out.logits[:, 0] - values).pow(2).sum(), torch.zeros(())
+    if batch["masked_targets"]:
+        return sum_of_losses(out.logits[places], batch["masked_targets"]), torch.zeros(())
+    return sum_of_losses(out.logits, batch["nsp_labels"]), torch.zeros(())
+
+
+def weight_of(batches):
+    """What the losses of a step are divided by."""
+    if "answer_spans" in batches[0]:
+        return sum(len(batch["answer_spans"]) for batch in batches)
+    masked = sum(len(batch["masked_rows"]) for batch in batches)
+    return masked or sum(len(batch["cu_seqlens"]) - 1 for batch in batches)
 
 
 def clip(parameters, max_norm):
@@ -166,7 +195,9 @@ def train(arguments, config):
     model.bert.embeddings.word_embeddings.padding_idx = None
     if arguments.encoder_products:
         round_encoder_products(model, arguments.encoder_products)
+    losses_of = pretraining_losses if hasattr(model, "cls") else task_losses
     parameters = list(model.parameters())
+    last = config["train"].get("max_steps") or sum(1 for _ in read_steps(arguments.batches))
     optimizer = torch.optim.AdamW(
         parameter_groups(model, optimizer_config["weight_decay"]),
         lr=0.0,
@@ -178,15 +209,16 @@ def train(arguments, config):
         for step, batches in read_steps(arguments.batches):
             if arguments.steps is not None and step >= arguments.steps:
                 break
-            masked = sum(len(batch["masked_rows"]) for batch in batches)
+            weight = weight_of(batches)
             sequences = sum(len(batch["cu_seqlens"]) - 1 for batch in batches)
-            rate = learning_rate(config, step)
+            rate = learning_rate(config, last, step)
             for group in optimizer.param_groups:
                 group["lr"] = rate
             optimizer.zero_grad()
             mlm_loss = nsp_loss = 0.0
             for batch in batches:
-                mlm, nsp = loss_of(model, batch, masked, sequences)
+                mlm, nsp = losses_of(model, batch, *padded(batch))
+                mlm, nsp = mlm / weight, nsp / sequences
                 (mlm + nsp).backward()
                 mlm_loss += mlm.item()
                 nsp_loss += nsp.item()
@@ -211,6 +243,8 @@ def train(arguments, config):
                     f"{record['tokens_per_second']:.0f} tokens/s",
                     file=sys.stderr,
                 )
+    if arguments.save:
+        model.float().save_pretrained(arguments.save)
     return curve
 
 
@@ -249,6 +283,7 @@ def main():
     parser.add_argument("--initial", type=pathlib.Path, required=True, help="checkpoint of step 0")
     parser.add_argument("--batches", type=pathlib.Path, required=True, help="the run's batches")
     parser.add_argument("--output", type=pathlib.Path, required=True, help="curve to write")
+    parser.add_argument("--save", type=pathlib.Path, help="folder for the trained model")
     parser.add_argument("--steps", type=int, help="stop after this many steps")
     parser.add_argument("--every", type=int, default=100, help="steps a printed line stands for")
     parser.add_argument("--threads", type=int, default=2)

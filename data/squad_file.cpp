@@ -7,6 +7,7 @@
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
+#include "data/json_objects.h"
 #include "data/unicode.h"
 #include "runtime/error.h"
 #include "runtime/json.h"
@@ -14,7 +15,7 @@
 namespace bert {
 namespace {
 
-using nlohmann::json;
+using json = nlohmann::ordered_json;
 
 bool is_blank(std::string_view text) {
   return text.find_first_not_of(" \t\r\n") == std::string_view::npos;
@@ -37,19 +38,33 @@ class SquadParser {
       : file_(file), answers_(answers), report_(report) {}
 
   SquadFile run(std::string_view content) {
-    const auto document = parse_json<json>(content, file_);
-    for (const json& article : list(document, "data", file_)) {
-      for (const json& paragraph : list(article, "paragraphs", file_)) add_paragraph(paragraph);
-    }
+    first_line_is_object_with(content, {"question", "context"}) ? read_lines(content)
+                                                                : read_document(content);
     return std::move(squad_);
   }
 
  private:
+  void read_document(std::string_view content) {
+    const auto document = parse_json<json>(content, file_);
+    for (const json& article : list(document, "data", file_)) {
+      for (const json& paragraph : list(article, "paragraphs", file_)) add_paragraph(paragraph);
+    }
+  }
+
+  void read_lines(std::string_view content) {
+    for_each_json_object(content, file_, report_, [&](const json& record, std::size_t line) {
+      const std::string where = fmt::format("{}:{}", file_, line);
+      add_context(text(record, "context", where));
+      json question = record;
+      if (!question.contains("id")) question["id"] = std::to_string(line);
+      add_question(question, where);
+    });
+  }
+
   static const json& member(const json& value, const char* key, const std::string& where) {
     const auto found = value.is_object() ? value.find(key) : value.end();
     if (!value.is_object() || found == value.end()) {
-      throw_input_error("{}: '{}' is missing: expected SQuAD's data, paragraphs, context, qas",
-                        where, key);
+      throw_input_error("{}: '{}' is missing: expected what SQuAD's files have", where, key);
     }
     return *found;
   }
@@ -69,9 +84,13 @@ class SquadParser {
   void add_paragraph(const json& paragraph) {
     const std::string after =
         squad_.questions.empty() ? file_ : place(squad_.questions.back().id) + ", or the next";
-    squad_.contexts.push_back(text(paragraph, "context", after));
-    offsets_ = code_point_offsets(squad_.contexts.back());
+    add_context(text(paragraph, "context", after));
     for (const json& entry : list(paragraph, "qas", after)) add_question(entry, after);
+  }
+
+  void add_context(std::string context) {
+    squad_.contexts.push_back(std::move(context));
+    offsets_ = code_point_offsets(squad_.contexts.back());
   }
 
   std::string place(const std::string& id) const { return fmt::format("{}: {}", file_, id); }

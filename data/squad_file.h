@@ -1,4 +1,5 @@
-// Questions about texts, as SQuAD's JSON files hold them (versions 1.1 and 2.0).
+// Questions about texts, as SQuAD's JSON files hold them (versions 1.1 and 2.0), or a question a
+// line.
 #pragma once
 
 #include <cstddef>
@@ -35,10 +36,12 @@ enum class SquadAnswers {
   ignore,  // answers are not looked at
 };
 
-// `content`, the text of `file`. Offsets (answer_start) count code points, as in the files.
-// InputError: not JSON, or not of SQuAD's form. To `report`, with the question's id in place of a
-// line: an id given twice, an empty question or context, a question without answers that does not
-// say is_impossible, an answer that is not in the context where it should be (score: unusual).
+// `content`, the text of `file`: SQuAD's document, or JSON lines with "question" and "context" and,
+// as there, "id" (else the line's number), "answers", "is_impossible". Offsets (answer_start) count
+// code points, as in the files. InputError: not JSON, or not of SQuAD's form. To `report`, with the
+// question's id in place of a line: an id given twice, an empty question or context, a question
+// without answers that does not say is_impossible, an answer that is not in the context where it
+// should be (score: unusual).
 SquadFile parse_squad(std::string_view content, const std::string& file, SquadAnswers answers,
                       InputReport& report);
 

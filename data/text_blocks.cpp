@@ -230,8 +230,17 @@ void TextBlockReader::take(std::size_t size, TextBlock& block) {
 // The buffer has no line end. Does `block` have something to give nevertheless?
 bool TextBlockReader::next_of_long_line(TextBlock& block) {
   if (options_.format == TextFormat::text) {
-    if (buffer_.size() <= options_.max_line_bytes) return false;
-    take(cut_position(buffer_, options_.max_line_bytes), block);
+    const std::size_t limit = options_.max_line_bytes;
+    if (buffer_.size() <= limit) return false;
+    // As many pieces as there are: the rest is copied and searched anew each time. Up to one that
+    // add_text would join to the piece before it.
+    std::size_t size = 0;
+    for (std::size_t piece, before = limit; buffer_.size() - size > limit; before = piece) {
+      piece = cut_position(std::string_view(buffer_).substr(size), limit);
+      if (before + piece <= limit) break;
+      size += piece;
+    }
+    take(size, block);
     block.ends_in_line = in_line_ = true;
     return true;
   }

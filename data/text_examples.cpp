@@ -9,10 +9,10 @@
 #include <nlohmann/json.hpp>
 
 #include "data/delimited_file.h"
+#include "data/json_objects.h"
 #include "data/read_input.h"
 #include "data/unicode.h"
 #include "runtime/error.h"
-#include "runtime/json.h"
 
 namespace bert {
 namespace {
@@ -172,7 +172,9 @@ class ExampleParser {
                                    ? detect_format(content_, file_)
                                    : options_.format;
     if (format == TableFormat::json_lines) {
-      read_records();
+      for_each_json_object(
+          content_, file_, report_,
+          [&](const ordered_json& record, std::size_t line) { read_record(record, line); });
     } else {
       read_table(format == TableFormat::csv ? Delimited::csv : Delimited::tsv);
     }
@@ -228,30 +230,7 @@ class ExampleParser {
     } while (reader.next(row));
   }
 
-  void read_records() {
-    std::size_t line = 0;
-    std::string_view rest = content_;
-    while (!rest.empty()) {
-      const std::size_t newline = rest.find('\n');
-      const std::string_view record = rest.substr(0, newline);
-      rest.remove_prefix(newline == std::string_view::npos ? rest.size() : newline + 1);
-      ++line;
-      if (!is_blank(record)) read_record(record, line);
-    }
-  }
-
-  void read_record(std::string_view text, std::size_t line) {
-    ordered_json record;
-    try {
-      record = parse_json<ordered_json>(text, place(line));
-    } catch (const InputError& error) {
-      const std::string_view what = error.what();
-      return report_.bad("not JSON", place(line),
-                         what.substr(std::min(what.size(), place(line).size() + 1)));
-    }
-    if (!record.is_object()) {
-      return report_.bad("not an object", place(line), "is no JSON object");
-    }
+  void read_record(const ordered_json& record, std::size_t line) {
     if (field_names_.empty()) {
       for (const auto& [name, value] : record.items()) field_names_.push_back(name);
       columns_ = ColumnChooser(field_names_, true, place(line)).choose(options_, with_labels_);

@@ -87,6 +87,10 @@ std::string_view base_name(std::string_view name) {
   return starts_with(name, "bert.") ? name.substr(5) : name;
 }
 
+bool belongs_to_task(std::string_view name) {
+  return starts_with(name, "classifier.") || starts_with(name, "qa_outputs.");
+}
+
 bool belongs_to_head(std::string_view name) {
   for (const char* head : {"cls.", "classifier.", "qa_outputs.", "pooler."}) {
     if (starts_with(base_name(name), head)) return true;
@@ -206,13 +210,14 @@ std::string LoadReport::warning() const {
 }
 
 LoadReport load_parameters(const WeightsSource& weights, ParameterStore& store,
-                           bool missing_heads_ok) {
+                           bool missing_heads_ok, bool fresh_task_head) {
   LoadReport report;
   report.source = weights.path();
   std::vector<std::string> wrong;
   std::set<const StoredTensor*> used;
   for (const Parameter& parameter : store.parameters()) {
     for (const Piece& piece : pieces(parameter)) {
+      if (fresh_task_head && belongs_to_task(piece.name)) continue;
       const StoredTensor* tensor = find_spelled(weights, piece.name);
       used.insert(tensor);
       if (tensor == nullptr) {

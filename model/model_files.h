@@ -48,9 +48,10 @@ struct LoadReport {
 // Fills every parameter from the tensors of `weights`, converting to its dtype. Accepts names
 // without the "bert." prefix and LayerNorm.gamma/beta. Ignores the tied decoder, position_ids and
 // heads this model does not have. `missing_heads_ok`: what is neither embeddings nor encoder may be
-// absent and keeps its values. InputError listing missing and misshaped tensors by name.
+// absent and keeps its values. `fresh_task_head`: the head of a task keeps its values in any case.
+// InputError listing missing and misshaped tensors by name.
 LoadReport load_parameters(const WeightsSource& weights, ParameterStore& store,
-                           bool missing_heads_ok = false);
+                           bool missing_heads_ok = false, bool fresh_task_head = false);
 
 // config.json of a model.
 std::string model_config_json(const BertModel& model, std::int32_t pad_token_id);

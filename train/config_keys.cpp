@@ -158,8 +158,7 @@ void add_model_keys(ConfigTable<Config>& table) {
       choice<LayerNormPlacement>({LayerNormPlacement::post, LayerNormPlacement::pre},
                                  layer_norm_name),
       "Where LayerNorm stands: after each residual sum (post, the original BERT) or inside "
-      "each "
-      "branch (pre, easier to train when deep).");
+      "each branch (pre, easier to train when deep).");
   table.add(
       "model.hidden_act", [](auto& c) -> auto& { return c.model.bert.hidden_act; },
       choice<Activation>({Activation::gelu_new, Activation::gelu}, activation_name),

@@ -2,11 +2,15 @@
 
 namespace bert {
 
-// The overloads of to_yaml for values that are handed on by reference.
+namespace {
+
+// to_yaml, whose overloads cannot be named by themselves.
 template <typename T>
-static std::string written(const T& value) {
+std::string written(const T& value) {
   return to_yaml(value);
 }
+
+}  // namespace
 
 ValueKind<std::int64_t> integer(IntegerRange range) {
   return {range.text(),

@@ -215,6 +215,7 @@ BertConfig resolve_model(const FinetuneConfig& config, std::int64_t tokenizer_vo
   if (given.attention_probs_dropout_prob) {
     model.attention_probs_dropout_prob = *given.attention_probs_dropout_prob;
   }
+  if (given.classifier_dropout) model.classifier_dropout = given.classifier_dropout;
   if (model.vocab_size < tokenizer_vocab_size) {
     throw_input_error(
         "the model in {}: a vocab_size of {} is less than the {} entries of the tokenizer {}",

@@ -43,6 +43,7 @@ FinetuneResult Finetuner::run() {
     return result;
   }
   say(plan());
+  if (!load_note_.empty()) say(load_note_);
   train();
   result.finished = signal_ == 0;
   result.step = state_.best_step;
@@ -84,7 +85,7 @@ void Finetuner::train() {
       return at_end || state_.step % (every > 0 ? every : otherwise) == 0;
     };
     const bool evaluates = due(config_.evaluation.every_steps, steps_per_epoch_);
-    signal_ = stop_signal();
+    signal_ = signals_.received_by_any(communicator_);
     const Verdict verdict = evaluates ? evaluate_and_report() : Verdict{};
     const bool saves =
         evaluates || signal_ != 0 || verdict.best ||
@@ -250,14 +251,6 @@ std::vector<Metric> Finetuner::judge(const Split& split, const std::string& pred
     write_file_atomic(run_dir_ / predictions, text.str());
   }
   return split.dataset->metrics(outputs);
-}
-
-int Finetuner::stop_signal() {
-  // As in Pretrainer.
-  const std::int64_t number = signals_.received();
-  std::vector<std::int64_t> received{number, number != 0 ? 1 : 0};
-  communicator_.all_reduce_sum(received);
-  return received[1] == 0 ? 0 : static_cast<int>(received[0] / received[1]);
 }
 
 void Finetuner::save() {

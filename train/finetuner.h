@@ -83,7 +83,6 @@ class Finetuner {
     bool best = false, stop = false;
   };
   Verdict evaluate_and_report();
-  int stop_signal();
   void save();
   void finish_saving();
   void report(const std::optional<CheckpointWriter::Outcome>& outcome);
@@ -108,6 +107,7 @@ class Finetuner {
   MicroBatchLimits limits_;
   Capacity capacity_;
   std::vector<double> class_weights_;
+  std::string load_note_;  // what the encoder's file had less or more
   std::int64_t max_steps_ = 0, steps_per_epoch_ = 0;
   LrSchedule schedule_;
   LossMonitor monitor_;

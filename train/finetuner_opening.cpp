@@ -222,13 +222,17 @@ void Finetuner::load_encoder() {
   model_->parameters().initialize(model_->config(), seed_);
   if (config_.model.random_weights) return;
   verify_model_files(config_.model.init_from);
-  const LoadReport report = load_parameters(*open_weights(config_.model.init_from),
-                                            model_->parameters(), /*missing_heads_ok=*/true);
-  if (!communicator_.is_root()) return;
-  if (const std::string note = report.note(); !note.empty()) {
-    std::fprintf(stderr, "%s\n", note.c_str());
+  // A head that was trained for other labels would only be in the way.
+  const HeadDescription found = describe_model(config_.model.init_from).head,
+                        wanted = model_->head_description();
+  const bool same_head = found.architecture == wanted.architecture && found.labels == wanted.labels;
+  const LoadReport report =
+      load_parameters(*open_weights(config_.model.init_from), model_->parameters(),
+                      /*missing_heads_ok=*/true, /*fresh_task_head=*/!same_head);
+  load_note_ = report.note();
+  if (const std::string warning = report.warning(); !warning.empty()) {
+    load_note_ += fmt::format("{}warning: {}", load_note_.empty() ? "" : "\n", warning);
   }
-  if (const std::string warning = report.warning(); !warning.empty()) warn(warning);
 }
 
 void Finetuner::open_run_directory() {
@@ -308,13 +312,16 @@ void Finetuner::restore(const fs::path& checkpoint) {
 
 std::string Finetuner::plan() const {
   const BertConfig& bert = model_->config();
+  std::int64_t trained = 0;
+  for (const Parameter& parameter : model_->parameters().parameters()) {
+    if (parameter.offset >= model_->first_trained()) trained += parameter.numel();
+  }
   std::string text = fmt::format(
       "model       {} layers of {}, {} heads, {}-LN, from {}{}; {} parameters, {} trained\n",
       bert.num_hidden_layers, bert.hidden_size, bert.num_attention_heads,
       layer_norm_name(bert.layer_norm), config_.model.init_from,
       config_.model.random_weights ? " (its architecture, fresh weights)" : "",
-      model_->parameters().num_parameters(),
-      model_->parameters().flat_size() - model_->first_trained());
+      model_->parameters().num_parameters(), trained);
   const auto describe_split = [](const Split& split) {
     return fmt::format("{} examples in {} sequences", split.dataset->num_examples(),
                        split.sequences.size());

@@ -37,8 +37,9 @@ std::string layer_of_parameter(const std::string& hf_name) {
   if (has("encoder.")) return "final_norm";  // which ends a pre-LN encoder
   if (has("pooler.")) return "pooler";
   if (has("cls.seq_relationship.")) return "nsp_head";
-  BERT_CHECK(has("cls.predictions."), "{}", hf_name);
-  return "mlm_head";
+  if (has("cls.predictions.")) return "mlm_head";
+  BERT_CHECK(has("classifier.") || has("qa_outputs."), "{}", hf_name);
+  return "task_head";
 }
 
 LayerGradientNorms layer_gradient_norms(const ParameterStore& store) {

@@ -11,7 +11,7 @@ namespace bert {
 struct LayerGradientNorms {
   struct Layer {
     std::string name;  // "embeddings", "layer_00", ..., "final_norm" (pre-LN), "pooler",
-                       // "mlm_head", "nsp_head"
+                       // "mlm_head", "nsp_head", "task_head"
     double norm = 0.0;
   };
   std::vector<Layer> layers;       // in the order of the parameters

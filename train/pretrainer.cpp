@@ -70,7 +70,7 @@ void Pretrainer::run() {
       return at_end || (every > 0 && state_.step % every == 0);
     };
     const bool evaluates = due(config_.evaluation.every_steps);
-    signal = stop_signal(signals);
+    signal = signals.received_by_any(communicator_);
     bool saves = due(config_.checkpoint.every_steps) || signal != 0;
     bool refused = false;
     if (backend_.device->is_cpu() || evaluates || saves) {
@@ -133,14 +133,6 @@ bool Pretrainer::settle(InFlight& step) {
     say(describe_estimate(plan(), result.step, *mean));
   }
   return result.refused();
-}
-
-int Pretrainer::stop_signal(const StopSignals& signals) {
-  // At most one rank gets it as a rule; where several do, each names the same.
-  const std::int64_t number = signals.received();
-  std::vector<std::int64_t> received{number, number != 0 ? 1 : 0};
-  communicator_.all_reduce_sum(received);
-  return received[1] == 0 ? 0 : static_cast<int>(received[0] / received[1]);
 }
 
 void Pretrainer::save() {

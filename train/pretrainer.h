@@ -93,8 +93,6 @@ class Pretrainer {
   // `updated`: by the step before, whose gradients are still there.
   Verdict evaluate_and_report(bool updated);
   void report_samples();
-  // The signal that asks to stop, to whichever rank it came; 0: none.
-  int stop_signal(const StopSignals& signals);
   void save();
   // Says what became of a checkpoint.
   void report(const std::optional<CheckpointWriter::Outcome>& outcome);

@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 
 #include "data/answer_text.h"
+#include "data/json_objects.h"
 #include "data/read_input.h"
 #include "runtime/error.h"
 #include "runtime/json.h"
@@ -13,7 +14,7 @@
 namespace bert {
 namespace {
 
-using nlohmann::json;
+using nlohmann::ordered_json;
 
 class MeanScore {
  public:
@@ -33,10 +34,11 @@ class MeanScore {
 };
 
 // An id's answer, of either form.
-void add_answer(const json& text, const std::string& id, const std::string& where,
+template <typename Json>
+void add_answer(const Json& text, const std::string& id, const std::string& where,
                 std::map<std::string, std::string>& answers) {
   if (!text.is_string()) throw_input_error("{}: the answer to '{}' is not a string", where, id);
-  if (!answers.emplace(id, text.get<std::string>()).second) {
+  if (!answers.emplace(id, text.template get<std::string>()).second) {
     throw_input_error("{}: '{}' is answered twice", where, id);
   }
 }
@@ -44,26 +46,15 @@ void add_answer(const json& text, const std::string& id, const std::string& wher
 std::map<std::string, std::string> parse_answer_lines(std::string_view content,
                                                       const std::string& file) {
   std::map<std::string, std::string> answers;
-  for (std::size_t line = 1; !content.empty(); ++line) {
-    const std::size_t newline = content.find('\n');
-    const std::string_view record = content.substr(0, newline);
-    content.remove_prefix(newline == std::string_view::npos ? content.size() : newline + 1);
-    if (record.find_first_not_of(" \t\r") == std::string_view::npos) continue;
+  InputReport refusing;
+  for_each_json_object(content, file, refusing, [&](const ordered_json& answer, std::size_t line) {
     const std::string where = fmt::format("{}:{}", file, line);
-    const auto answer = parse_json<json>(record, where);
-    if (!answer.is_object() || !answer.contains("id") || !answer["id"].is_string() ||
-        !answer.contains("text")) {
+    if (!answer.contains("id") || !answer["id"].is_string() || !answer.contains("text")) {
       throw_input_error("{}: expected an object with 'id' and 'text'", where);
     }
     add_answer(answer["text"], answer["id"].get<std::string>(), where, answers);
-  }
+  });
   return answers;
-}
-
-// Whether the first line is a whole record of JSON lines.
-bool is_lines(std::string_view content) {
-  const json first = json::parse(content.substr(0, content.find('\n')), nullptr, false);
-  return first.is_object() && first.contains("id") && first.contains("text");
 }
 
 }  // namespace
@@ -137,9 +128,10 @@ SquadScores score_squad(const SquadFile& gold, const std::map<std::string, std::
 
 std::map<std::string, std::string> parse_squad_answers(std::string_view content,
                                                        const std::string& file) {
-  check_json_text(content, file);
-  if (is_lines(content)) return parse_answer_lines(content, file);
-  const auto document = parse_json<json>(content, file);
+  if (first_line_is_object_with(content, {"id", "text"})) {
+    return parse_answer_lines(content, file);
+  }
+  const auto document = parse_json<nlohmann::json>(content, file);
   if (!document.is_object()) {
     throw_input_error("{}: expected an object of answers by id, or JSON lines", file);
   }

@@ -1,6 +1,8 @@
 #include "train/stop_signals.h"
 
+#include <cstdint>
 #include <iterator>
+#include <vector>
 
 #include "runtime/error.h"
 
@@ -32,6 +34,14 @@ StopSignals::~StopSignals() {
 }
 
 int StopSignals::received() const { return last_signal; }
+
+int StopSignals::received_by_any(Communicator& communicator) const {
+  // At most one rank gets it as a rule; where several do, each names the same.
+  const std::int64_t number = received();
+  std::vector<std::int64_t> all{number, number != 0 ? 1 : 0};
+  communicator.all_reduce_sum(all);
+  return all[1] == 0 ? 0 : static_cast<int>(all[0] / all[1]);
+}
 
 const char* signal_name(int number) {
   switch (number) {

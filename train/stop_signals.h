@@ -4,6 +4,8 @@
 
 #include <csignal>
 
+#include "runtime/communicator.h"
+
 namespace bert {
 
 class StopSignals {
@@ -17,6 +19,8 @@ class StopSignals {
 
   // The number of the last that came, or 0.
   int received() const;
+  // The same for whichever rank it came to; all call it, and get the same.
+  int received_by_any(Communicator& communicator) const;
 
  private:
   static constexpr int kSignals[] = {SIGTERM, SIGINT, SIGUSR1};

@@ -266,15 +266,32 @@ TEST(SquadFile, WhatCannotBeLearntIsNamedById) {
             0u);
 }
 
+TEST(SquadFile, JsonLinesHoldAQuestionEach) {
+  InputReport report(BadRows::skip);
+  const SquadFile file = parse_squad(
+      "{\"question\": \"Who?\", \"context\": \"one\"}\n\n[]\n"
+      "{\"id\": \"x\", \"question\": \"What?\", \"context\": \"two\"}\n",
+      "q", SquadAnswers::ignore, report);
+  ASSERT_EQ(file.questions.size(), 2u);
+  EXPECT_EQ(file.questions[0].id, "1");
+  EXPECT_EQ(file.questions[1].id, "x");
+  EXPECT_EQ(file.contexts.at(file.questions[1].context), "two");
+  EXPECT_EQ(report.lines(), Strings{"1 left out: not an object (q:3: is no JSON object)"});
+  EXPECT_EQ(ERROR_OF(parse_squad("{\"question\": \"Who?\", \"context\": 1}\n", "q",
+                                 SquadAnswers::ignore, report)),
+            "2: q:1: 'context' is not a string");
+  EXPECT_EQ(ERROR_OF(parse_squad("{\"question\": \"Who?\", \"context\": \"a\"}\n", "q",
+                                 SquadAnswers::learn, report)),
+            "2: q: 1: 'answers' is missing: expected what SQuAD's files have");
+}
+
 TEST(SquadFile, TheFormIsChecked) {
   InputReport report;
   const auto error = [&](const std::string& content) {
     return ERROR_OF(parse_squad(content, "s", SquadAnswers::learn, report));
   };
-  EXPECT_EQ(error("{}"),
-            "2: s: 'data' is missing: expected SQuAD's data, paragraphs, context, qas");
-  EXPECT_EQ(error("[1]"),
-            "2: s: 'data' is missing: expected SQuAD's data, paragraphs, context, qas");
+  EXPECT_EQ(error("{}"), "2: s: 'data' is missing: expected what SQuAD's files have");
+  EXPECT_EQ(error("[1]"), "2: s: 'data' is missing: expected what SQuAD's files have");
   EXPECT_EQ(error("{\"data\": 1}"), "2: s: 'data' is not a list");
   EXPECT_EQ(error(squad("x", R"({"id": "a", "question": 1, "answers": []})")),
             "2: s: a: 'question' is not a string");

@@ -219,6 +219,28 @@ TEST_F(TextReaderTest, CutsLongLinesAndDocuments) {
   EXPECT_EQ(cutting.stats().cut_documents, 1u);
 }
 
+// A line is cut at the same places whether its end is in the reader's buffer or not, whatever its
+// bytes are.
+TEST_F(TextReaderTest, CutsALineTheSameWithoutItsEnd) {
+  TextReaderOptions options;
+  options.max_line_bytes = 16;
+  const auto lines_of = [&](const std::string& content) {
+    return read_all({file("line.txt", content)}, options).at(0);
+  };
+  // "a " and the letters have room in a line, but the white space is where the line is cut first.
+  const std::string letters(12, 'b'), torn(5, '\x80');
+  EXPECT_EQ(lines_of("a " + letters + torn).size(), 3u);
+  EXPECT_EQ(lines_of("a " + letters + torn), lines_of("a " + letters + torn + "\n"));
+
+  constexpr std::string_view kBytes = "ab \t\x80\x80\xbf\xf0\xe4";
+  PhiloxStream random(6, 0, 0);
+  std::string text = "text";
+  while (text.size() < 600000) text += kBytes[random.next_below(kBytes.size())];
+  const std::vector<std::string> lines = lines_of(text);
+  EXPECT_GT(lines.size(), 37500u);
+  EXPECT_EQ(lines, lines_of(text + "\n"));
+}
+
 // Lines and documents that lie across the reader's buffers come out whole.
 TEST_F(TextReaderTest, ReadsAcrossBuffers) {
   std::string text;

@@ -1,11 +1,12 @@
-// A training configuration in YAML, and a line for each override. What is accepted is written and
-// read again.
+// A configuration in YAML, of pre-training and of fine-tuning, and a line for each override. What
+// is accepted is written and read again.
 #include "train/config.h"
 
 #include <optional>
 #include <vector>
 
 #include "tests/fuzz/fuzz_target.h"
+#include "train/finetune_config.h"
 
 namespace bert::fuzz {
 namespace {
@@ -37,16 +38,30 @@ void use(const Config& config) {
   accepts([&] { resolve_model(config, 100); });
 }
 
+void use(const FinetuneConfig& config) {
+  const std::string yaml = finetune_config_to_yaml(config);
+  std::optional<FinetuneConfig> again;
+  require(accepts([&] { again = parse_finetune_config(yaml, "written"); }),
+          "a configuration of fine-tuning that was written can be read");
+  require(finetune_config_to_yaml(*again) == yaml, "and is the same");
+  explain_finetune_config(config);
+  config.task_options();
+  accepts([&] { resolve_model(config, 100, BertConfig{}); });
+}
+
 }  // namespace
 }  // namespace bert::fuzz
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   using namespace bert::fuzz;
   auto files = split_files(as_text(data, size), {"config.yaml", "overrides"});
+  const std::string& yaml = files["config.yaml"];
+  const std::vector<std::string> overrides = lines_of(files["overrides"]);
   std::optional<bert::Config> config;
-  accepts([&] {
-    config = bert::parse_config(files["config.yaml"], "config.yaml", lines_of(files["overrides"]));
-  });
+  accepts([&] { config = bert::parse_config(yaml, "config.yaml", overrides); });
   if (config) use(*config);
+  std::optional<bert::FinetuneConfig> finetuning;
+  accepts([&] { finetuning = bert::parse_finetune_config(yaml, "config.yaml", overrides); });
+  if (finetuning) use(*finetuning);
   return 0;
 }

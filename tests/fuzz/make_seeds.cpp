@@ -16,6 +16,7 @@
 #include "tests/fuzz/small_model.h"
 #include "train/checkpoint.h"
 #include "train/config.h"
+#include "train/finetune_config.h"
 
 namespace bert::fuzz {
 namespace {
@@ -199,6 +200,9 @@ void make_tokenizer_seeds(const Seeds& seeds) {
 
 void make_training_seeds(const Seeds& seeds) {
   seeds.put("config", "all_keys", config_to_yaml(parse_config("seed: 1", "seed")));
+  const FinetuneConfig finetuning = parse_finetune_config(
+      "{task: classification, model: {init_from: m}, data: {train: a, validation: b}}", "seed");
+  seeds.put("config", "all_finetuning_keys", finetune_config_to_yaml(finetuning));
   TrainerState state;
   state.step = 20;
   state.seed = std::numeric_limits<std::uint64_t>::max();

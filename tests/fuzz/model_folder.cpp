@@ -11,7 +11,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     std::filesystem::remove(scratch_folder() / name);
   }
   for (const auto& [name, content] : files) put_file(name, content);
-  accepts([&] { bert::describe_model(scratch_folder()); });
+  accepts([&] { bert::make_model(bert::describe_model(scratch_folder())); });
   accepts([&] {
     const bert::SafetensorsFile file(scratch_folder() / "model.safetensors");
     bert::load_parameters(file, small.model.parameters(), true);

@@ -68,7 +68,7 @@ class LayerRig {
         subject_(std::move(subject) + "/" + variant.name),
         batch_(random_batch("layers", config, {5, 1, 8, 3}, 3)),
         capacity(batch_.exact_capacity()),
-        device_batch_(*device, batch_, capacity),
+        device_batch_(*device, DType::f64, batch_, capacity),
         key_(*device, DropoutKey{77, 5}),
         context{ops.get(), key_.data(), device_batch_.input().tokens} {}
 
@@ -233,7 +233,12 @@ void check_sublayer(const std::string& subject, const Variant& variant, DropoutS
                },
                [&](BackwardWorkspace& w) {
                  norm.backward(rig.context, saved_norm, w, false);
-                 sublayer.backward(rig.context, saved, w, !rig.config.pre_layer_norm());
+                 const bool accumulate = !rig.config.pre_layer_norm();
+                 if constexpr (std::is_same_v<Sublayer, SelfAttention>) {
+                   sublayer.backward(rig.context, saved, w, accumulate, /*wants_dx=*/true);
+                 } else {
+                   sublayer.backward(rig.context, saved, w, accumulate);
+                 }
                }},
               workspace);
 }
@@ -260,7 +265,9 @@ TEST_P(Layers, EncoderLayer) {
                  layer.forward(rig.context, in, saved);
                  return layer.output(saved);
                },
-               [&](BackwardWorkspace& w) { layer.backward(rig.context, saved, w, false); }},
+               [&](BackwardWorkspace& w) {
+                 layer.backward(rig.context, saved, w, /*is_last=*/false, /*wants_dx=*/true);
+               }},
               workspace);
 }
 
@@ -305,26 +312,29 @@ TEST_P(Layers, MlmHead) {
       {{"hidden", hidden, d_hidden}});
 }
 
-TEST_P(Layers, PoolerAndNspHead) {
-  LayerRig rig("pooler_nsp", GetParam());
+TEST_P(Layers, PoolerAndLinearHead) {
+  LayerRig rig("pooler_linear_head", GetParam());
   const Pooler pooler(rig.store, rig.config);
-  const NspHead head(rig.store, rig.config);
+  const LinearHead head(rig.store, rig.config, "head", 2);
   Pooler::Saved saved_pooler;
-  NspHead::Saved saved;
+  LinearHead::Saved saved;
   rig.build([&](Arena& arena) {
     pooler.plan(arena, rig.capacity, *rig.ops, saved_pooler);
-    head.plan(arena, rig.capacity, *rig.ops, saved);
+    head.plan(arena, rig.capacity.sequences, *rig.ops, saved);
   });
+  const DeviceCount rows = rig.context.tokens.num_sequences;
+  const Tensor d_pooled = rig.matrix("/d_pooled", rig.capacity.sequences, 1.0);
   const Tensor hidden = rig.hidden("/hidden"), d_hidden = rig.hidden("/d_hidden");
   rig.check(
       [&]() -> std::vector<Tensor> {
-        head.forward(rig.context, pooler.forward(rig.context, hidden, saved_pooler), saved);
+        head.forward(rig.context, pooler.forward(rig.context, hidden, saved_pooler), rows, saved);
         return {saved.logits};
       },
       [&](const std::vector<Tensor>& dy) {
         rig.ops->zero(d_hidden);
         assign(saved.logits, copy(dy[0]));
-        pooler.backward(rig.context, saved_pooler, head.backward(rig.context, saved), d_hidden);
+        head.backward(rig.context, rows, saved, d_pooled);
+        pooler.backward(rig.context, saved_pooler, d_pooled, d_hidden);
       },
       {{"hidden", hidden, d_hidden}});
 }
@@ -335,14 +345,16 @@ INSTANTIATE_TEST_SUITE_P(All, Layers, ::testing::ValuesIn(kVariants),
 // --- The whole model ----------------------------------------------------------------------------
 
 constexpr DropoutKey kKey{1234, 9};
+const std::vector<std::int64_t> kLengths = {6, 1, 9, 4};
 
 // Two micro-batches of one optimizer step: what they leave must add up.
 struct WholeModel {
   explicit WholeModel(const Variant& variant)
-      : config(small_config(variant)),
-        batch(random_batch("whole", config, {6, 1, 9, 4}, 3)),
-        run(config, BertForPretraining::Heads::mlm_and_nsp, reference_backend,
-            batch.exact_capacity()) {
+      : WholeModel(std::make_unique<BertForPretraining>(small_config(variant),
+                                                        BertForPretraining::Heads::mlm_and_nsp),
+                   random_batch("whole", small_config(variant), kLengths, 3)) {}
+  WholeModel(std::unique_ptr<BertModel> model, const HostBatch& host_batch)
+      : batch(host_batch), run(std::move(model), reference_backend, batch.exact_capacity()) {
     randomize(run.model().parameters(), 0.3);
   }
   ModelResults step() { return run.step({batch.part(0, 2), batch.part(2, 4)}, kKey); }
@@ -362,7 +374,14 @@ struct WholeModel {
     }
   }
 
-  BertConfig config;
+  void expect_right_gradients(const std::string& subject) {
+    GradCheck check(subject, [&] { return step().loss; });
+    this->check(check, {});
+    EXPECT_EQ(check.rows().size(), run.model().parameters().parameters().size());
+    for (const GradCheckRow& row : check.rows()) EXPECT_GT(row.largest, 0.0) << row.tensor;
+    EXPECT_TRUE(check.passed()) << check.failures();
+  }
+
   HostBatch batch;
   ModelRun run;
 };
@@ -370,16 +389,30 @@ struct WholeModel {
 class WholeModelGradient : public ::testing::TestWithParam<Variant> {};
 
 TEST_P(WholeModelGradient, MatchesFiniteDifferences) {
-  WholeModel model(GetParam());
-  GradCheck check("bert_for_pretraining/" + GetParam().name, [&] { return model.step().loss; });
-  model.check(check, {});
-  EXPECT_EQ(check.rows().size(), model.run.model().parameters().parameters().size());
-  for (const GradCheckRow& row : check.rows()) EXPECT_GT(row.largest, 0.0) << row.tensor;
-  EXPECT_TRUE(check.passed()) << check.failures();
+  WholeModel(GetParam()).expect_right_gradients("bert_for_pretraining/" + GetParam().name);
 }
 
 INSTANTIATE_TEST_SUITE_P(All, WholeModelGradient, ::testing::ValuesIn(kVariants),
                          [](const auto& param_info) { return param_info.param.name; });
+
+// Each task, its labels weighted and not, by the model with its head.
+class TaskModelGradient : public ::testing::TestWithParam<std::tuple<Variant, TaskCase>> {};
+
+TEST_P(TaskModelGradient, MatchesFiniteDifferences) {
+  const auto& [variant, task] = GetParam();
+  BertConfig config = small_config(variant);
+  config.classifier_dropout = 0.35;
+  WholeModel(make_task_model(config, task), random_task_batch("task", config, task, kLengths))
+      .expect_right_gradients("bert_for_task/" + task.name() + "/" + variant.name);
+}
+
+INSTANTIATE_TEST_SUITE_P(All, TaskModelGradient,
+                         ::testing::Combine(::testing::Values(kVariants[0], kVariants[3]),
+                                            ::testing::ValuesIn(kTaskCases)),
+                         [](const auto& param_info) {
+                           return std::get<1>(param_info.param).name() + "_" +
+                                  std::get<0>(param_info.param).name;
+                         });
 
 // --- The check itself ---------------------------------------------------------------------------
 

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <memory>
 #include <optional>
@@ -10,6 +11,7 @@
 #include <vector>
 
 #include "model/bert_for_pretraining.h"
+#include "model/bert_for_task.h"
 #include "tests/support/backends.h"
 #include "tests/support/device_memory.h"
 
@@ -22,8 +24,12 @@ std::unique_ptr<Device> make_poisoned_device(std::unique_ptr<Device> memory = ma
 struct HostBatch {
   std::vector<double> input_ids{}, token_type_ids{}, position_ids{};  // [T]
   std::vector<double> cu_seqlens{0.0};                                // [B + 1]
-  std::vector<double> sequence_index{}, nsp_labels{};                 // [B]; labels may be empty
+  std::vector<double> sequence_index{};                               // [B]
   std::vector<double> masked_rows{}, masked_targets{};                // [M], rows ascending
+  // As in ModelInput; empty where the model has no use for it.
+  std::vector<double> sequence_labels{}, sequence_values{};  // [B]
+  std::vector<double> answer_spans{};                        // [2 B]
+  std::vector<double> loss_weights{};                        // [B], or [M] of words
 
   std::int64_t num_tokens() const { return static_cast<std::int64_t>(input_ids.size()); }
   std::int64_t num_sequences() const { return static_cast<std::int64_t>(cu_seqlens.size()) - 1; }
@@ -41,10 +47,25 @@ struct HostBatch {
 HostBatch random_batch(std::string_view name, const BertConfig& config,
                        const std::vector<std::int64_t>& lengths, std::int64_t masked_every);
 
+// The tasks that a model can have a head for, labels weighted and not.
+struct TaskCase {
+  TaskKind kind;
+  bool weighted;
+  std::string name() const;  // letters and underscores
+};
+extern const std::vector<TaskCase> kTaskCases;
+// Three labels.
+std::unique_ptr<BertModel> make_task_model(const BertConfig& config, const TaskCase& task);
+// At least three sequences. Some labels are unknown: of a sequence, of words, where an answer ends.
+// Weights are of labels, as train/task_batches.h has them.
+HostBatch random_task_batch(std::string_view name, const BertConfig& config, const TaskCase& task,
+                            const std::vector<std::int64_t>& lengths);
+
 // A batch in device memory of a capacity; what is beyond the counts is -1.
 class DeviceBatch {
  public:
-  DeviceBatch(Device& device, const HostBatch& batch, const Capacity& capacity);
+  // Reals are of `statistics` dtype.
+  DeviceBatch(Device& device, DType statistics, const HostBatch& batch, const Capacity& capacity);
   const ModelInput& input() const { return input_; }
 
  private:
@@ -61,7 +82,8 @@ class DeviceBatch {
 struct ModelResults {
   std::vector<std::vector<double>> hidden_states{};
   std::vector<double> pooled{}, mlm_logits{}, nsp_logits{};
-  LossSums mlm{}, nsp{};
+  std::vector<double> logits{};  // of a task
+  LossSums main{}, nsp{};
   double loss = 0.0;  // as Hugging Face sums it
   std::map<std::string, std::vector<double>> gradients{};
   std::size_t activation_bytes = 0;
@@ -70,24 +92,33 @@ struct ModelResults {
 // A model on a backend, parameters allocated and not yet set.
 class ModelRun {
  public:
+  ModelRun(std::unique_ptr<BertModel> model, const std::function<Backend()>& make_backend,
+           const Capacity& capacity, bool recompute = false);
   ModelRun(const BertConfig& config, BertForPretraining::Heads heads,
            const std::function<Backend()>& make_backend, const Capacity& capacity,
-           bool recompute = false);
+           bool recompute = false)
+      : ModelRun(std::make_unique<BertForPretraining>(config, heads), make_backend, capacity,
+                 recompute) {}
 
-  BertForPretraining& model() { return model_; }
+  BertModel& model() { return *model_; }
   Device& device() { return *backend_.device; }
+
+  // Fresh weights, drawn in f32: on every backend the same.
+  void initialize(std::uint64_t seed);
 
   // One optimizer step's forward, loss and backward over micro-batches, from zero gradients.
   // Activations are those of the last.
   ModelResults step(const std::vector<HostBatch>& micro_batches, std::optional<DropoutKey> key);
+  // The same on top of what the gradients are.
+  ModelResults accumulate(const std::vector<HostBatch>& micro_batches,
+                          std::optional<DropoutKey> key, const GradientsReady& ready = {});
 
  private:
-  ModelRun(const BertConfig& config, BertForPretraining::Heads heads, Backend backend,
-           const Capacity& capacity, bool recompute);
+  void read_outputs(const HostBatch& batch, ModelResults& results) const;
 
   Backend backend_;
   Capacity capacity_;
-  BertForPretraining model_;
+  std::unique_ptr<BertModel> model_;
 };
 
 // The tensors a parameter's values or gradients are under Hugging Face's names.
@@ -99,5 +130,13 @@ void split_by_name(const Parameter& parameter, const std::vector<double>& values
 double relative_error(const std::vector<double>& values, const std::vector<double>& expected,
                       double scale = 0.0);
 double largest(const std::vector<double>& values);
+
+// relative_error of each gradient, by name; infinite for a name that only one side has. `expected`
+// is in f64. Gradients that are zero, where there is but rounding, are judged on the scale of those
+// they are summed from: of a key's bias, which adds the same to every score of a query, and in
+// question answering of what adds the same to every token's logit.
+std::map<std::string, double> gradient_errors(
+    const std::map<std::string, std::vector<double>>& gradients,
+    const std::map<std::string, std::vector<double>>& expected);
 
 }  // namespace bert::test

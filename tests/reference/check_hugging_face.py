@@ -143,7 +143,8 @@ def make(folder, tokenizer):
         for head in HEADS:
             config = getattr(transformers, family + "Config")(
                 vocab_size=len(words), hidden_size=24, num_hidden_layers=2, num_attention_heads=3,
-                intermediate_size=40, max_position_embeddings=70, num_labels=3)
+                intermediate_size=40, max_position_embeddings=70,
+                num_labels=2 if head == "ForQuestionAnswering" else 3)
             if head == "ForPreTraining":
                 config.hidden_act = "gelu_new"
             model = getattr(transformers, family + head)(config)

@@ -55,8 +55,7 @@ class Export : public ToolsTest {
   }
   // A folder of the model with random weights, LayerNorms and biases too.
   void write(const std::string& name, BertModel& model) {
-    Backend backend = make_backend(Precision::fp32, 1);
-    model.allocate(*backend.device, *backend.ops,
+    model.allocate(*backend_.device, *backend_.ops,
                    {.tokens = 8, .sequences = 1, .masked = 1, .max_seqlen = 8}, false);
     PhiloxStream random(5, 7, 0);
     for (const Parameter& parameter : model.parameters().parameters()) {
@@ -68,6 +67,8 @@ class Export : public ToolsTest {
     save_model(folder_ / name, model, tokenizer_.special().pad);
     tokenizer_.save(folder_ / name);
   }
+
+  Backend backend_ = make_backend(Precision::fp32, 1);
 };
 
 TEST_F(Export, EveryHeadComesBackAsItWas) {

@@ -347,9 +347,10 @@ TEST(FinetuneConfig, ResolveModelKeepsTheSizesAndFitsTheData) {
   BertConfig expected = found;
   expected.hidden_dropout_prob = 0.0;
   expected.attention_probs_dropout_prob = 0.3;
-  const FinetuneConfig dropout =
-      parse(required("classification"),
-            {"model={hidden_dropout_prob: 0.0, attention_probs_dropout_prob: 0.3}"});
+  expected.classifier_dropout = 0.4;
+  const FinetuneConfig dropout = parse(
+      required("classification"), {"model={hidden_dropout_prob: 0.0, attention_probs_dropout_prob: "
+                                   "0.3, classifier_dropout: 0.4}"});
   EXPECT_EQ(resolve_model(dropout, 100, found), expected);
 
   const auto error = [&](const std::string& task, const std::string& override_text) {

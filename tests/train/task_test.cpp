@@ -252,7 +252,8 @@ TEST_F(TaskTest, TheBestAnswerIsFoundAndScored) {
   const auto task = make_task(of(TaskKind::question_answering, 11), file);
   const auto dataset = task->read(file, tokenizer(), Purpose::evaluation);
   // "d" at the edge of the first window (has more context in the second: there "e"), nothing, "g".
-  const TaskOutputs outputs = pointing(*dataset, {{9, 9, 4}, {7, 8, 1}, {3, 4, -1}, {5, 5, 2}});
+  TaskOutputs outputs = pointing(*dataset, {{9, 9, 4}, {7, 8, 1}, {3, 4, -1}, {5, 5, 2}});
+  outputs[0][0] = -1;  // of the windows' scores of no answer the least counts
   const auto written = predictions(*dataset, outputs);
   ASSERT_EQ(written.size(), 3u);
   EXPECT_EQ(written[0]["id"], "1");
@@ -260,7 +261,7 @@ TEST_F(TaskTest, TheBestAnswerIsFoundAndScored) {
   EXPECT_EQ(written[0]["start"], 6);
   EXPECT_EQ(written[0]["end"], 9);
   EXPECT_EQ(written[0]["score"], 2);
-  EXPECT_EQ(written[0]["null_score"], 0);
+  EXPECT_EQ(written[0]["null_score"], -1);
   EXPECT_EQ(written[0]["n_best"][1]["text"], "");
   EXPECT_EQ(written[1]["text"], "");
   EXPECT_EQ(written[1]["n_best"][1]["text"], "a b");
@@ -275,7 +276,7 @@ TEST_F(TaskTest, TheBestAnswerIsFoundAndScored) {
   EXPECT_DOUBLE_EQ(value(metrics, "f1"), 100 * (2.0 / 3 + 1 + 1) / 3);
   EXPECT_EQ(value(metrics, "no_answer_f1"), 100);
   EXPECT_DOUBLE_EQ(value(metrics, "best_f1"), value(metrics, "f1"));
-  EXPECT_EQ(value(metrics, "best_f1_threshold"), -2);
+  EXPECT_EQ(value(metrics, "best_f1_threshold"), -3);
 
   TaskOptions eager = task->options();
   eager.null_threshold = 2;  // the second question is answered too: 0 - (-2) is not above

@@ -1,0 +1,78 @@
+"""Fine-tunes a small pre-trained model and the same model from random weights on six tasks, and
+prints what pre-training was worth.
+
+    python3 bench/finetune_table.py --model runs/small/checkpoints/best --data DATA --runs runs/table
+
+DATA holds glue/{SST-2,CoLA,RTE}, agnews, wnut17 and squad, as docs/finetuning.md says. Each task is
+configs/finetune/TASK.yaml with the overrides below, which are those of a model of a few million
+parameters; what is given after -- is added to all. A run that is there already is not done again.
+Needs Python's standard library only.
+"""
+
+import argparse
+import json
+import pathlib
+import subprocess
+import sys
+import time
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+SMALL = ["optimizer.learning_rate=5.0e-4", "schedule.warmup_fraction=0.1", "train.batch_size=32"]
+# Files, overrides, and the metric.
+TASKS = {
+    "sst2": ("glue/SST-2/train.tsv", "glue/SST-2/dev.tsv", ["train.epochs=2"], "accuracy"),
+    "cola": ("glue/CoLA/train.tsv", "glue/CoLA/dev.tsv", ["train.epochs=6"], "matthews"),
+    "rte": ("glue/RTE/train.tsv", "glue/RTE/dev.tsv", ["train.epochs=6"], "accuracy"),
+    "agnews": ("agnews/train.tsv", "agnews/test.tsv",
+               ["train.epochs=4", "data.text=1", "data.text_pair=auto", "data.label=2"],
+               "accuracy"),
+    "wnut17": ("wnut17/train.conll", "wnut17/dev.conll", ["train.epochs=12"], "f1"),
+    "squad": ("squad/train-v1.1-subset.json", "squad/dev-v1.1.json",
+              ["train.epochs=3", "data.max_length=256", "data.max_query_length=32"], "f1"),
+}
+
+
+def finetune(arguments, task, random_weights, seeds):
+    training, validation, overrides, metric = TASKS[task]
+    run_dir = arguments.runs / f"{task}_{'random' if random_weights else 'pretrained'}"
+    results = run_dir / "results.json"
+    began = time.monotonic()
+    if not results.exists():
+        subprocess.run(
+            [arguments.finetune, ROOT / "configs" / "finetune" / f"{task}.yaml",
+             f"run_dir={run_dir}", f"model.init_from={arguments.model}",
+             f"model.random_weights={str(random_weights).lower()}",
+             f"data.train={arguments.data / training}",
+             f"data.validation={arguments.data / validation}", f"seeds={seeds}", "--resume",
+             *SMALL, *overrides, *arguments.more],
+            check=True, stdout=sys.stderr)
+    scores = json.loads(results.read_text())["validation"][metric]
+    return metric, scores, time.monotonic() - began
+
+
+def shown(scores):
+    deviation = scores.get("deviation")
+    return f"{scores['mean']:.4g}" + (f" ± {deviation:.2g}" if deviation is not None else "")
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", type=pathlib.Path, required=True)
+    parser.add_argument("--data", type=pathlib.Path, required=True)
+    parser.add_argument("--runs", type=pathlib.Path, required=True)
+    parser.add_argument("--finetune", default=ROOT / "build" / "bin" / "finetune")
+    parser.add_argument("--tasks", nargs="+", default=list(TASKS), choices=list(TASKS))
+    parser.add_argument("--seeds", default="[0]")
+    parser.add_argument("more", nargs="*", help="overrides for all, after --")
+    arguments = parser.parse_args()
+    print("| task | metric | pre-trained | from random weights |")
+    print("|---|---|---|---|")
+    for task in arguments.tasks:
+        metric, pretrained, _ = finetune(arguments, task, False, arguments.seeds)
+        _, fresh, _ = finetune(arguments, task, True, arguments.seeds)
+        print(f"| {task} | {metric} | {shown(pretrained)} | {shown(fresh)} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()

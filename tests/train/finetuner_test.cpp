@@ -1,0 +1,296 @@
+// finetune, as a user runs it, on tasks with a rule that a very small model can learn; and what
+// holds for all of them: resumes, ranks, freezing, rates by layer.
+#include <cmath>
+#include <csignal>
+#include <cstdlib>
+#include <fstream>
+#include <map>
+
+#include "data/random_streams.h"
+#include "model/model_files.h"
+#include "runtime/file.h"
+#include "tests/train/training_fixture.h"
+#include "train/backend.h"
+#include "train/checkpoint.h"
+
+namespace bert {
+namespace {
+
+namespace fs = std::filesystem;
+using nlohmann::json;
+
+// Files of each task, in a language of words w0 ... w39, and an encoder with random weights.
+class FinetunerTest : public testing::Test {
+ protected:
+  static constexpr std::uint32_t kWords = 40;
+
+  void SetUp() override {
+    const std::unique_ptr<Tokenizer> tokenizer = topic_tokenizer();
+    BertConfig config;
+    config.vocab_size = tokenizer->vocab_size();
+    config.hidden_size = 32;
+    config.num_hidden_layers = 2;
+    config.num_attention_heads = 2;
+    config.intermediate_size = 64;
+    config.max_position_embeddings = 40;
+    config.initializer_range = 0.1;
+    Backend backend = make_backend(Precision::fp32, 1);
+    BertForPretraining model(config, BertForPretraining::Heads::mlm);
+    model.allocate(*backend.device, *backend.ops,
+                   {.tokens = 8, .sequences = 1, .masked = 1, .max_seqlen = 8}, false);
+    model.parameters().initialize(config, 3);
+    fs::create_directories(folder_ / "encoder");
+    save_model(folder_ / "encoder", model, tokenizer->special().pad);
+    tokenizer->save(folder_ / "encoder");
+    write_files();
+  }
+
+  std::vector<std::string> some_words(std::uint32_t least, std::uint32_t most) {
+    std::vector<std::string> words;
+    const std::uint32_t count = least + random_.next_below(most - least + 1);
+    for (std::uint32_t i = 0; i < count; ++i) {
+      words.push_back("w" + std::to_string(random_.next_below(kWords)));
+    }
+    return words;
+  }
+
+  void write_files() {
+    for (const auto& [name, count] : {std::pair("train", 400), std::pair("dev", 80)}) {
+      std::string classes = "text\tlabel\n", values = "text\tscore\n", words;
+      json questions{{"version", "1.1"}, {"data", json::array()}};
+      for (int i = 0; i < count; ++i) {
+        std::vector<std::string> text = some_words(4, 10);
+        // The class: which of two words is there. The value: how often w1 is.
+        const bool positive = random_.next_below(2) == 1;
+        for (std::string& word : text) {
+          if (word == "w1" || word == "w2") word = "w3";
+        }
+        text[random_.next_below(static_cast<std::uint32_t>(text.size()))] = positive ? "w1" : "w2";
+        classes += fmt::format("{}\t{}\n", fmt::join(text, " "), positive ? "good" : "bad");
+        values += fmt::format("{}\t{}\n", fmt::join(text, " "), positive ? 2.5 : -1.5);
+        // Entities: runs of words below w8.
+        bool inside = false;
+        for (const std::string& word : some_words(4, 10)) {
+          const bool entity = std::stoi(word.substr(1)) < 8;
+          words += fmt::format("{} {}\n", word, !entity ? "O" : inside ? "I-LOW" : "B-LOW");
+          inside = entity;
+        }
+        words += "\n";
+        // The answer is the word after w0.
+        std::vector<std::string> context = some_words(6, 10);
+        for (std::string& word : context) {
+          if (word == "w0") word = "w3";
+        }
+        const std::uint32_t at = random_.next_below(static_cast<std::uint32_t>(context.size()) - 1);
+        context[at] = "w0";
+        const std::string joined = fmt::format("{}", fmt::join(context, " "));
+        questions["data"].push_back({{"title", ""},
+                                     {"paragraphs",
+                                      {{{"context", joined},
+                                        {"qas",
+                                         {{{"id", fmt::format("{}{}", name, i)},
+                                           {"question", "w30"},
+                                           {"answers",
+                                            {{{"text", context[at + 1]},
+                                              {"answer_start", joined.find("w0 ") + 3}}}}}}}}}}});
+      }
+      write_text(folder_ / fmt::format("classes_{}.tsv", name), classes);
+      write_text(folder_ / fmt::format("values_{}.tsv", name), values);
+      write_text(folder_ / fmt::format("words_{}.conll", name), words);
+      write_text(folder_ / fmt::format("questions_{}.json", name), questions.dump());
+    }
+  }
+
+  std::string config(const std::string& task) const {
+    static const std::map<std::string, std::string> kFiles{
+        {"classification", "classes_{}.tsv"},
+        {"regression", "values_{}.tsv"},
+        {"token_classification", "words_{}.conll"},
+        {"question_answering", "questions_{}.json"}};
+    const auto file = [&](const char* split) {
+      return (folder_ / fmt::format(fmt::runtime(kFiles.at(task)), split)).string();
+    };
+    const fs::path path = folder_ / (task + ".yaml");
+    write_text(
+        path,
+        fmt::format("task: {}\nmodel: {{init_from: {}}}\n"
+                    "data: {{train: {}, validation: {}, max_length: 32{}}}\n"
+                    "train: {{epochs: 4, batch_size: 16}}\n"
+                    "optimizer: {{learning_rate: 2.0e-3}}\n"
+                    "logging: {{every_steps: 1, tensorboard: false}}\n"
+                    "runtime: {{device: cpu, threads: 1}}\n",
+                    task, (folder_ / "encoder").string(), file("train"), file("dev"),
+                    task == "question_answering" ? ", max_query_length: 4, doc_stride: 16" : ""));
+    return path.string();
+  }
+
+  std::string command(const std::string& task, const fs::path& run_dir,
+                      const std::vector<std::string>& more = {}) const {
+    return fmt::format("{} {} run_dir={} {}", BERT_FINETUNE, config(task), run_dir.string(),
+                       fmt::join(more, " "));
+  }
+  void finetune(const std::string& task, const fs::path& run_dir,
+                const std::vector<std::string>& more = {}) const {
+    const Answer answer = run(command(task, run_dir, more));
+    ASSERT_EQ(answer.exit_code, 0) << answer.output;
+  }
+  static json results(const fs::path& run_dir) {
+    return json::parse(read_file(run_dir / "results.json"));
+  }
+  static std::vector<fs::path> checkpoints(const fs::path& run_dir) {
+    return list_checkpoints(run_dir / "checkpoints");
+  }
+  static std::string newest_bytes(const fs::path& run_dir, const char* file = "model.safetensors") {
+    return read_file(checkpoints(run_dir).front() / file);
+  }
+  // The tensors of two checkpoints in which they differ, by name, and the largest difference.
+  static std::map<std::string, double> differences(const fs::path& a, const fs::path& b) {
+    const SafetensorsFile first(a / "model.safetensors"), second(b / "model.safetensors");
+    std::map<std::string, double> result;
+    for (const StoredTensor& tensor : first.tensors()) {
+      if (second.find(tensor.name) == nullptr) continue;
+      std::vector<double> x(static_cast<std::size_t>(tensor.numel())), y(x.size());
+      first.read(tensor, std::span<double>(x));
+      second.read(second.at(tensor.name), std::span<double>(y));
+      for (std::size_t i = 0; i < x.size(); ++i) {
+        if (x[i] != y[i]) {
+          double& most = result[tensor.name];
+          most = std::max(most, std::abs(x[i] - y[i]));
+        }
+      }
+    }
+    return result;
+  }
+
+  TemporaryFolder folder_;
+  PhiloxStream random_{5, kOrderStream, 0};
+};
+
+TEST_F(FinetunerTest, LearnsEachTask) {
+  struct Expected {
+    const char *task, *metric;
+    double least;
+    int epochs;
+  };
+  for (const auto& [task, metric, least, epochs] :
+       {Expected{"classification", "accuracy", 0.97, 4}, Expected{"regression", "pearson", 0.95, 4},
+        Expected{"token_classification", "f1", 0.95, 24},
+        Expected{"question_answering", "exact_match", 90.0, 16}}) {
+    const fs::path run_dir = folder_ / (std::string("run_") + task);
+    finetune(task, run_dir, {fmt::format("train.epochs={}", epochs)});
+    const json result = results(run_dir);
+    EXPECT_GE(result["validation"][metric]["mean"].get<double>(), least) << task << result.dump(1);
+    // The best checkpoint is there, with its task, and what it said of the validation file.
+    EXPECT_TRUE(fs::exists(run_dir / "checkpoints" / "best" / "task.json"));
+    const std::string predictions = read_file(run_dir / "predictions_validation.jsonl");
+    EXPECT_EQ(std::count(predictions.begin(), predictions.end(), '\n'), 80) << task;
+  }
+}
+
+TEST_F(FinetunerTest, ResumesToTheSameBytes) {
+  finetune("classification", folder_ / "whole");
+  for (int stops = 0; stops < 3; ++stops) {
+    const fs::path run_dir = folder_ / fmt::format("stopped_{}", stops);
+    // Stopped by a signal after a while, again and again, until it is done.
+    for (int i = 0; i <= stops; ++i) {
+      const Answer answer = run(fmt::format(
+          "timeout --preserve-status -s TERM 0.{} {}", 3 + 2 * i,
+          command("classification", run_dir, {"--resume", "checkpoint.every_steps=7"})));
+      ASSERT_EQ(answer.exit_code, 0) << answer.output;
+    }
+    finetune("classification", run_dir, {"--resume", "checkpoint.every_steps=7"});
+    EXPECT_EQ(newest_bytes(run_dir), newest_bytes(folder_ / "whole"));
+    EXPECT_EQ(newest_bytes(run_dir, "optimizer.safetensors"),
+              newest_bytes(folder_ / "whole", "optimizer.safetensors"));
+    EXPECT_EQ(results(run_dir), results(folder_ / "whole"));
+    EXPECT_EQ(read_file(run_dir / "predictions_validation.jsonl"),
+              read_file(folder_ / "whole" / "predictions_validation.jsonl"));
+  }
+}
+
+TEST_F(FinetunerTest, RanksAgreeToTheBitWhenReproducible) {
+  if (!runs_under_mpirun(BERT_FINETUNE)) GTEST_SKIP() << "MPI is not installed";
+  for (const char* task : {"token_classification", "question_answering"}) {
+    const std::vector<std::string> more{"train.reproducible=true", "train.reproducible_sequences=4",
+                                        "train.epochs=1"};
+    finetune(task, folder_ / (std::string("one_") + task), more);
+    const fs::path run_dir = folder_ / (std::string("two_") + task);
+    const Answer answer = run(mpirun(2) + command(task, run_dir, more));
+    ASSERT_EQ(answer.exit_code, 0) << answer.output;
+    EXPECT_EQ(newest_bytes(run_dir), newest_bytes(folder_ / (std::string("one_") + task)));
+    EXPECT_EQ(results(run_dir), results(folder_ / (std::string("one_") + task)));
+  }
+}
+
+TEST_F(FinetunerTest, FrozenPartsStayAsTheyWere) {
+  finetune("classification", folder_ / "frozen",
+           {"freeze.embeddings=true", "freeze.layers=1", "train.epochs=1"});
+  const auto changed = differences(folder_ / "encoder", checkpoints(folder_ / "frozen").front());
+  EXPECT_FALSE(changed.empty());
+  for (const auto& [name, difference] : changed) {
+    EXPECT_TRUE(name.starts_with("bert.encoder.layer.1.")) << name << " by " << difference;
+  }
+  EXPECT_TRUE(changed.contains("bert.encoder.layer.1.attention.self.query.weight"));
+}
+
+// The first step of AdamW moves each element by its learning rate, whatever the gradient.
+TEST_F(FinetunerTest, EachLayerHasItsRate) {
+  finetune("classification", folder_ / "decayed",
+           {"optimizer.layer_decay=0.5", "optimizer.learning_rate=0.01", "optimizer.weight_decay=0",
+            "schedule.warmup_fraction=0", "schedule.decay=constant", "train.batch_size=400",
+            "train.epochs=1", "optimizer.epsilon=1.0e-12"});
+  const auto changed = differences(folder_ / "encoder", checkpoints(folder_ / "decayed").front());
+  const auto rate = [&](const std::string& name) { return changed.at(name); };
+  EXPECT_NEAR(rate("bert.encoder.layer.1.output.dense.weight"), 0.01 * 0.5, 1e-6);
+  EXPECT_NEAR(rate("bert.encoder.layer.0.output.dense.weight"), 0.01 * 0.25, 1e-6);
+  EXPECT_NEAR(rate("bert.embeddings.word_embeddings.weight"), 0.01 * 0.125, 1e-6);
+}
+
+TEST_F(FinetunerTest, SeveralSeedsAreAveraged) {
+  finetune("classification", folder_ / "seeds", {"\"seeds=[0, 1, 2]\"", "train.epochs=1"});
+  const json result = results(folder_ / "seeds");
+  ASSERT_EQ(result["seeds"].size(), 3u);
+  double mean = 0.0, squares = 0.0;
+  for (const json& one : result["seeds"]) mean += one["validation"]["accuracy"].get<double>() / 3;
+  for (const json& one : result["seeds"]) {
+    squares += std::pow(one["validation"]["accuracy"].get<double>() - mean, 2);
+  }
+  EXPECT_NEAR(result["validation"]["accuracy"]["mean"], mean, 1e-12);
+  EXPECT_NEAR(result["validation"]["accuracy"]["deviation"], std::sqrt(squares / 2), 1e-12);
+  EXPECT_NE(read_file(checkpoints(folder_ / "seeds" / "seed_0").front() / "model.safetensors"),
+            read_file(checkpoints(folder_ / "seeds" / "seed_1").front() / "model.safetensors"));
+}
+
+// A class that weighs next to nothing is not learnt.
+TEST_F(FinetunerTest, ClassesHaveWeights) {
+  finetune("classification", folder_ / "weighted",
+           {"\"class_weights=[1.0e-6, 1.0]\"", "\"data.labels=[bad, good]\"", "train.epochs=2"});
+  const std::string predictions = read_file(folder_ / "weighted" / "predictions_validation.jsonl");
+  EXPECT_EQ(predictions.find("\"label\":\"bad\""), std::string::npos);
+  EXPECT_NE(predictions.find("\"label\":\"good\""), std::string::npos);
+}
+
+TEST_F(FinetunerTest, StopsWhenNothingGetsBetter) {
+  finetune("classification", folder_ / "patient",
+           {"train.epochs=40", "evaluation.patience=2", "evaluation.every_steps=10"});
+  EXPECT_NE(read_file(folder_ / "patient" / "log.txt").find("stopping: no better accuracy"),
+            std::string::npos);
+}
+
+TEST_F(FinetunerTest, RefusesWhatItCannotUse) {
+  finetune("classification", folder_ / "run", {"train.epochs=1"});
+  expect_refused(run(command("classification", folder_ / "run")), "is not empty");
+  expect_refused(run(command("classification", folder_ / "other", {"data.max_length=64"})),
+                 "which reads 40");
+  expect_refused(run(command("classification", folder_ / "other",
+                             {"freeze.embeddings=true", "freeze.layers=3"})),
+                 "freeze.layers");
+  expect_refused(run(command("classification", folder_ / "other",
+                             {"data.validation=" + (folder_ / "values_dev.tsv").string()})),
+                 "label");
+  expect_refused(run(command("regression", folder_ / "run", {"--resume"})), "data");
+  EXPECT_FALSE(fs::exists(folder_ / "other"));
+}
+
+}  // namespace
+}  // namespace bert
