@@ -288,8 +288,8 @@ def losses(model, case, packed, padded, labels, keep=None):
     return loss, mlm_loss, nsp_loss
 
 
-def check_gradients(model, case, batch, generator):
-    """The gradient along a random direction against a five-point stencil of the loss."""
+def check_gradients(name, model, loss, generator):
+    """The gradient along a random direction against a five-point stencil of loss()."""
     parameters = [parameter for _, parameter in model.named_parameters()]
     directions = [torch.from_numpy(generator.normal(0, 1, p.shape)) for p in parameters]
     analytic = sum((p.grad * d).sum().item() for p, d in zip(parameters, directions))
@@ -299,14 +299,40 @@ def check_gradients(model, case, batch, generator):
         with torch.no_grad():
             for parameter, start, direction in zip(parameters, starts, directions):
                 parameter.copy_(start + h * direction)
-            return losses(model, case, *batch)[0].item()
+            return loss().item()
 
     h = 1e-4
     numeric = (8 * (at(h) - at(-h)) - (at(2 * h) - at(-2 * h))) / (12 * h)
     at(0.0)
     error = abs(analytic - numeric) / max(abs(analytic), abs(numeric))
-    assert error < 1e-7, (case.name, analytic, numeric)
+    assert error < 1e-7, (name, analytic, numeric)
     return error
+
+
+def save(path, model, tensors):
+    """Writes `tensors`, the parameters, their gradients and config.json."""
+    tensors = dict(tensors)
+    for name, parameter in model.named_parameters():
+        tensors[name] = parameter.detach().numpy().astype(np.float32)
+        assert parameter.grad is not None, name
+        tensors["grad." + name] = parameter.grad.numpy()
+    with tempfile.TemporaryDirectory() as temporary:
+        model.save_pretrained(temporary)
+        config_text = (pathlib.Path(temporary) / "config.json").read_text()
+        with safe_open(pathlib.Path(temporary) / "model.safetensors", "np") as saved:
+            names = {name for name, _ in model.named_parameters()}
+            assert set(saved.keys()) == names, set(saved.keys()) ^ names
+    # These name the program and the arithmetic of this run, not the model.
+    stored = {
+        key: value
+        for key, value in json.loads(config_text).items()
+        if key not in ("transformers_version", "dtype", "_attn_implementation")
+    }
+    # One entry only: the writer orders them by chance.
+    metadata = {"config": json.dumps(stored, indent=2, sort_keys=True)}
+    save_file({name: np.ascontiguousarray(value) for name, value in tensors.items()}, path, metadata)
+    path.chmod(0o644)
+    return f"{len(tensors):3} tensors  {path.stat().st_size:7} bytes"
 
 
 def make(case, folder):
@@ -323,10 +349,6 @@ def make(case, folder):
     loss.backward()
 
     tensors = dict(packed)
-    for name, parameter in model.named_parameters():
-        tensors[name] = parameter.detach().numpy().astype(np.float32)
-        assert parameter.grad is not None, name
-        tensors["grad." + name] = parameter.grad.numpy()
     for name, value in expected.items():
         tensors[name] = value.detach().contiguous().numpy()
     tensors["loss"] = np.array([loss.item()])
@@ -337,28 +359,11 @@ def make(case, folder):
         tensors["dropout_seed"] = np.array([case.dropout_seed], dtype=np.int64)
         tensors["dropout_step"] = np.array([case.dropout_step], dtype=np.int64)
 
-    with tempfile.TemporaryDirectory() as temporary:
-        model.save_pretrained(temporary)
-        config_text = (pathlib.Path(temporary) / "config.json").read_text()
-        with safe_open(pathlib.Path(temporary) / "model.safetensors", "np") as saved:
-            names = {name for name, _ in model.named_parameters()}
-            assert set(saved.keys()) == names, set(saved.keys()) ^ names
-    # These name the program and the arithmetic of this run, not the model.
-    stored = {
-        key: value
-        for key, value in json.loads(config_text).items()
-        if key not in ("transformers_version", "dtype", "_attn_implementation")
-    }
-    # One entry only: the writer orders them by chance.
-    metadata = {"config": json.dumps(stored, indent=2, sort_keys=True)}
-    path = folder / f"{case.name}.safetensors"
-    save_file({name: np.ascontiguousarray(value) for name, value in tensors.items()}, path, metadata)
-    path.chmod(0o644)
-    error = check_gradients(model, case, (packed, padded, labels), generator)
-    print(
-        f"{case.name:14} loss {loss.item():.6f}  {len(tensors):3} tensors  "
-        f"{path.stat().st_size:7} bytes  gradient check {error:.1e}"
+    written = save(folder / f"{case.name}.safetensors", model, tensors)
+    error = check_gradients(
+        case.name, model, lambda: losses(model, case, packed, padded, labels)[0], generator
     )
+    print(f"{case.name:14} loss {loss.item():.6f}  {written}  gradient check {error:.1e}")
 
 
 def main():
