@@ -21,12 +21,12 @@ SMALL = ["optimizer.learning_rate=5.0e-4", "schedule.warmup_fraction=0.1", "trai
 # Files, overrides, and the metric.
 TASKS = {
     "sst2": ("glue/SST-2/train.tsv", "glue/SST-2/dev.tsv", ["train.epochs=1"], "accuracy"),
-    "cola": ("glue/CoLA/train.tsv", "glue/CoLA/dev.tsv", ["train.epochs=6"], "matthews"),
-    "rte": ("glue/RTE/train.tsv", "glue/RTE/dev.tsv", ["train.epochs=6"], "accuracy"),
+    "cola": ("glue/CoLA/train.tsv", "glue/CoLA/dev.tsv", ["train.epochs=4"], "matthews"),
+    "rte": ("glue/RTE/train.tsv", "glue/RTE/dev.tsv", ["train.epochs=3"], "accuracy"),
     "agnews": ("agnews/train.tsv", "agnews/test.tsv",
-               ["train.epochs=4", "data.text=1", "data.text_pair=auto", "data.label=2"],
+               ["train.epochs=2", "data.text=1", "data.text_pair=auto", "data.label=2"],
                "accuracy"),
-    "wnut17": ("wnut17/train.conll", "wnut17/dev.conll", ["train.epochs=12"], "f1"),
+    "wnut17": ("wnut17/train.conll", "wnut17/dev.conll", ["train.epochs=8"], "f1"),
     "squad": ("squad/train-v1.1-subset.json", "squad/dev-v1.1.json",
               ["train.epochs=2", "data.max_length=128", "data.max_query_length=32", "data.doc_stride=48"], "f1"),
 }

@@ -291,9 +291,10 @@ class PickleReader {
       wrong("storage {} should have {} elements of {}, but has {} bytes", key, count, type.text,
             bytes.size());
     }
-    push({.kind = Kind::storage, .number = static_cast<std::int64_t>(storages_.size())});
     storages_.push_back(
         {type.text, bytes.first(static_cast<std::size_t>(count) * stored_element_size(type.text))});
+    // Last: what is pushed may move the values, and `type` with them.
+    push({.kind = Kind::storage, .number = static_cast<std::int64_t>(storages_.size()) - 1});
   }
 
   // Calls one of the three functions there are.

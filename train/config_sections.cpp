@@ -39,6 +39,19 @@ void check_reproducible(const GivenKeys& keys, const StepConfig& step,
   }
 }
 
+void check_shares(const GivenKeys& keys, std::int64_t batch_size, std::int64_t fixed, int ranks) {
+  if (batch_size < ranks) {
+    throw_input_error("{}: {} sequences are less than one for each of {} ranks",
+                      keys.where("train.batch_size"), batch_size, ranks);
+  }
+  if (fixed > 0 && (batch_size + fixed - 1) / fixed < ranks) {
+    throw_input_error(
+        "{}: {} sequences are less than one micro-batch of {} (train.reproducible_sequences) for "
+        "each of {} ranks",
+        keys.where("train.batch_size"), batch_size, fixed, ranks);
+  }
+}
+
 std::string_view device_choice_name(DeviceChoice device) {
   switch (device) {
     case DeviceChoice::automatic:

@@ -88,10 +88,14 @@ void check_micro_batch(const GivenKeys& keys, const StepConfig& step, std::int64
 // InputError when gradients cannot travel as they have to with train.reproducible.
 void check_reproducible(const GivenKeys& keys, const StepConfig& step,
                         const RuntimeConfig& runtime);
+// InputError when a batch of so many sequences has none, or no micro-batch of `fixed` (unless 0),
+// for some rank.
+void check_shares(const GivenKeys& keys, std::int64_t batch_size, std::int64_t fixed, int ranks);
 
-// "auto", "cpu", "fp32", ...: as they are written in a configuration.
 // Whether a command line's argument is "key=value", and no file of that name.
 bool is_override(const std::string& argument);
+
+// "auto", "cpu", "fp32", ...: as they are written in a configuration.
 
 std::string_view device_choice_name(DeviceChoice device);
 std::string_view precision_name(Precision precision);

@@ -115,7 +115,8 @@ void add_divergence_keys(ConfigTable<C>& table) {
                            on_divergence_name),
       "After a step whose loss or gradient is not finite, or whose loss is a spike; it changes "
       "nothing in any case. skip: go on with the next batch; rollback: back to the last "
-      "checkpoint, and on with the batch after this one; stop: save and fail.");
+      "checkpoint, and on with the batch after this one (not in fine-tuning); stop: save and "
+      "fail.");
   table.add(
       "divergence.spike_z_score", [](auto& c) -> auto& { return c.divergence.spike_z_score; },
       number({0.0}),

@@ -143,6 +143,11 @@ void check_config(const FinetuneConfig& config) {
   check_columns(config);
   check_labels(config);
   check_windows(config);
+  for (const auto& [key, file] : {std::pair("data.train", config.data.train),
+                                  std::pair("data.validation", config.data.validation)}) {
+    if (file != "-") continue;
+    throw_input_error("{}: standard input can be read once only; name a file", config.where(key));
+  }
   if (config.divergence.policy == OnDivergence::rollback) {
     throw_input_error(
         "{}: fine-tuning goes on (skip) or ends (stop); going back is for runs of weeks",

@@ -96,7 +96,8 @@ struct FinetuneConfig : GivenKeys {
   ClassWeights class_weights;
   FinetuneOptimizerConfig optimizer;
   FinetuneScheduleConfig schedule;
-  DivergenceConfig divergence;
+  // No loss is a spike: a hard example among easy ones late in training is what there is to learn.
+  DivergenceConfig divergence{.spike_z_score = 0.0};
   FinetuneEvaluationConfig evaluation;
   CheckpointConfig checkpoint{.every_steps = 0};  // 0: with each evaluation
   LoggingConfig logging;

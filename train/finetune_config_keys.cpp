@@ -187,9 +187,8 @@ void add_training_keys(ConfigTable<FinetuneConfig>& table) {
   table.add(
       "optimizer.layer_decay", [](auto& c) -> auto& { return c.optimizer.layer_decay; },
       number({0.0, 1.0, false, true}),
-      "The learning rate of a layer is that of the layer above it times this; the head and the "
-      "topmost layer have the whole rate, and the embeddings count as the lowest layer. 1: all "
-      "have the same.");
+      "The learning rate of a layer is that of what is above it times this: the head has the whole "
+      "rate, then come the topmost layer, the others, and the embeddings. 1: all have the same.");
   table.add(
       "schedule.warmup_fraction", [](auto& c) -> auto& { return c.schedule.warmup_fraction; },
       number({0.0, 1.0}), "Share of all steps in which the learning rate rises from 0.");

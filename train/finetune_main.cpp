@@ -132,14 +132,23 @@ int finetune(int argc, char** argv) {
     if (options.dump_batches && (communicator->size() > 1 || config.seeds.size() > 1)) {
       throw_input_error("--dump-batches works with one rank and one seed only");
     }
+    // Those of several seeds lie in folders of their own in it.
+    const fs::path parent = config.run_dir;
+    if (communicator->is_root() && config.seeds.size() > 1 && !options.resume &&
+        fs::exists(parent) && !fs::is_empty(parent)) {
+      throw_input_error("run_dir: {} is not empty; resume it with --resume, or name another folder",
+                        parent.string());
+    }
+    const StopSignals signals;
     std::vector<FinetuneResult> results;
     for (const std::uint64_t seed : config.seeds) {
-      const fs::path run_dir = config.seeds.size() == 1
-                                   ? fs::path(config.run_dir)
-                                   : fs::path(config.run_dir) / fmt::format("seed_{}", seed);
-      Finetuner finetuner(config, seed, run_dir, options, *communicator);
+      const fs::path run_dir =
+          config.seeds.size() == 1 ? parent : parent / fmt::format("seed_{}", seed);
+      Finetuner finetuner(config, seed, run_dir, options, signals, *communicator);
       results.push_back(or_end_job(*communicator, [&] { return finetuner.run(); }));
       if (!results.back().finished) return 0;
+      const bool last = results.size() == config.seeds.size();
+      if (!last && signals.received_by_any(*communicator) != 0) return 0;
     }
     if (communicator->is_root() && !options.dry_run) report(config, results);
     return 0;

@@ -49,8 +49,13 @@ FinetuneResult Finetuner::run() {
   result.step = state_.best_step;
   if (!result.finished) return result;
 
-  load_parameters(*open_weights(run_dir_ / "checkpoints" / checkpoint_name(state_.best_step)),
-                  model_->parameters());
+  if (state_.best_step == 0) {
+    throw_runtime_error("no evaluation had a {} that is a number: there is no best checkpoint",
+                        metric_);
+  }
+  const fs::path best = run_dir_ / "checkpoints" / checkpoint_name(state_.best_step);
+  verify_model_files(best);
+  load_parameters(*open_weights(best), model_->parameters());
   result.validation = judge(validation_, "predictions_validation.jsonl");
   if (test_.dataset) result.test = judge(test_, "predictions_test.jsonl");
   return result;
@@ -76,22 +81,23 @@ void Finetuner::train() {
                                .learning_rate = schedule_.at(state_.step),
                                .max_loss = monitor_.limit(state_.step + 1, 0)});
     ++state_.step;
+    const int exponent = step_->fixed_point() ? step_->fixed_point()->exponent() : 0;
     const bool at_end = state_.step == max_steps_;
     // Made while a GPU computes.
     if (!at_end) batches = training_.batches->step(static_cast<std::uint64_t>(state_.step));
-    if (settle(std::move(queued))) go_on = config_.divergence.policy != OnDivergence::stop;
+    settle(std::move(queued), exponent);
 
-    const auto due = [&](std::int64_t every, std::int64_t otherwise) {
-      return at_end || state_.step % (every > 0 ? every : otherwise) == 0;
-    };
-    const bool evaluates = due(config_.evaluation.every_steps, steps_per_epoch_);
+    const auto due = [&](std::int64_t every) { return every > 0 && state_.step % every == 0; };
+    const bool evaluates =
+        at_end || (config_.evaluation.every_steps > 0 ? due(config_.evaluation.every_steps)
+                                                      : training_.batches->ends_epoch(state_.step));
     signal_ = signals_.received_by_any(communicator_);
     const Verdict verdict = evaluates ? evaluate_and_report() : Verdict{};
-    const bool saves =
-        evaluates || signal_ != 0 || verdict.best ||
-        (config_.checkpoint.every_steps > 0 && state_.step % config_.checkpoint.every_steps == 0);
+    const bool saves = evaluates || signal_ != 0 || due(config_.checkpoint.every_steps);
     if (saves) save();
-    go_on = go_on && !verdict.stop && signal_ == 0;
+    // The best one is needed at the end: a run that cannot keep it must not go on.
+    if (verdict.best) finish_saving();
+    go_on = !verdict.stop && signal_ == 0;
     if (saves) last_settled_ = Clock::now();
     if (writer_) report(writer_->ended());
   }
@@ -105,7 +111,7 @@ void Finetuner::train() {
   if (log_) log_->finish();
 }
 
-bool Finetuner::settle(TrainingStep::Queued queued) {
+void Finetuner::settle(TrainingStep::Queued queued, int exponent_before) {
   const StepResult result = step_->wait(std::move(queued));
   const Clock::time_point now = Clock::now();
   const double seconds =
@@ -130,16 +136,12 @@ bool Finetuner::settle(TrainingStep::Queued queued) {
           "train");
     }
   }
-  if (result.refused()) {
-    refused(result);
-    return true;
-  }
+  if (result.refused()) return refused(result, exponent_before);
   state_.refused_in_a_row = 0;
   monitor_.add(result.step, 0, result.main_loss);
-  return false;
 }
 
-void Finetuner::refused(const StepResult& result) {
+void Finetuner::refused(const StepResult& result, int exponent_before) {
   step_->allow_updates();
   const std::string why =
       !std::isfinite(result.main_loss) ? fmt::format("its loss is {}", result.main_loss)
@@ -150,16 +152,22 @@ void Finetuner::refused(const StepResult& result) {
   if (log_) {
     log_->event(RunEvent::skip, result.step, "refused, and nothing was changed: " + why);
   }
-  ++state_.skipped;
-  ++state_.refused_in_a_row;
   const bool stops = config_.divergence.policy == OnDivergence::stop;
-  if (!stops && state_.refused_in_a_row < config_.divergence.max_in_a_row) return;
+  if (!stops && state_.refused_in_a_row + 1 < config_.divergence.max_in_a_row) {
+    ++state_.skipped;
+    ++state_.refused_in_a_row;
+    return;
+  }
+  // As it was before the step, so that a resumed run tries it again.
+  --state_.step;
+  if (step_->fixed_point()) step_->fixed_point()->set_exponent(exponent_before);
   save();
   finish_saving();
-  throw_runtime_error("step {} was refused: {}; {}; the state is checkpoint {}", result.step, why,
-                      stops ? std::string("divergence.policy is stop")
-                            : fmt::format("{} steps in a row were", state_.refused_in_a_row),
-                      checkpoint_name(state_.step));
+  throw_runtime_error(
+      "step {} was refused: {}; {}; the state before it is checkpoint {}", result.step, why,
+      stops ? std::string("divergence.policy is stop")
+            : fmt::format("{} steps in a row were", config_.divergence.max_in_a_row),
+      checkpoint_name(state_.step));
 }
 
 Finetuner::Verdict Finetuner::evaluate_and_report() {
@@ -169,7 +177,7 @@ Finetuner::Verdict Finetuner::evaluate_and_report() {
   const double value = value_of(metrics, metric_);
   // Of two equal ones the first is kept; a metric that is not a number is never better.
   const bool best =
-      -value < state_.best_loss - config_.evaluation.min_improvement || state_.best_step == 0;
+      std::isfinite(value) && -value < state_.best_loss - config_.evaluation.min_improvement;
   if (best) {
     state_.best_loss = -value;
     state_.best_step = state_.step;
@@ -179,7 +187,7 @@ Finetuner::Verdict Finetuner::evaluate_and_report() {
   const bool stop = patience > 0 && state_.evaluations_since_best >= patience;
   if (!log_) return {best, stop};
 
-  const double loss = sums.count > 0 ? sums.loss / static_cast<double>(sums.count) : 0.0;
+  const double loss = sums.loss / validation_.batches->total_weight();
   ordered_json record{{"step", state_.step}, {"val_loss", loss}};
   std::string text = fmt::format("validation loss {:.4f}", loss);
   const std::vector<std::string> main = task_->metric_names();
@@ -206,7 +214,8 @@ Finetuner::Verdict Finetuner::evaluate_and_report() {
 
 TaskOutputs Finetuner::outputs(const Split& split, LossSums* sums) {
   const TaskOutputs own =
-      task_outputs(*model_, *backend_.device, step_->memory(), split.batches->in_order(), sums);
+      task_outputs(*model_, *backend_.device, step_->memory(), split.batches->in_order(), sums,
+                   config_.train.reproducible ? kLossUnit : 0.0);
   if (communicator_.size() == 1) return own;
   std::string bytes;
   const auto append = [&](const void* data, std::size_t size) {

@@ -47,8 +47,9 @@ struct FinetuneResult {
 class Finetuner {
  public:
   // Opens and checks everything; InputError before anything is written. `run_dir`: of this seed.
+  // The last two are kept by reference.
   Finetuner(FinetuneConfig config, std::uint64_t seed, std::filesystem::path run_dir,
-            FinetunerOptions options, Communicator& communicator);
+            FinetunerOptions options, const StopSignals& signals, Communicator& communicator);
   ~Finetuner();
 
   // Some lines: the model, the data, the steps.
@@ -76,8 +77,9 @@ class Finetuner {
 
   // Training.
   void train();
-  bool settle(TrainingStep::Queued queued);  // whether the step was refused
-  void refused(const StepResult& result);
+  // `exponent_before`: of TrainingStep::fixed_point, before the step.
+  void settle(TrainingStep::Queued queued, int exponent_before);
+  void refused(const StepResult& result, int exponent_before);
   // What an evaluation says of the run.
   struct Verdict {
     bool best = false, stop = false;
@@ -111,7 +113,7 @@ class Finetuner {
   std::int64_t max_steps_ = 0, steps_per_epoch_ = 0;
   LrSchedule schedule_;
   LossMonitor monitor_;
-  StopSignals signals_;
+  const StopSignals& signals_;
 
   TrainerState state_;
   std::int64_t saved_step_ = -1, tokens_done_ = 0;

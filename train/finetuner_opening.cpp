@@ -11,6 +11,7 @@
 #include "train/rank_agreement.h"
 #include "train/run_directory.h"
 #include "train/run_plan.h"
+#include "train/task_inference.h"
 
 namespace bert {
 namespace fs = std::filesystem;
@@ -49,7 +50,8 @@ std::string fingerprint_of(const std::vector<TaskSequence>& sequences) {
 }  // namespace
 
 Finetuner::Finetuner(FinetuneConfig config, std::uint64_t seed, fs::path run_dir,
-                     FinetunerOptions options, Communicator& communicator)
+                     FinetunerOptions options, const StopSignals& signals,
+                     Communicator& communicator)
     : config_(std::move(config)),
       seed_(seed),
       run_dir_(std::move(run_dir)),
@@ -59,27 +61,29 @@ Finetuner::Finetuner(FinetuneConfig config, std::uint64_t seed, fs::path run_dir
       tokenizer_(load_tokenizer(config_.tokenizer_path(), {.cased = config_.tokenizer.cased})),
       task_(make_task(config_.task_options(), config_.data.train)),
       metric_(choose_metric(*task_, config_.evaluation.metric.value_or(""))),
-      monitor_(config_.divergence.spike_z_score) {
-  if (config_.train.batch_size < communicator_.size()) {
-    throw_input_error("{}: {} sequences are less than one for each of {} ranks",
-                      config_.where("train.batch_size"), config_.train.batch_size,
-                      communicator_.size());
-  }
+      monitor_(config_.divergence.spike_z_score),
+      signals_(signals) {
+  check_shares(config_, config_.train.batch_size, config_.train.micro_batch_sequences(),
+               communicator_.size());
   training_ = read(config_.data.train, Purpose::training);
   training_.sequences = first_examples(*training_.dataset, config_.data.max_examples);
   validation_ = read(config_.data.validation, Purpose::evaluation);
   if (config_.data.test) test_ = read(*config_.data.test, Purpose::evaluation);
   class_weights_ = class_weights();
   open_model();
+  for (const Split* split : {&training_, &validation_, &test_}) {
+    check_fits(split->sequences, model_->config());
+  }
   state_.seed = seed_;
   state_.precision = precision_name(backend_.precision);
   state_.device = backend_.device->name();
   state_.world_size = communicator_.size();
   state_.threads = backend_.threads;
-  state_.corpus = fingerprint_of(training_.sequences);
+  state_.corpus = fmt::format("{} {} {}", fingerprint_of(training_.sequences),
+                              fingerprint_of(validation_.sequences), metric_);
   check_ranks_agree(communicator_, {{"the device", backend_.device->is_cpu() ? "a CPU" : "a GPU"},
                                     {"the precision", state_.precision},
-                                    {"the training data", state_.corpus},
+                                    {"the data", state_.corpus},
                                     {"the tokenizer", tokenizer_->fingerprint()}});
   if (communicator_.is_root()) {
     check_writable(run_dir_);
@@ -179,6 +183,16 @@ void Finetuner::plan_micro_batches() {
                       std::min(share * least.tokens, most_auto_tokens(backend_.device->is_cpu())));
   tokens = std::max(tokens, least.tokens);
   const bool automatic = fixed == 0 && !config_.train.micro_batch_tokens;
+  // A run that is resumed rounds as before only with micro-batches as before.
+  std::vector<std::int64_t> earlier{0};
+  if (automatic && options_.resume && communicator_.is_root()) {
+    const auto found = newest_state(run_dir_ / "checkpoints");
+    if (found && found->world_size == state_.world_size && found->device == state_.device) {
+      earlier[0] = found->auto_micro_batch_tokens;
+    }
+  }
+  communicator_.all_reduce_sum(earlier);
+  if (earlier[0] > 0) tokens = std::max(earlier[0], least.tokens);
   const auto needed = [&](std::int64_t n) {
     return plan_memory(*model_, backend_, capacity_of(n), config_.train);
   };
@@ -204,12 +218,10 @@ void Finetuner::plan_micro_batches() {
                                  .rank = communicator_.rank(),
                                  .world_size = communicator_.size(),
                                  .limits = limits_,
+                                 .micro_batch_sequences = fixed,
                                  .seed = seed_,
                                  .class_weights = class_weights_};
-  TaskBatchOptions training = options;
-  training.micro_batch_sequences = fixed;
-  training_.batches = std::make_unique<TaskBatches>(training_.sequences, task_->kind(), training);
-  for (Split* split : {&validation_, &test_}) {
+  for (Split* split : {&training_, &validation_, &test_}) {
     if (split->sequences.empty()) continue;
     split->batches = std::make_unique<TaskBatches>(split->sequences, task_->kind(), options);
   }
@@ -277,7 +289,7 @@ void Finetuner::restore(const fs::path& checkpoint) {
     throw_input_error("{} was trained with {} {}, this run has {}", checkpoint.string(), what, then,
                       now);
   };
-  if (was.corpus != state_.corpus) differs("training data", was.corpus, state_.corpus);
+  if (was.corpus != state_.corpus) differs("the data and metric", was.corpus, state_.corpus);
   if (was.seed != state_.seed) differs("seed", was.seed, state_.seed);
   if (was.precision != state_.precision) differs("precision", was.precision, state_.precision);
   const fs::path task = checkpoint / "task.json";

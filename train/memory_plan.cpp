@@ -69,17 +69,8 @@ MemoryPlan plan_memory(BertModel& model, const Backend& backend, const Capacity&
 
 Capacity phase_capacity(const Config& config, const Phase& phase, int ranks,
                         std::int64_t auto_tokens) {
-  if (phase.batch_size < ranks) {
-    throw_input_error("{}: {} sequences are less than one for each of {} ranks",
-                      config.where("train.batch_size"), phase.batch_size, ranks);
-  }
+  check_shares(config, phase.batch_size, config.train.micro_batch_sequences(), ranks);
   const std::int64_t fixed = config.train.micro_batch_sequences();
-  if (fixed > 0 && (phase.batch_size + fixed - 1) / fixed < ranks) {
-    throw_input_error(
-        "{}: {} sequences are less than one micro-batch of {} (train.reproducible_sequences) for "
-        "each of {} ranks",
-        config.where("train.batch_size"), phase.batch_size, fixed, ranks);
-  }
   Capacity capacity;
   capacity.max_seqlen = phase.sequence_length;
   capacity.sequences = fixed > 0 ? fixed : (phase.batch_size + ranks - 1) / ranks;

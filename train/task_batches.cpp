@@ -31,18 +31,13 @@ const TaskSequence& TaskBatches::shuffled(std::uint64_t element) const {
 
 StepBatches TaskBatches::step(std::uint64_t step) const {
   const auto count = static_cast<std::uint64_t>(options_.batch_size);
-  const auto rank = static_cast<std::uint64_t>(options_.rank);
-  const auto world = static_cast<std::uint64_t>(options_.world_size);
   const auto fixed = static_cast<std::uint64_t>(options_.micro_batch_sequences);
-  const std::uint64_t share = std::max<std::uint64_t>(fixed, 1);
-  const std::uint64_t shares = (count + share - 1) / share;
 
   StepBatches result;
   result.step = step;
   result.first_element = step * count;
   result.global_sequences = options_.batch_size;
-  const std::uint64_t first = shares * rank / world * share,
-                      end = std::min(shares * (rank + 1) / world * share, count);
+  const auto [first, end] = share(count);
   result.loss_weight = 0.0;
   for (std::uint64_t i = 0; i < count; ++i) {
     const TaskSequence& sequence = shuffled(result.first_element + i);
@@ -59,25 +54,40 @@ StepBatches TaskBatches::step(std::uint64_t step) const {
   return result;
 }
 
-std::int64_t TaskBatches::first_in_order() const {
-  return static_cast<std::int64_t>(sequences_.size()) * options_.rank / options_.world_size;
-}
-
-std::int64_t TaskBatches::end_in_order() const {
-  return static_cast<std::int64_t>(sequences_.size()) * (options_.rank + 1) / options_.world_size;
+TaskBatches::Share TaskBatches::share(std::uint64_t count) const {
+  const auto rank = static_cast<std::uint64_t>(options_.rank);
+  const auto world = static_cast<std::uint64_t>(options_.world_size);
+  const auto size =
+      static_cast<std::uint64_t>(std::max<std::int64_t>(options_.micro_batch_sequences, 1));
+  const std::uint64_t parts = (count + size - 1) / size;
+  return {std::min(parts * rank / world * size, count),
+          std::min(parts * (rank + 1) / world * size, count)};
 }
 
 std::vector<Batch> TaskBatches::in_order() const {
+  const auto fixed = static_cast<std::uint64_t>(options_.micro_batch_sequences);
+  const auto [first, end] = share(sequences_.size());
   std::vector<Batch> batches;
-  for (std::int64_t i = first_in_order(); i < end_in_order(); ++i) {
-    append(sequences_[static_cast<std::size_t>(i)], static_cast<std::uint32_t>(i), false, batches);
+  for (std::uint64_t i = first; i < end; ++i) {
+    append(sequences_[i], static_cast<std::uint32_t>(i), fixed > 0 && i % fixed == 0, batches);
   }
   return batches;
+}
+
+double TaskBatches::total_weight() const {
+  double sum = 0.0;
+  for (const TaskSequence& sequence : sequences_) sum += weight(sequence);
+  return sum;
 }
 
 std::int64_t TaskBatches::steps(std::int64_t epochs) const {
   const auto samples = epochs * static_cast<std::int64_t>(sequences_.size());
   return (samples + options_.batch_size - 1) / options_.batch_size;
+}
+
+bool TaskBatches::ends_epoch(std::int64_t step) const {
+  const auto size = static_cast<std::int64_t>(sequences_.size());
+  return step * options_.batch_size / size > (step - 1) * options_.batch_size / size;
 }
 
 double TaskBatches::weight(const TaskSequence& sequence) const {

@@ -31,15 +31,22 @@ class TaskBatches {
   // Step s is elements [s * batch_size, (s + 1) * batch_size) of the infinite shuffled sequence:
   // each epoch is all sequences in another order.
   StepBatches step(std::uint64_t step) const;
-  // This rank's share of all sequences, [first, end) of them, in their order.
+  // This rank's share of all sequences, in their order. With micro_batch_sequences these are the
+  // same whatever ranks there are, and a rank has whole ones.
   std::vector<Batch> in_order() const;
-  std::int64_t first_in_order() const;
-  std::int64_t end_in_order() const;
+  // What the sum of all sequences' losses is divided by for their mean.
+  double total_weight() const;
 
   // The steps of so many epochs; the last may reach into the next one.
   std::int64_t steps(std::int64_t epochs) const;
+  // Whether an epoch ends with the step that is done as number `step`, from 1 on.
+  bool ends_epoch(std::int64_t step) const;
 
  private:
+  struct Share {
+    std::uint64_t first = 0, end = 0;
+  };
+  Share share(std::uint64_t count) const;  // this rank's of so many sequences
   const TaskSequence& shuffled(std::uint64_t element) const;
   // Begins a micro-batch where the last has no room for the sequence.
   void append(const TaskSequence& sequence, std::uint32_t index, bool begin,

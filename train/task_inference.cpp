@@ -2,6 +2,7 @@
 
 #include <cstddef>
 
+#include "runtime/error.h"
 #include "runtime/tensor_copy.h"
 
 namespace bert {
@@ -55,8 +56,25 @@ void append_outputs(TaskKind kind, const Batch& batch, const std::vector<double>
 
 }  // namespace
 
+void check_fits(const std::vector<TaskSequence>& sequences, const BertConfig& config) {
+  for (const TaskSequence& sequence : sequences) {
+    const auto length = static_cast<std::int64_t>(sequence.input_ids.size());
+    if (length > config.max_position_embeddings) {
+      throw_input_error("example {} has a sequence of {} tokens: the model reads {}",
+                        sequence.example + 1, length, config.max_position_embeddings);
+    }
+    for (const std::int32_t type : sequence.token_type_ids) {
+      if (type < config.type_vocab_size) continue;
+      throw_input_error(
+          "example {} is a pair of texts: the model knows {} kind(s) of segments "
+          "(type_vocab_size), expected 2",
+          sequence.example + 1, config.type_vocab_size);
+    }
+  }
+}
+
 TaskOutputs task_outputs(BertForTask& model, Device& device, DeviceBatch& memory,
-                         const std::vector<Batch>& batches, LossSums* sums) {
+                         const std::vector<Batch>& batches, LossSums* sums, double loss_unit) {
   const DeviceBuffer loss_memory(device, sizeof(ModelLoss));
   auto* const loss = static_cast<ModelLoss*>(loss_memory.data());
   device.fill_zero(loss, sizeof *loss);
@@ -64,7 +82,7 @@ TaskOutputs task_outputs(BertForTask& model, Device& device, DeviceBatch& memory
   for (const Batch& batch : batches) {
     const ModelInput& input = memory.upload(batch);
     model.forward(input, nullptr);
-    if (sums != nullptr) model.loss(input, loss, /*with_gradients=*/false);
+    if (sums != nullptr) model.loss(input, loss, /*with_gradients=*/false, loss_unit);
     append_outputs(model.kind(), batch, copy_to_doubles(device, model.logits()),
                    model.num_outputs(), outputs);
   }

@@ -9,10 +9,15 @@
 
 namespace bert {
 
+// InputError when a model of `config` cannot read them all: more kinds of segments than it has, or
+// more tokens than it has positions.
+void check_fits(const std::vector<TaskSequence>& sequences, const BertConfig& config);
+
 // The outputs for every sequence of `batches`, in their order, no dropout; TaskOutputs says what
-// they are. `sums`, if given, are added to: the losses, which need labels. `model` and `memory`
-// must have room for each batch.
+// they are. `sums`, if given, are added to: the losses, which need labels; `loss_unit`: see
+// CrossEntropy. `model` and `memory` must have room for each batch.
 TaskOutputs task_outputs(BertForTask& model, Device& device, DeviceBatch& memory,
-                         const std::vector<Batch>& batches, LossSums* sums = nullptr);
+                         const std::vector<Batch>& batches, LossSums* sums = nullptr,
+                         double loss_unit = 0.0);
 
 }  // namespace bert

@@ -64,6 +64,7 @@ TaskPredictor::TaskPredictor(InferenceSession& session, TaskOptions options)
 TaskOutputs TaskPredictor::outputs(const TaskDataset& dataset, std::int64_t* tokens) {
   BertForTask& model = session_.task_model();
   const Capacity& capacity = model.capacity();
+  check_fits(dataset.sequences(), model.config());
   TaskBatchOptions options;
   options.batch_size = 1;
   options.limits = {

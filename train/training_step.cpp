@@ -12,15 +12,6 @@
 
 namespace bert {
 
-namespace {
-
-// With train.reproducible the losses of a micro-batch are rounded to a multiple of this: their sum
-// is then exact, and so the same in any order, up to 2^33; and off by 2^-21 a micro-batch, which is
-// 1e-9 of the loss of 50 masked tokens.
-constexpr double kLossUnit = 0x1p-20;
-
-}  // namespace
-
 // Everything that changes from step to step and is read by kernels.
 struct TrainingStep::Scalars {
   ModelLoss loss;

@@ -187,25 +187,33 @@ TEST_F(FinetunerTest, LearnsEachTask) {
   }
 }
 
+// Stopped by a signal once it trains, and again, then to the end.
 TEST_F(FinetunerTest, ResumesToTheSameBytes) {
-  finetune("classification", folder_ / "whole");
-  for (int stops = 0; stops < 3; ++stops) {
-    const fs::path run_dir = folder_ / fmt::format("stopped_{}", stops);
-    // Stopped by a signal after a while, again and again, until it is done.
-    for (int i = 0; i <= stops; ++i) {
-      const Answer answer = run(fmt::format(
-          "timeout --preserve-status -s TERM 0.{} {}", 3 + 2 * i,
-          command("classification", run_dir, {"--resume", "checkpoint.every_steps=7"})));
-      ASSERT_EQ(answer.exit_code, 0) << answer.output;
-    }
-    finetune("classification", run_dir, {"--resume", "checkpoint.every_steps=7"});
-    EXPECT_EQ(newest_bytes(run_dir), newest_bytes(folder_ / "whole"));
-    EXPECT_EQ(newest_bytes(run_dir, "optimizer.safetensors"),
-              newest_bytes(folder_ / "whole", "optimizer.safetensors"));
-    EXPECT_EQ(results(run_dir), results(folder_ / "whole"));
-    EXPECT_EQ(read_file(run_dir / "predictions_validation.jsonl"),
-              read_file(folder_ / "whole" / "predictions_validation.jsonl"));
+  const std::vector<std::string> more{"--resume", "train.epochs=40", "checkpoint.every_steps=7"};
+  finetune("classification", folder_ / "whole", more);
+  const fs::path run_dir = folder_ / "stopped";
+  for (int stops = 1; stops <= 2; ++stops) {
+    const std::string metrics = (run_dir / "metrics.jsonl").string();
+    const Answer answer = run(fmt::format(
+        "lines=$(cat {0} 2>/dev/null | wc -l); {1} & pid=$!; "
+        "while [ $(cat {0} 2>/dev/null | wc -l) -le $((lines + 9)) ]; do sleep 0.01; done; "
+        "kill -TERM $pid; wait $pid",
+        metrics, command("classification", run_dir, more)));
+    ASSERT_EQ(answer.exit_code, 0) << answer.output;
+    ASSERT_NE(answer.output.find("stopped by SIGTERM"), std::string::npos) << answer.output;
+    EXPECT_FALSE(fs::exists(run_dir / "results.json"));
   }
+  finetune("classification", run_dir, more);
+  EXPECT_NE(read_file(run_dir / "events.jsonl").find("\"resume\""), std::string::npos);
+  EXPECT_EQ(newest_bytes(run_dir), newest_bytes(folder_ / "whole"));
+  EXPECT_EQ(newest_bytes(run_dir, "optimizer.safetensors"),
+            newest_bytes(folder_ / "whole", "optimizer.safetensors"));
+  EXPECT_EQ(results(run_dir), results(folder_ / "whole"));
+  EXPECT_EQ(read_file(run_dir / "predictions_validation.jsonl"),
+            read_file(folder_ / "whole" / "predictions_validation.jsonl"));
+  // Once more, it has nothing left to do and says the same.
+  finetune("classification", run_dir, more);
+  EXPECT_EQ(results(run_dir), results(folder_ / "whole"));
 }
 
 TEST_F(FinetunerTest, RanksAgreeToTheBitWhenReproducible) {

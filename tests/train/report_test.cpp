@@ -82,8 +82,8 @@ TEST_F(ReportTest, ShowsEveryStretchOfALongRun) {
 TEST_F(ReportTest, FollowsSamplesNormsAndEvents) {
   std::string metrics, predictions, norms, events;
   for (int step = 1; step <= 300; ++step) {
-    metrics += fmt::format(
-        "{{\"step\": {0}, \"val_loss\": {0}.5, \"val_loss_se\": 0.125}}\n", step);
+    metrics +=
+        fmt::format("{{\"step\": {0}, \"val_loss\": {0}.5, \"val_loss_se\": 0.125}}\n", step);
     for (const char* text : {"one", "two", "two"}) {
       predictions += fmt::format(
           "{{\"step\": {}, \"text\": \"{}\", \"masked\": \"m\", \"predicted\": \"{}\"}}\n", step,

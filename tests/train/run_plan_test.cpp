@@ -118,7 +118,7 @@ TEST_F(MemoryPlanTest, IsWhatIsAllocated) {
     EXPECT_EQ(plan.compute_copies, 0u);
     EXPECT_EQ(plan.snapshot, 3 * plan.parameters);
     EXPECT_GT(plan.batch, 2u * 4 * 4 * 512);  // four numbers a token, on the device and beside it
-    model_.reset();  // before the device
+    model_.reset();                           // before the device
   }
 }
 

@@ -265,12 +265,38 @@ TEST(TaskBatches, RanksShareTheSequencesInTheirOrder) {
     for (int rank = 0; rank < world; ++rank) {
       const TaskBatches share(sequences, TaskKind::question_answering,
                               of_rank(options(13), rank, world));
-      EXPECT_EQ(share.first_in_order(), std::ssize(order));
       for (const std::int32_t number : numbers(share.in_order())) order.push_back(number);
-      EXPECT_EQ(share.end_in_order(), std::ssize(order));
     }
     EXPECT_EQ(order, all) << world << " ranks";
   }
+}
+
+TEST(TaskBatches, ReproducibleEvaluationsHaveTheSameMicroBatchesOnAnyRanks) {
+  const auto sequences = make_sequences(13);
+  TaskBatchOptions whole = options(13);
+  whole.micro_batch_sequences = 3;
+  const std::vector<Batch> all =
+      TaskBatches(sequences, TaskKind::token_classification, whole).in_order();
+  ASSERT_EQ(all.size(), 5U);
+  for (const int world : {2, 3, 7}) {
+    std::vector<Batch> of_ranks;
+    for (int rank = 0; rank < world; ++rank) {
+      const TaskBatches share(sequences, TaskKind::token_classification,
+                              of_rank(whole, rank, world));
+      for (Batch& batch : share.in_order()) of_ranks.push_back(std::move(batch));
+    }
+    expect_same(of_ranks, all);
+  }
+}
+
+TEST(TaskBatches, EpochsEndOnceEach) {
+  const auto sequences = make_sequences(33);
+  const TaskBatches batches(sequences, TaskKind::classification, options(32));
+  std::int64_t ends = 0;
+  for (std::int64_t step = 1; step <= batches.steps(20); ++step) {
+    ends += batches.ends_epoch(step) ? 1 : 0;
+  }
+  EXPECT_EQ(ends, 20);
 }
 
 // --- What lies where --------------------------------------------------------------------------
