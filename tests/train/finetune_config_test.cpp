@@ -298,6 +298,8 @@ TEST(FinetuneConfig, ContradictionsAreNamedWithFileAndLine) {
   // The default is nothing that is asked for: a run's config.yaml has it.
   EXPECT_NO_THROW(parse(required("classification"), {"data.tagging=auto", "data.doc_stride=128"}));
 
+  expect_error("classification", {"data.train=-"},
+               "argument data.train=-: standard input can be read once only; name a file");
   expect_error(
       "classification", {"divergence.policy=rollback"},
       "argument divergence.policy=rollback: fine-tuning goes on (skip) or ends (stop); going "
