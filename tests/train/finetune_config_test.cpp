@@ -215,7 +215,7 @@ TEST(FinetuneConfig, WhatMustBeGivenIsNamed) {
             "token_classification, question_answering");
   EXPECT_EQ(error("task: regression"),
             "a.yaml: model.init_from is not given: expected a folder with config.json and "
-            "model.safetensors");
+            "weights");
   EXPECT_EQ(error("task: regression\nmodel: {init_from: m}\ndata: {train: a}"),
             "a.yaml: data.validation is not given: expected a file");
   // --print-config has no need of them, and does not make them up.
@@ -298,8 +298,8 @@ TEST(FinetuneConfig, ContradictionsAreNamedWithFileAndLine) {
   // The default is nothing that is asked for: a run's config.yaml has it.
   EXPECT_NO_THROW(parse(required("classification"), {"data.tagging=auto", "data.doc_stride=128"}));
 
-  expect_error("classification", {"data.train=-"},
-               "argument data.train=-: standard input can be read once only; name a file");
+  expect_error("classification", {"data.train='-'"},
+               "argument data.train='-': standard input can be read once only; name a file");
   expect_error(
       "classification", {"divergence.policy=rollback"},
       "argument divergence.policy=rollback: fine-tuning goes on (skip) or ends (stop); going "

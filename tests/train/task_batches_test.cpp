@@ -274,6 +274,7 @@ TEST(TaskBatches, RanksShareTheSequencesInTheirOrder) {
 TEST(TaskBatches, ReproducibleEvaluationsHaveTheSameMicroBatchesOnAnyRanks) {
   const auto sequences = make_sequences(13);
   TaskBatchOptions whole = options(13);
+  whole.limits = {1000, 1000, 1000};
   whole.micro_batch_sequences = 3;
   const std::vector<Batch> all =
       TaskBatches(sequences, TaskKind::token_classification, whole).in_order();
