@@ -1,5 +1,6 @@
 // Models with the heads of tasks on every backend: against the f64 reference, with frozen layers,
 // and the dropout before the head.
+#include <algorithm>
 #include <iterator>
 #include <numeric>
 #include <utility>
@@ -124,6 +125,7 @@ TEST(FrozenLayers, AreThePrefixOfTheModel) {
       EXPECT_EQ(model->first_trained(), 0);
       for (std::int64_t layers = 0; layers <= 3; ++layers) {
         model->freeze(layers);
+        std::int64_t trained = model->parameters().flat_size();
         for (const Parameter& parameter : model->parameters().parameters()) {
           const std::string& name = parameter.name();
           bool frozen = name.starts_with("bert.embeddings.");
@@ -136,7 +138,9 @@ TEST(FrozenLayers, AreThePrefixOfTheModel) {
           frozen |= layers == 3 && name.starts_with("bert.encoder.ln.");
           EXPECT_EQ(parameter.offset < model->first_trained(), frozen)
               << name << " with " << layers << " layers frozen";
+          if (!frozen) trained = std::min(trained, parameter.offset);
         }
+        EXPECT_EQ(model->first_trained(), trained);
       }
     }
   }

@@ -302,7 +302,7 @@ TEST(TaskBatches, EpochsEndOnceEach) {
 
 // --- What lies where --------------------------------------------------------------------------
 TEST(TaskBatches, KeepsToItsLimitsAndFillsThem) {
-  const auto sequences = make_sequences(40);
+  const auto sequences = make_sequences(41);
   const MicroBatchLimits least = least_limits(sequences);
   EXPECT_EQ(least.tokens, 7);
   EXPECT_EQ(least.sequences, 1);
@@ -311,7 +311,7 @@ TEST(TaskBatches, KeepsToItsLimitsAndFillsThem) {
   for (const MicroBatchLimits limits :
        {least, MicroBatchLimits{11, any, any}, MicroBatchLimits{any, 3, any},
         MicroBatchLimits{any, any, 4}, MicroBatchLimits{16, 4, 5}}) {
-    TaskBatchOptions limited = options(40);
+    TaskBatchOptions limited = options(41);
     limited.limits = limits;
     const TaskBatches batches(sequences, TaskKind::token_classification, limited);
     for (const std::vector<Batch>& made : {batches.step(1).micro_batches, batches.in_order()}) {
