@@ -189,7 +189,7 @@ TEST_F(FinetunerTest, LearnsEachTask) {
 
 // Stopped by a signal once it trains, and again, then to the end.
 TEST_F(FinetunerTest, ResumesToTheSameBytes) {
-  const std::vector<std::string> more{"--resume", "train.epochs=40", "checkpoint.every_steps=7"};
+  const std::vector<std::string> more{"--resume", "train.epochs=20", "checkpoint.every_steps=40"};
   finetune("classification", folder_ / "whole", more);
   const fs::path run_dir = folder_ / "stopped";
   for (int stops = 1; stops <= 2; ++stops) {
