@@ -42,9 +42,9 @@ OpCase make_dropout(const std::string& name, const Packing& packing, std::int64_
              random_distinct(c.seed_of("rows"), rows, packing.rows().count));
   add_count(c, "count", rows);
   c.input("x", {capacity, channels}, picked);
-  c.output("y", {capacity, channels}, picked, 1).memory_of = "x";
+  c.output("y", {capacity, channels}, picked, 1).memory_of = std::string("x");
   c.upstream("dy", "y");
-  c.gradient("dx", "x", 1).memory_of = "dy";
+  c.gradient("dx", "x", 1).memory_of = std::string("dy");
   const auto apply = [](Ops& ops, const BoundCase& b, const Tensor& x) {
     ops.dropout_rows({.x = x,
                       .rows = b("rows"),
