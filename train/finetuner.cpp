@@ -96,12 +96,12 @@ void Finetuner::train() {
     const bool saves = evaluates || signal_ != 0 || due(config_.checkpoint.every_steps);
     if (saves) save();
     // The best one is needed at the end: a run that cannot keep it must not go on.
-    if (verdict.best) finish_saving();
+    if (verdict.best) checkpoints_.finish(communicator_);
     go_on = !verdict.stop && signal_ == 0;
     if (saves) last_settled_ = Clock::now();
-    if (writer_) report(writer_->ended());
+    checkpoints_.tell_if_ended();
   }
-  finish_saving();
+  checkpoints_.finish(communicator_);
   if (signal_ != 0 && log_) {
     log_->event(RunEvent::stop, state_.step,
                 fmt::format("stopped by {}; --resume goes on", signal_name(signal_)));
@@ -162,7 +162,7 @@ void Finetuner::refused(const StepResult& result, int exponent_before) {
   --state_.step;
   if (step_->fixed_point()) step_->fixed_point()->set_exponent(exponent_before);
   save();
-  finish_saving();
+  checkpoints_.finish(communicator_);
   throw_runtime_error(
       "step {} was refused: {}; {}; the state before it is checkpoint {}", result.step, why,
       stops ? std::string("divergence.policy is stop")
@@ -263,36 +263,10 @@ std::vector<Metric> Finetuner::judge(const Split& split, const std::string& pred
 }
 
 void Finetuner::save() {
-  if (!writer_) return;
-  report(writer_->wait());
-  if (saved_step_ == state_.step) return;
   state_.losses = monitor_.statistics();
   if (step_->fixed_point()) state_.gradient_exponent = step_->fixed_point()->exponent();
   state_.product_choices = backend_.product_choices ? backend_.product_choices() : "";
-  writer_->save(state_, step_->moments());
-}
-
-void Finetuner::report(const std::optional<CheckpointWriter::Outcome>& outcome) {
-  if (!outcome) return;
-  if (outcome->error.empty()) {
-    saved_step_ = outcome->step;
-    log_->event(RunEvent::checkpoint, outcome->step, "");
-    return;
-  }
-  log_->message(fmt::format("warning: the checkpoint of step {} could not be written: {}",
-                            outcome->step, outcome->error));
-}
-
-void Finetuner::finish_saving() {
-  if (writer_) {
-    const std::optional<CheckpointWriter::Outcome> outcome = writer_->wait();
-    if (outcome && !outcome->error.empty()) {
-      throw_runtime_error("the last checkpoint, of step {}, could not be written: {}",
-                          outcome->step, outcome->error);
-    }
-    report(outcome);
-  }
-  communicator_.barrier();  // all know that it is done
+  checkpoints_.save(state_, step_->moments());
 }
 
 void Finetuner::say(const std::string& line) {

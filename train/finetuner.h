@@ -14,9 +14,9 @@
 #include "runtime/communicator.h"
 #include "train/backend.h"
 #include "train/checkpoint.h"
-#include "train/checkpoint_writer.h"
 #include "train/finetune_config.h"
 #include "train/loss_monitor.h"
+#include "train/run_checkpoints.h"
 #include "train/run_log.h"
 #include "train/stop_signals.h"
 #include "train/task.h"
@@ -86,8 +86,6 @@ class Finetuner {
   };
   Verdict evaluate_and_report();
   void save();
-  void finish_saving();
-  void report(const std::optional<CheckpointWriter::Outcome>& outcome);
   void say(const std::string& line);
 
   // The outputs for a whole split, on every rank; `sums`, if given, become those of its losses.
@@ -116,12 +114,12 @@ class Finetuner {
   const StopSignals& signals_;
 
   TrainerState state_;
-  std::int64_t saved_step_ = -1, tokens_done_ = 0;
+  std::int64_t tokens_done_ = 0;
   int signal_ = 0;
   std::chrono::steady_clock::time_point last_settled_;
-  std::unique_ptr<RunLog> log_;               // rank 0 of a real run
-  std::unique_ptr<CheckpointWriter> writer_;  // likewise
-  std::unique_ptr<TrainingStep> step_;        // the last member, as in Pretrainer
+  std::unique_ptr<RunLog> log_;  // rank 0 of a real run
+  RunCheckpoints checkpoints_;
+  std::unique_ptr<TrainingStep> step_;  // the last member, as in Pretrainer
 };
 
 }  // namespace bert

@@ -271,14 +271,15 @@ void Finetuner::open_run_directory() {
     (void)set_aside_checkpoints(checkpoints, state_.step);
     remove_unfinished_checkpoints(checkpoints);
     set_links(checkpoints, state_.step, state_.best_step);
-    saved_step_ = resume.empty() ? -1 : state_.step;
+    checkpoints_.set_saved_step(resume.empty() ? -1 : state_.step);
     write_file_atomic(run_dir_ / "config.yaml", finetune_config_to_yaml(config_));
   } catch (const RuntimeError& error) {
     throw_input_error("run_dir: {}", error.what());
   }
   log_ = std::make_unique<RunLog>(run_dir_, state_.step, max_steps_, config_.logging.tensorboard);
-  writer_ = std::make_unique<CheckpointWriter>(checkpoints, config_.checkpoint.keep, *model_,
-                                               *tokenizer_, task_->to_json());
+  checkpoints_.open(
+      *log_, std::make_unique<CheckpointWriter>(checkpoints, config_.checkpoint.keep, *model_,
+                                                *tokenizer_, task_->to_json()));
 }
 
 // Parameters, moments and counts; with what they are computed stays as it is.

@@ -85,9 +85,9 @@ void Pretrainer::run() {
     go_on = !verdict.stop && signal == 0;
     if (saves) save();
     if (evaluates || saves) last_settled_ = Clock::now();
-    if (writer_) report(writer_->ended());
+    checkpoints_.tell_if_ended();
   }
-  finish_saving();
+  checkpoints_.finish(communicator_);
   if (signal != 0 && log_) {
     log_->event(RunEvent::stop, state_.step,
                 fmt::format("stopped by {}; --resume auto goes on", signal_name(signal)));
@@ -136,38 +136,10 @@ bool Pretrainer::settle(InFlight& step) {
 }
 
 void Pretrainer::save() {
-  if (!writer_) return;
-  report(writer_->wait());
-  if (saved_step_ == state_.step) return;  // what it was resumed from, or has just been saved
   state_.losses = monitor_.statistics();
   if (step_->fixed_point()) state_.gradient_exponent = step_->fixed_point()->exponent();
   state_.product_choices = backend_.product_choices ? backend_.product_choices() : "";
-  writer_->save(state_, step_->moments());
-}
-
-void Pretrainer::report(const std::optional<CheckpointWriter::Outcome>& outcome) {
-  if (!outcome) return;
-  if (outcome->error.empty()) {
-    saved_step_ = outcome->step;
-    log_->event(RunEvent::checkpoint, outcome->step,
-                fmt::format("checkpoint written in {:.1f} s", outcome->seconds));
-    return;
-  }
-  // The ones before it are still there, and the next may find room again.
-  log_->message(fmt::format("warning: the checkpoint of step {} could not be written: {}",
-                            outcome->step, outcome->error));
-}
-
-void Pretrainer::finish_saving() {
-  if (writer_) {
-    const std::optional<CheckpointWriter::Outcome> outcome = writer_->wait();
-    if (outcome && outcome->error.empty()) report(outcome);
-    if (outcome && !outcome->error.empty()) {
-      throw_runtime_error("the last checkpoint, of step {}, could not be written: {}",
-                          outcome->step, outcome->error);
-    }
-  }
-  communicator_.barrier();  // all know that it is done
+  checkpoints_.save(state_, step_->moments());
 }
 
 void Pretrainer::say(const std::string& line) {

@@ -17,10 +17,10 @@
 #include "runtime/communicator.h"
 #include "train/backend.h"
 #include "train/checkpoint.h"
-#include "train/checkpoint_writer.h"
 #include "train/config.h"
 #include "train/evaluator.h"
 #include "train/loss_monitor.h"
+#include "train/run_checkpoints.h"
 #include "train/run_log.h"
 #include "train/run_plan.h"
 #include "train/stop_signals.h"
@@ -94,10 +94,6 @@ class Pretrainer {
   Verdict evaluate_and_report(bool updated);
   void report_samples();
   void save();
-  // Says what became of a checkpoint.
-  void report(const std::optional<CheckpointWriter::Outcome>& outcome);
-  // Waits until the last checkpoint is safe. RuntimeError if it is not.
-  void finish_saving();
   void say(const std::string& line);  // rank 0: to the terminal and log.txt
 
   Config config_;
@@ -124,9 +120,8 @@ class Pretrainer {
   std::unique_ptr<DataLoader> loader_;
   std::optional<StepBatches> again_;  // of a step that was refused with the one before it
   std::int64_t rolled_back_to_ = -1, rollbacks_ = 0;
-  std::int64_t saved_step_ = -1;              // of the newest checkpoint that is safe, on rank 0
-  std::unique_ptr<RunLog> log_;               // rank 0 of a real run
-  std::unique_ptr<CheckpointWriter> writer_;  // likewise
+  std::unique_ptr<RunLog> log_;  // rank 0 of a real run
+  RunCheckpoints checkpoints_;
   // The last member: after a failure no other memory may wait for what it has queued.
   std::unique_ptr<TrainingStep> step_;
 };

@@ -37,7 +37,7 @@ void Pretrainer::diverged(const InFlight& step) {
     --state_.step;
     if (step_->fixed_point()) step_->fixed_point()->set_exponent(step.exponent_before);
     save();
-    finish_saving();
+    checkpoints_.finish(communicator_);
     throw_runtime_error(
         "step {}: {}; {}; the state before it is checkpoint {}", result.step, why,
         too_many ? fmt::format("{} steps in a row were refused", config_.divergence.max_in_a_row)
@@ -55,8 +55,8 @@ void Pretrainer::roll_back() {
   const std::int64_t left = state_.step;
   const std::uint64_t position = sequences_before(left) + state_.passed_over;
   std::string checkpoint;
-  if (writer_) {
-    report(writer_->wait());
+  if (log_) {
+    checkpoints_.wait();
     try {
       const auto newest =
           newest_checkpoint(fs::path(config_.run_dir) / "checkpoints",

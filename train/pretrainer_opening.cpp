@@ -192,8 +192,8 @@ void Pretrainer::open_run_directory() {
     }
     log_ = std::make_unique<RunLog>(run_dir, state_.step, config_.train.max_steps,
                                     config_.logging.tensorboard);
-    writer_ = std::make_unique<CheckpointWriter>(checkpoints, config_.checkpoint.keep, *model_,
-                                                 *tokenizer_);
+    checkpoints_.open(*log_, std::make_unique<CheckpointWriter>(
+                                 checkpoints, config_.checkpoint.keep, *model_, *tokenizer_));
   }
 }
 
@@ -208,7 +208,7 @@ std::vector<std::string> Pretrainer::leave_later_checkpoints() {
   }
   remove_unfinished_checkpoints(folder);
   set_links(folder, state_.step, state_.best_step);
-  saved_step_ = fs::exists(folder / checkpoint_name(state_.step)) ? state_.step : -1;
+  checkpoints_.set_saved_step(fs::exists(folder / checkpoint_name(state_.step)) ? state_.step : -1);
   return told;
 }
 

@@ -3,8 +3,8 @@
 
 #include <nlohmann/json.hpp>
 
-#include "train/mask_filling.h"
 #include "train/layer_gradient_norms.h"
+#include "train/mask_filling.h"
 #include "train/pretrainer.h"
 #include "train/utilisation.h"
 
