@@ -8,6 +8,7 @@
 #include <nlohmann/json.hpp>
 #include <xxhash.h>
 
+#include "model/bert_for_pretraining.h"
 #include "model/safetensors.h"
 #include "tests/data/corpus_fixture.h"
 #include "tests/train/full_disk.h"
