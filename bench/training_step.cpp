@@ -36,7 +36,7 @@ TrainingStep::TrainingStep(const BertConfig& config, BertForPretraining::Heads h
   input_.num_masked = memory_.value(static_cast<std::int32_t>(masked));
   if (model_.has_nsp()) input_.sequence_labels = memory_.random_ids(sequences, 2);
 
-  loss_ = memory_.value(ModelLoss{.mlm = {},
+  loss_ = memory_.value(ModelLoss{.main = {},
                                   .nsp = {},
                                   .main_scale = 1.0 / static_cast<double>(masked),
                                   .nsp_scale = 1.0 / static_cast<double>(sequences)});
@@ -62,7 +62,7 @@ void TrainingStep::fill_weights() {
 }
 
 void TrainingStep::run() {
-  static_assert(offsetof(ModelLoss, mlm) == 0 && offsetof(ModelLoss, nsp) == sizeof(LossSums));
+  static_assert(offsetof(ModelLoss, main) == 0 && offsetof(ModelLoss, nsp) == sizeof(LossSums));
   ops_.zero(Tensor(loss_, DType::u8, {2 * sizeof(LossSums)}));
   ops_.zero(model_.parameters().gradients());
   model_.forward(input_, dropout_key_);
@@ -87,7 +87,7 @@ void TrainingStep::update() {
 double TrainingStep::loss() const {
   ModelLoss loss;
   device_.copy_to_host(&loss, loss_, sizeof loss);
-  return loss.mlm.loss / static_cast<double>(loss.mlm.count);
+  return loss.main.loss / static_cast<double>(loss.main.count);
 }
 
 double TrainingStep::necessary_flop() const {
