@@ -6,6 +6,8 @@
 
 #include <omp.h>
 
+#include "kernels/cpu/flush_denormals.h"
+
 namespace bert::cpu {
 
 struct Range {
@@ -34,11 +36,15 @@ inline Range share(std::int64_t n, int part, int parts, std::int64_t grain = 1) 
 template <typename Body>
 inline void on_parts(Team team, Body&& body) {
   if (team.threads == 1) {
+    const FlushDenormals flush;
     for (int part = 0; part < team.parts; ++part) body(part);
     return;
   }
 #pragma omp parallel for schedule(static) num_threads(team.threads)
-  for (int part = 0; part < team.parts; ++part) body(part);
+  for (int part = 0; part < team.parts; ++part) {
+    const FlushDenormals flush;  // each thread has its own setting
+    body(part);
+  }
 }
 
 // Runs body(i) for each i in [0, n), handed out one by one. Only for work whose results do not
@@ -46,7 +52,10 @@ inline void on_parts(Team team, Body&& body) {
 template <typename Body>
 inline void for_each_dynamic(int threads, std::int64_t n, Body&& body) {
 #pragma omp parallel for schedule(dynamic, 1) num_threads(threads)
-  for (std::int64_t i = 0; i < n; ++i) body(i, omp_get_thread_num());
+  for (std::int64_t i = 0; i < n; ++i) {
+    const FlushDenormals flush;
+    body(i, omp_get_thread_num());
+  }
 }
 
 }  // namespace bert::cpu
