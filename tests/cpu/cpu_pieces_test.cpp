@@ -122,6 +122,23 @@ TEST(Parallel, SharesCoverEverythingOnce) {
   }
 }
 
+// On every thread, and no longer than the work takes.
+TEST(Parallel, DenormalNumbersAreZeros) {
+  const volatile float smallest = std::numeric_limits<float>::min();
+  for (const int threads : {1, 3}) {
+    std::vector<float> halves(3, 1.0f), read(3, 1.0f);
+    on_parts(Team(3, threads),
+             [&](int part) { halves[static_cast<std::size_t>(part)] = smallest * 0.5f; });
+    for_each_dynamic(threads, 3, [&](std::int64_t i, int) {
+      const volatile float denormal = std::numeric_limits<float>::denorm_min();
+      read[static_cast<std::size_t>(i)] = denormal * 1e30f;
+    });
+    for (const float value : halves) EXPECT_EQ(value, 0.0f) << threads;
+    for (const float value : read) EXPECT_EQ(value, 0.0f) << threads;
+    EXPECT_GT(smallest * 0.5f, 0.0f) << threads;
+  }
+}
+
 TEST(SimdRegister, ReductionsSeeEveryLane) {
   F32 v{};
   for (int i = 0; i < kLanes; ++i) v[i] = static_cast<float>(1 << i);
