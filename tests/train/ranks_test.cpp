@@ -1,8 +1,10 @@
 // Data parallelism: however a step's batch is shared among ranks and micro-batches, its loss is the
 // same.
+#include <chrono>
 #include <cmath>
 #include <csignal>
 #include <functional>
+#include <thread>
 
 #include "tests/train/training_fixture.h"
 
@@ -222,10 +224,17 @@ class DyingRankTest : public RanksTest {
         EXPECT_NE(answer.output.find(fmt::format("rank {}", victim)), std::string::npos)
             << answer.output;
         EXPECT_LT(seconds, 30.0);
-        EXPECT_TRUE(processes_of(run_dir).empty());
+        EXPECT_TRUE(all_gone(run_dir));
         resumable(run_dir);
       }
     }
+  }
+  // Whether no process of the run is left; the system may take a moment to bury a dead one.
+  static bool all_gone(const fs::path& run_dir) {
+    for (int i = 0; i < 50 && !processes_of(run_dir).empty(); ++i) {
+      std::this_thread::sleep_for(std::chrono::milliseconds(100));
+    }
+    return processes_of(run_dir).empty();
   }
   // What is left can be gone on from; a half-written checkpoint is none.
   void resumable(const fs::path& run_dir) {
