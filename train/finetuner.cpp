@@ -75,17 +75,17 @@ void Finetuner::train() {
   StepBatches batches = training_.batches->step(static_cast<std::uint64_t>(state_.step));
   for (bool go_on = true; go_on && state_.step < max_steps_;) {
     if (options_.dump_batches) dump_batches(*options_.dump_batches, state_.step, batches);
+    const int exponent_before = step_->fixed_point() ? step_->fixed_point()->exponent() : 0;
     TrainingStep::Queued queued =
         step_->queue(batches, {.done = state_.step,
                                .updates = state_.step - state_.skipped,
                                .learning_rate = schedule_.at(state_.step),
                                .max_loss = monitor_.limit(state_.step + 1, 0)});
     ++state_.step;
-    const int exponent = step_->fixed_point() ? step_->fixed_point()->exponent() : 0;
     const bool at_end = state_.step == max_steps_;
     // Made while a GPU computes.
     if (!at_end) batches = training_.batches->step(static_cast<std::uint64_t>(state_.step));
-    settle(std::move(queued), exponent);
+    settle(std::move(queued), exponent_before);
 
     const auto due = [&](std::int64_t every) { return every > 0 && state_.step % every == 0; };
     const bool evaluates =
