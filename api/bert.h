@@ -34,7 +34,7 @@ namespace bert {
 class BERT_API Pipeline {
  public:
   enum class Compute { automatic, cpu, cuda };  // automatic: a GPU where there is one
-  // automatic: bf16 on a GPU, fp32 on a CPU. tf32, bf16 and fp8 need a GPU; fp64 is slow.
+  // automatic: bf16 on a GPU, fp32 on a CPU. tf32 and fp8 need a GPU; fp64 is slow.
   enum class Number { automatic, fp64, fp32, tf32, bf16, fp8 };
   struct Options {
     Compute device = Compute::automatic;

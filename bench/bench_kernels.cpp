@@ -12,7 +12,6 @@
 #include <benchmark/benchmark.h>
 
 #include "bench/bench_support.h"
-#include "kernels/cpu/blas.h"
 #include "kernels/cpu/openmp_wait.h"
 #include "runtime/program.h"
 
@@ -450,7 +449,6 @@ int main_program(int argc, char** argv) {
   benchmark::AddCustomContext("device", backend.device->name());
   benchmark::AddCustomContext("ops", backend.ops->name());
   if (backend.is_cpu()) {
-    benchmark::AddCustomContext("openblas", cpu::Blas::instance().description());
     benchmark::AddCustomContext("threads", std::to_string(choice.threads));
   }
   benchmark::AddCustomContext("precision", backend.precision);

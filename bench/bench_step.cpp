@@ -18,7 +18,6 @@
 #include "bench/bench_support.h"
 #include "bench/timed_ops.h"
 #include "bench/training_step.h"
-#include "kernels/cpu/blas.h"
 #include "kernels/cpu/openmp_wait.h"
 #include "runtime/program.h"
 #include "train/config.h"
@@ -98,8 +97,7 @@ nlohmann::ordered_json measure(const std::string& path, std::int64_t asked_lengt
       ops.watch();
       step_seconds.push_back(seconds_of(device, [&] { step.run(); }));
       add_times(op_seconds, ops, 0.0);
-      product_seconds.push_back(
-          seconds_of(device, [&] { ops.run_products(arguments.backend.threads); }));
+      product_seconds.push_back(seconds_of(device, [&] { ops.run_products(); }));
     }
   } else {
     const auto recorded = [&] { device.run_recorded(0, [&] { step.run(); }); };
@@ -116,7 +114,7 @@ nlohmann::ordered_json measure(const std::string& path, std::int64_t asked_lengt
   ops.look_away();
   if (!cpu) {
     for (int i = 0; i < arguments.steps; ++i) {
-      product_seconds.push_back(seconds_of(device, [&] { ops.run_products(1); }));
+      product_seconds.push_back(seconds_of(device, [&] { ops.run_products(); }));
     }
   }
   const double whole = median(step_seconds), products = median(product_seconds);
@@ -134,10 +132,7 @@ nlohmann::ordered_json measure(const std::string& path, std::int64_t asked_lengt
   result["tokens"] = step.num_tokens();
   result["hidden_dropout"] = model.hidden_dropout_prob;
   result["attention_dropout"] = model.attention_probs_dropout_prob;
-  if (cpu) {
-    result["threads"] = arguments.backend.threads;
-    result["blas_core"] = cpu::Blas::instance().core();
-  }
+  if (cpu) result["threads"] = arguments.backend.threads;
   result["loss"] = loss;
   result["step_ms"] = whole * 1e3;
   result["tokens_per_second"] = static_cast<double>(step.num_tokens()) / whole;
@@ -162,10 +157,7 @@ void print(const nlohmann::ordered_json& r) {
              r["sequence_length"].get<std::int64_t>(), r["tokens"].get<std::int64_t>(),
              r["hidden_dropout"].get<double>(), r["attention_dropout"].get<double>(),
              r["device"].get<std::string>(), r["precision"].get<std::string>(),
-             r.contains("threads")
-                 ? fmt::format(", {} threads, {} kernels", r["threads"].get<int>(),
-                               r["blas_core"].get<std::string>())
-                 : "");
+             r.contains("threads") ? fmt::format(", {} threads", r["threads"].get<int>()) : "");
   const double step = r["step_ms"], products = r["products_ms"];
   fmt::print("  step      {:9.1f} ms   {:.0f} tokens/s\n", step,
              r["tokens_per_second"].get<double>());

@@ -1,7 +1,6 @@
 #include "bench/timed_ops.h"
 
 #include "bench/bench_support.h"
-#include "kernels/cpu/blas.h"
 
 namespace bert::bench {
 
@@ -110,28 +109,9 @@ double TimedOps::product_flop() const {
   return flop;
 }
 
-void TimedOps::run_products(int threads) {
-  if (!device_.is_cpu()) {
-    for (const LinearForward& op : forward_products_) ops_->linear_forward(op);
-    for (const LinearBackward& op : backward_products_) ops_->linear_backward(op);
-    return;
-  }
-  for (const LinearForward& op : forward_products_) {
-    cpu::product(threads, false, true, op.x.dim(0), op.y.dim(1), op.x.dim(1), op.x.data<float>(),
-                 op.weight.compute.data<float>(), 0.0f, op.y.data<float>());
-  }
-  for (const LinearBackward& op : backward_products_) {
-    const std::int64_t rows = op.dy.dim(0), n = op.dy.dim(1), k = op.weight.compute.dim(1);
-    const float* dy = op.dy.data<float>();
-    if (op.dweight) {
-      cpu::product(threads, true, false, n, k, rows, dy, op.x.data<float>(), 1.0f,
-                   op.dweight.data<float>());
-    }
-    if (op.dx) {
-      cpu::product(threads, false, false, rows, k, n, dy, op.weight.compute.data<float>(),
-                   op.accumulate_dx ? 1.0f : 0.0f, op.dx.data<float>());
-    }
-  }
+void TimedOps::run_products() {
+  for (const LinearForward& op : forward_products_) ops_->linear_forward(op);
+  for (const LinearBackward& op : backward_products_) ops_->linear_backward(op);
 }
 
 }  // namespace bert::bench

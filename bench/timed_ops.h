@@ -34,9 +34,9 @@ class TimedOps final : public Ops {
   const std::map<std::string, OpTime>& times() const { return times_; }
   // Of all linear layers, on as many rows as their tensors have.
   double product_flop() const;
-  // Runs the products again, one after another, without biases and activations: on a CPU by its
-  // BLAS on `threads` threads. What they write is overwritten, gradients included.
-  void run_products(int threads);
+  // Runs the linear layers again, one after another. What they write is overwritten, gradients
+  // included.
+  void run_products();
 
   std::string name() const override { return ops_->name(); }
   DType dtype() const override { return ops_->dtype(); }

@@ -22,7 +22,6 @@ PACKAGES=(
   libsentencepiece-dev   # SentencePiece tokenizers
   libxxhash-dev          # checksums of shards and checkpoints
   # Training
-  libopenblas-openmp-dev # matrix products; the OpenMP build, so that there is one pool of threads
   libopenmpi-dev         # several processes and machines
   openmpi-bin            # mpirun
   # Tests and benchmarks

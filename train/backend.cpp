@@ -48,12 +48,14 @@ Backend make_cpu(Precision precision, std::optional<std::int64_t> threads, int l
       backend.ops = make_reference_ops(DType::f64);
       return backend;
     case Precision::fp32:
+    case Precision::bf16:
       if (reproducible) backend.threads = std::min(backend.threads, kReproducibleParts);
       backend.ops =
-          make_cpu_ops(backend.threads, reproducible ? kReproducibleParts : backend.threads);
+          make_cpu_ops(backend.threads, reproducible ? kReproducibleParts : backend.threads,
+                       backend.precision == Precision::bf16 ? DType::bf16 : DType::f32);
       return backend;
     default:
-      throw_input_error("{}precision: {} needs a GPU; on a CPU use fp32, fp64 or auto", keys,
+      throw_input_error("{}precision: {} needs a GPU; on a CPU use fp32, bf16, fp64 or auto", keys,
                         precision_name(precision));
   }
 }
@@ -99,9 +101,8 @@ Backend make(const RuntimeConfig& config, int local_rank, int local_size, std::s
     if (config.device == DeviceChoice::cuda) {
       throw_input_error("{}device: cuda is not available: {}; use cpu or auto", keys, why_not);
     }
-    if (precision == Precision::bf16 || precision == Precision::tf32 ||
-        precision == Precision::fp8) {
-      throw_input_error("{}precision: {} needs a GPU, and {}; use fp32 or auto", keys,
+    if (precision == Precision::tf32 || precision == Precision::fp8) {
+      throw_input_error("{}precision: {} needs a GPU, and {}; use fp32, bf16 or auto", keys,
                         precision_name(precision), why_not);
     }
   }

@@ -46,7 +46,7 @@ inline void add_backend_options(CLI::App& app, RuntimeConfig& runtime) {
       {Precision::automatic, Precision::fp64, Precision::fp32, Precision::tf32, Precision::bf16,
        Precision::fp8},
       precision_name,
-      "of the numbers; auto: bf16 on a GPU, fp32 on a CPU. bf16, tf32 and fp8 need a GPU; fp8 is "
+      "of the numbers; auto: bf16 on a GPU, fp32 on a CPU. tf32 and fp8 need a GPU; fp8 is "
       "bf16 with the products of the encoder in 8 bits; fp64 is the slow reference on a CPU, for "
       "small models");
 }

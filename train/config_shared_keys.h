@@ -162,7 +162,7 @@ void add_runtime_keys(ConfigTable<C>& table) {
       choice<Precision>({Precision::automatic, Precision::fp64, Precision::fp32, Precision::tf32,
                          Precision::bf16, Precision::fp8},
                         precision_name),
-      "Of the numbers; auto: bf16 on a GPU, fp32 on a CPU. bf16, tf32 and fp8 need a GPU; fp8 "
+      "Of the numbers; auto: bf16 on a GPU, fp32 on a CPU. tf32 and fp8 need a GPU; fp8 "
       "is bf16 with the products of the encoder in 8 bits; fp64 is the slow reference on a "
       "CPU.");
   table.add(

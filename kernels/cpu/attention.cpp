@@ -63,42 +63,48 @@ void dropout_values(const Dropout& dropout, const HeadTask& task, std::int64_t f
 
 // Asks for rows [first, first + kQueryRows) of one head's columns ahead of their use: they lie a
 // whole row of the matrix apart, where the processor does not foresee them.
-void prefetch_rows(const float* head, std::int64_t row, std::int64_t first, std::int64_t length,
+template <typename Real>
+void prefetch_rows(const Real* head, std::int64_t row, std::int64_t first, std::int64_t length,
                    std::int64_t head_size) {
   const std::int64_t end = first + kQueryRows < length ? first + kQueryRows : length;
   for (std::int64_t i = first; i < end; ++i) {
-    for (std::int64_t c = 0; c < head_size; c += 16) __builtin_prefetch(head + i * row + c);
+    for (std::int64_t c = 0; c < head_size; c += 64 / sizeof(Real)) {
+      __builtin_prefetch(head + i * row + c);
+    }
   }
 }
 
+template <typename Real>
 class Forward {
  public:
   Forward(const AttentionForward& op, const Layout& layout, float* scratch)
       : op_(op), layout_(layout), keep_(op.dropout) {
     keys_ = scratch;
     values_ = keys_ + layout.transposed();
-    scores_ = values_ + layout.whole();
+    query_ = values_ + layout.whole();
+    scores_ = query_ + layout.block();
     out_ = scores_ + layout.scores();
     bits_ = reinterpret_cast<std::uint16_t*>(out_ + layout.block());
   }
   static std::int64_t scratch_size(const Layout& layout) {
-    return layout.transposed() + layout.whole() + layout.scores() + layout.block() + layout.bits();
+    return layout.transposed() + layout.whole() + layout.scores() + 2 * layout.block() +
+           layout.bits();
   }
 
   template <bool kDropout>
   void run(const HeadTask& task) const {
     const std::int64_t hidden = op_.y.dim(1), head_size = hidden / op_.num_heads;
-    const float* query =
-        op_.qkv.data<float>() + task.first_token * 3 * hidden + task.head * head_size;
+    const Real* query =
+        op_.qkv.data<Real>() + task.first_token * 3 * hidden + task.head * head_size;
     prefetch_rows(query, 3 * hidden, 0, task.length, head_size);
     transpose(query + hidden, 3 * hidden, task.length, head_size, keys_, layout_.keys);
     copy_rows(query + 2 * hidden, 3 * hidden, task.length, head_size, values_, layout_.channels);
     for (std::int64_t first = 0; first < task.length; first += kQueryRows) {
       const std::int64_t rows = task.length - first < kQueryRows ? task.length - first : kQueryRows;
       prefetch_rows(query, 3 * hidden, first + kQueryRows, task.length, head_size);
-      small_product(rows, round_up(task.length, kLanes), head_size,
-                    {query + first * 3 * hidden, 3 * hidden, 1}, {keys_, layout_.keys}, scores_,
-                    layout_.keys, false);
+      copy_rows(query + first * 3 * hidden, 3 * hidden, rows, head_size, query_, layout_.channels);
+      small_product(rows, round_up(task.length, kLanes), head_size, {query_, layout_.channels, 1},
+                    {keys_, layout_.keys}, scores_, layout_.keys, false);
       if constexpr (kDropout) {
         dropout_values(op_.dropout, task, first, rows, bits_, layout_.keys);
       }
@@ -108,7 +114,7 @@ class Forward {
       }
       small_product(rows, layout_.channels, task.length, {scores_, layout_.keys, 1},
                     {values_, layout_.channels}, out_, layout_.channels, false);
-      float* y = op_.y.data<float>() + (task.first_token + first) * hidden + task.head * head_size;
+      Real* y = op_.y.data<Real>() + (task.first_token + first) * hidden + task.head * head_size;
       for (std::int64_t i = 0; i < rows; ++i) {
         for_lanes(0, head_size, [&](std::int64_t c, auto lanes) {
           store(y + i * hidden + c, load(out_ + i * layout_.channels + c) * splat(inverse[i]),
@@ -146,10 +152,11 @@ class Forward {
   const AttentionForward& op_;
   Layout layout_;
   DropoutScale keep_;
-  float *keys_, *values_, *scores_, *out_;
+  float *keys_, *values_, *query_, *scores_, *out_;
   std::uint16_t* bits_;
 };
 
+template <typename Real>
 class Backward {
  public:
   Backward(const AttentionBackward& op, const Layout& layout, float* scratch)
@@ -175,11 +182,10 @@ class Backward {
   void run(const HeadTask& task) const {
     const std::int64_t hidden = op_.y.dim(1), head_size = hidden / op_.num_heads;
     const std::int64_t row = 3 * hidden;
-    const float* query = op_.qkv.data<float>() + task.first_token * row + task.head * head_size;
-    float* dquery = op_.dqkv.data<float>() + task.first_token * row + task.head * head_size;
+    const Real* query = op_.qkv.data<Real>() + task.first_token * row + task.head * head_size;
+    Real* dquery = op_.dqkv.data<Real>() + task.first_token * row + task.head * head_size;
     const std::int64_t first_element = task.first_token * hidden + task.head * head_size;
-    const float *dy = op_.dy.data<float>() + first_element,
-                *y = op_.y.data<float>() + first_element;
+    const Real *dy = op_.dy.data<Real>() + first_element, *y = op_.y.data<Real>() + first_element;
     const auto prefetch = [&](std::int64_t first) {
       prefetch_rows(query, row, first, task.length, head_size);
       prefetch_rows(dy, hidden, first, task.length, head_size);
@@ -254,7 +260,7 @@ class Backward {
   }
 
   // rows [n, HS] of scratch into the columns of one head.
-  void write_rows(const float* from, std::int64_t n, float* to) const {
+  void write_rows(const float* from, std::int64_t n, Real* to) const {
     const std::int64_t hidden = op_.y.dim(1), head_size = hidden / op_.num_heads;
     for (std::int64_t i = 0; i < n; ++i) {
       for_lanes(0, head_size, [&](std::int64_t c, auto lanes) {
@@ -290,10 +296,12 @@ void run_heads(const Op& op, int threads, const Layout& sizes, float* scratch) {
 
 }  // namespace
 
-void CpuOps::attention_forward(const AttentionForward& op) {
+template <typename Real>
+void CpuOps<Real>::attention_forward(const AttentionForward& op) {
   check(op, dtype());
   const Layout sizes = layout(op.tokens, op.y.dim(1) / op.num_heads);
-  run_heads<Forward>(op, team_.threads, sizes, per_part(Forward::scratch_size(sizes)));
+  using Worker = Forward<Real>;
+  run_heads<Worker>(op, team_.threads, sizes, per_part(Worker::scratch_size(sizes)));
   const std::int64_t tokens = row_count(op.tokens.num_tokens, op.y.rows());
   zero_tail(op.y, tokens);
   for (std::int64_t head = 0; head < op.num_heads; ++head) {
@@ -302,11 +310,18 @@ void CpuOps::attention_forward(const AttentionForward& op) {
   }
 }
 
-void CpuOps::attention_backward(const AttentionBackward& op) {
+template <typename Real>
+void CpuOps<Real>::attention_backward(const AttentionBackward& op) {
   check(op, dtype());
   const Layout sizes = layout(op.tokens, op.y.dim(1) / op.num_heads);
-  run_heads<Backward>(op, team_.threads, sizes, per_part(Backward::scratch_size(sizes)));
+  using Worker = Backward<Real>;
+  run_heads<Worker>(op, team_.threads, sizes, per_part(Worker::scratch_size(sizes)));
   zero_tail(op.dqkv, row_count(op.tokens.num_tokens, op.y.rows()));
 }
+
+template void CpuOps<float>::attention_forward(const AttentionForward&);
+template void CpuOps<Bfloat16>::attention_forward(const AttentionForward&);
+template void CpuOps<float>::attention_backward(const AttentionBackward&);
+template void CpuOps<Bfloat16>::attention_backward(const AttentionBackward&);
 
 }  // namespace bert::cpu

@@ -9,7 +9,7 @@
 namespace bert::cpu {
 namespace {
 
-template <bool kDropout>
+template <typename Real, bool kDropout>
 void forward_rows(const BiasDropoutResidualLayerNormForward& op, Range range,
                   std::uint16_t* values) {
   const std::int64_t channels = op.x.dim(1);
@@ -20,10 +20,10 @@ void forward_rows(const BiasDropoutResidualLayerNormForward& op, Range range,
   const auto* sequence_index = op.tokens.sequence_index.data<std::uint32_t>();
   const DropoutScale keep(op.dropout);
   for (std::int64_t t = range.begin; t < range.end; ++t) {
-    const float* x = op.x.data<float>() + t * channels;
-    const float* residual = op.residual.data<float>() + t * channels;
-    float* z = op.z.data<float>() + t * channels;
-    float* y = op.y.data<float>() + t * channels;
+    const Real* x = op.x.data<Real>() + t * channels;
+    const Real* residual = op.residual.data<Real>() + t * channels;
+    Real* z = op.z.data<Real>() + t * channels;
+    Real* y = op.y.data<Real>() + t * channels;
     if constexpr (kDropout) {
       hidden_dropout_row(*op.dropout.key, op.dropout.site, sequence_index[sequence[t]], position[t],
                          channels, values);
@@ -49,7 +49,7 @@ struct ColumnSums {
   float *dgamma, *dbeta, *dbias;
 };
 
-template <bool kDropout, bool kResidualGradient>
+template <typename Real, bool kDropout, bool kResidualGradient>
 void backward_rows(const BiasDropoutResidualLayerNormBackward& op, Range range,
                    std::uint16_t* values, const ColumnSums& sums) {
   const std::int64_t channels = op.z.dim(1);
@@ -59,11 +59,11 @@ void backward_rows(const BiasDropoutResidualLayerNormBackward& op, Range range,
   const auto* sequence_index = op.tokens.sequence_index.data<std::uint32_t>();
   const DropoutScale keep(op.dropout);
   for (std::int64_t t = range.begin; t < range.end; ++t) {
-    const float* dy = op.dy.data<float>() + t * channels;
-    const float* dz = kResidualGradient ? op.dz.data<float>() + t * channels : nullptr;
-    const float* z = op.z.data<float>() + t * channels;
-    float* dresidual = op.dresidual.data<float>() + t * channels;
-    float* dx = op.dx.data<float>() + t * channels;
+    const Real* dy = op.dy.data<Real>() + t * channels;
+    const Real* dz = kResidualGradient ? op.dz.data<Real>() + t * channels : nullptr;
+    const Real* z = op.z.data<Real>() + t * channels;
+    Real* dresidual = op.dresidual.data<Real>() + t * channels;
+    Real* dx = op.dx.data<Real>() + t * channels;
     if constexpr (kDropout) {
       hidden_dropout_row(*op.dropout.key, op.dropout.site, sequence_index[sequence[t]], position[t],
                          channels, values);
@@ -85,7 +85,8 @@ void backward_rows(const BiasDropoutResidualLayerNormBackward& op, Range range,
 
 }  // namespace
 
-void CpuOps::bias_dropout_residual_layer_norm_forward(
+template <typename Real>
+void CpuOps<Real>::bias_dropout_residual_layer_norm_forward(
     const BiasDropoutResidualLayerNormForward& op) {
   check(op, dtype());
   const std::int64_t tokens = row_count(op.tokens.num_tokens, op.x.rows());
@@ -95,9 +96,9 @@ void CpuOps::bias_dropout_residual_layer_norm_forward(
     auto* values = reinterpret_cast<std::uint16_t*>(scratch + round_up(capacity / 2, 16) * part);
     const Range range = share(tokens, part, team_.parts);
     if (op.dropout.probability > 0.0f) {
-      forward_rows<true>(op, range, values);
+      forward_rows<Real, true>(op, range, values);
     } else {
-      forward_rows<false>(op, range, values);
+      forward_rows<Real, false>(op, range, values);
     }
   });
   zero_tail(op.z, tokens);
@@ -106,7 +107,8 @@ void CpuOps::bias_dropout_residual_layer_norm_forward(
   zero_tail(op.rstd, tokens);
 }
 
-void CpuOps::bias_dropout_residual_layer_norm_backward(
+template <typename Real>
+void CpuOps<Real>::bias_dropout_residual_layer_norm_backward(
     const BiasDropoutResidualLayerNormBackward& op) {
   check(op, dtype());
   const std::int64_t tokens = row_count(op.tokens.num_tokens, op.z.rows());
@@ -122,13 +124,13 @@ void CpuOps::bias_dropout_residual_layer_norm_backward(
     const Range range = share(tokens, part, team_.parts);
     const bool dropout = op.dropout.probability > 0.0f;
     if (dropout && op.dz) {
-      backward_rows<true, true>(op, range, values, sums);
+      backward_rows<Real, true, true>(op, range, values, sums);
     } else if (dropout) {
-      backward_rows<true, false>(op, range, values, sums);
+      backward_rows<Real, true, false>(op, range, values, sums);
     } else if (op.dz) {
-      backward_rows<false, true>(op, range, values, sums);
+      backward_rows<Real, false, true>(op, range, values, sums);
     } else {
-      backward_rows<false, false>(op, range, values, sums);
+      backward_rows<Real, false, false>(op, range, values, sums);
     }
   });
   add_partials(partials, part_stride, channels, op.dgamma.data<float>());
@@ -137,5 +139,14 @@ void CpuOps::bias_dropout_residual_layer_norm_backward(
   zero_tail(op.dresidual, tokens);
   zero_tail(op.dx, tokens);
 }
+
+template void CpuOps<float>::bias_dropout_residual_layer_norm_forward(
+    const BiasDropoutResidualLayerNormForward&);
+template void CpuOps<Bfloat16>::bias_dropout_residual_layer_norm_forward(
+    const BiasDropoutResidualLayerNormForward&);
+template void CpuOps<float>::bias_dropout_residual_layer_norm_backward(
+    const BiasDropoutResidualLayerNormBackward&);
+template void CpuOps<Bfloat16>::bias_dropout_residual_layer_norm_backward(
+    const BiasDropoutResidualLayerNormBackward&);
 
 }  // namespace bert::cpu

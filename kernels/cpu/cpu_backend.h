@@ -1,47 +1,55 @@
 // The class behind make_cpu_ops; each op is defined in the .cpp named after it.
 #pragma once
 
-#include <cstddef>
 #include <cstdint>
-#include <cstdlib>
-#include <memory>
 
 #include "kernels/cpu/parallel.h"
+#include "kernels/cpu/scratch.h"
 #include "kernels/cpu/simd.h"
 #include "kernels/ops.h"
 
 namespace bert::cpu {
-
-// 64-byte aligned memory that grows and is kept: what it held is lost when it grows.
-class Scratch {
- public:
-  void* reserve(std::size_t bytes);
-  template <typename T>
-  T* reserve_as(std::int64_t count) {
-    return static_cast<T*>(reserve(static_cast<std::size_t>(count) * sizeof(T)));
-  }
-
- private:
-  struct Free {
-    void operator()(void* p) const { std::free(p); }
-  };
-  std::unique_ptr<void, Free> data_;
-  std::size_t bytes_ = 0;
-};
 
 // How many of a tensor's rows count.
 inline std::int64_t row_count(DeviceCount count, std::int64_t capacity) {
   return count == nullptr || *count > capacity ? capacity : *count;
 }
 
-class CpuOps final : public Ops {
+// What does not depend on the dtype of activations.
+class CpuOpsBase : public Ops {
  public:
-  explicit CpuOps(Team team);
-  std::string name() const override { return "cpu f32"; }
-  DType dtype() const override { return DType::f32; }
+  explicit CpuOpsBase(Team team);
   DType statistics_dtype() const override { return DType::f32; }
 
   void zero(const Tensor& x) override;
+  void add_fixed_point(const AddFixedPoint& op) override;
+  void read_fixed_point(const ReadFixedPoint& op) override;
+  void gradient_norm(const ComputeGradientNorm& op) override;
+
+ protected:
+  // Zeroes rows [count, capacity) of x [capacity, ...]; absent tensors are skipped.
+  void zero_tail(const Tensor& x, std::int64_t count);
+  // Zeroes n floats on all threads.
+  void zero_floats(float* x, std::int64_t n);
+  // `count` floats for each part of the team, each part's on cache lines of its own: part p's are
+  // at result + p * stride, stride = round_up(count, 16).
+  float* per_part(std::int64_t count);
+  // into[c] += partials[0][c] + partials[1][c] + ..., in the order of the parts.
+  void add_partials(const float* partials, std::int64_t stride, std::int64_t n, float* into);
+
+  Team team_;
+  Scratch part_scratch_;  // per_part
+  Scratch scratch_;       // one op's own
+};
+
+// Activations are Real: f32 or bf16. All arithmetic is in f32, but for products (bf16_kernels.h).
+template <typename Real>
+class CpuOps final : public CpuOpsBase {
+ public:
+  using CpuOpsBase::CpuOpsBase;
+  std::string name() const override;
+  DType dtype() const override { return dtype_of<Real>; }
+
   void embeddings_forward(const EmbeddingsForward& op) override;
   void embeddings_backward(const EmbeddingsBackward& op) override;
   void layer_norm_forward(const LayerNormForward& op) override;
@@ -61,27 +69,11 @@ class CpuOps final : public Ops {
   void cross_entropy(const CrossEntropy& op) override;
   void squared_error(const SquaredError& op) override;
   void span_cross_entropy(const SpanCrossEntropy& op) override;
-  void add_fixed_point(const AddFixedPoint& op) override;
-  void read_fixed_point(const ReadFixedPoint& op) override;
-  void gradient_norm(const ComputeGradientNorm& op) override;
   void adamw(const AdamW& op) override;
 
  private:
-  // Zeroes rows [count, capacity) of x [capacity, ...]; absent tensors are skipped.
-  void zero_tail(const Tensor& x, std::int64_t count);
-  // Zeroes n floats on all threads.
-  void zero_floats(float* x, std::int64_t n);
-  // `count` floats for each part of the team, each part's on cache lines of its own: part p's are
-  // at result + p * stride, stride = round_up(count, 16).
-  float* per_part(std::int64_t count);
-  // into[c] += partials[0][c] + partials[1][c] + ..., in the order of the parts.
-  void add_partials(const float* partials, std::int64_t stride, std::int64_t n, float* into);
   // dbias += column sums of the first `rows` rows of dy [rows, n].
-  void add_column_sums(const float* dy, std::int64_t rows, std::int64_t n, float* into);
-
-  Team team_;
-  Scratch part_scratch_;  // per_part
-  Scratch scratch_;       // one op's own
+  void add_column_sums(const Real* dy, std::int64_t rows, std::int64_t n, float* into);
 };
 
 }  // namespace bert::cpu

@@ -4,26 +4,27 @@
 
 #include <omp.h>
 
-#include "kernels/cpu/blas.h"
 #include "kernels/cpu/cpu_backend.h"
 #include "kernels/cpu/parallel.h"
 
 namespace bert {
 
-std::unique_ptr<Ops> make_cpu_ops(int threads, std::optional<int> parts) {
+std::unique_ptr<Ops> make_cpu_ops(int threads, std::optional<int> parts, DType dtype) {
   BERT_CHECK(threads >= 1 && parts.value_or(1) >= 1, "{} threads", threads);
-  return std::make_unique<cpu::CpuOps>(cpu::Team(parts.value_or(threads), threads));
+  BERT_CHECK(dtype == DType::f32 || dtype == DType::bf16, "CPU ops in {}", dtype_name(dtype));
+  const cpu::Team team(parts.value_or(threads), threads);
+  if (dtype == DType::bf16) return std::make_unique<cpu::CpuOps<Bfloat16>>(team);
+  return std::make_unique<cpu::CpuOps<float>>(team);
 }
 
 namespace cpu {
 
-CpuOps::CpuOps(Team team) : team_(team) {
+CpuOpsBase::CpuOpsBase(Team team) : team_(team) {
   omp_set_dynamic(0);
   if (omp_get_thread_limit() < team.threads) {
     throw_input_error("{} threads are asked for, OMP_THREAD_LIMIT allows {}", team.threads,
                       omp_get_thread_limit());
   }
-  Blas::instance();  // a missing library is an error here, not in the first product
 }
 
 void* Scratch::reserve(std::size_t bytes) {
@@ -40,7 +41,14 @@ void* Scratch::reserve(std::size_t bytes) {
   return data_.get();
 }
 
-void CpuOps::zero_floats(float* x, std::int64_t n) {
+template <typename Real>
+std::string CpuOps<Real>::name() const {
+  return fmt::format("cpu {}", dtype_name(dtype_of<Real>));
+}
+template class CpuOps<float>;
+template class CpuOps<Bfloat16>;
+
+void CpuOpsBase::zero_floats(float* x, std::int64_t n) {
   constexpr std::int64_t kGrain = 16384;  // below it, one thread is faster
   const Team team = n < 2 * kGrain ? Team() : team_;
   on_parts(team, [&](int part) {
@@ -49,7 +57,7 @@ void CpuOps::zero_floats(float* x, std::int64_t n) {
   });
 }
 
-void CpuOps::zero(const Tensor& x) {
+void CpuOpsBase::zero(const Tensor& x) {
   if (!x || x.numel() == 0) return;
   if (x.bytes() % 4 == 0) {
     zero_floats(static_cast<float*>(x.raw()), static_cast<std::int64_t>(x.bytes() / 4));
@@ -58,15 +66,16 @@ void CpuOps::zero(const Tensor& x) {
   }
 }
 
-void CpuOps::zero_tail(const Tensor& x, std::int64_t count) {
+void CpuOpsBase::zero_tail(const Tensor& x, std::int64_t count) {
   if (x && count < x.rows()) zero(x.slice(count, x.rows() - count));
 }
 
-float* CpuOps::per_part(std::int64_t count) {
+float* CpuOpsBase::per_part(std::int64_t count) {
   return part_scratch_.reserve_as<float>(round_up(count, 16) * team_.parts);
 }
 
-void CpuOps::add_partials(const float* partials, std::int64_t stride, std::int64_t n, float* into) {
+void CpuOpsBase::add_partials(const float* partials, std::int64_t stride, std::int64_t n,
+                              float* into) {
   for_lanes(0, n, [&](std::int64_t c, auto lanes) {
     F32 total = load(partials + c, lanes);
     for (int part = 1; part < team_.parts; ++part) {

@@ -1,8 +1,9 @@
 // Softmax cross-entropy over rows that fit in cache: one read from memory and, with a gradient, one
-// write (8 bytes a logit); the three passes over a row are in cache.
+// write (in f32 8 bytes a logit); the three passes over a row are in cache.
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <type_traits>
 
 #include "kernels/cpu/cpu_backend.h"
 #include "kernels/cpu/parallel.h"
@@ -12,7 +13,8 @@
 
 namespace bert::cpu {
 
-void CpuOps::cross_entropy(const CrossEntropy& op) {
+template <typename Real>
+void CpuOps<Real>::cross_entropy(const CrossEntropy& op) {
   check(op, dtype());
   const std::int64_t rows = row_count(op.rows, op.logits.rows()), n = op.classes;
   const std::int64_t stride = op.logits.dim(1);
@@ -22,16 +24,28 @@ void CpuOps::cross_entropy(const CrossEntropy& op) {
   // Per row: its loss, and whether it was right; summed afterwards in row order.
   float* losses = scratch_.reserve_as<float>(2 * op.logits.rows());
   float* correct = losses + op.logits.rows();
+  // bf16 logits are f32 aside, so that the exponentials between the passes are not rounded.
+  constexpr bool kAside = !std::is_same_v<Real, float>;
+  float* const aside = kAside ? per_part(n) : nullptr;
   on_parts(team_, [&](int part) {
     const Range range = share(rows, part, team_.parts);
     for (std::int64_t r = range.begin; r < range.end; ++r) {
-      float* row = op.logits.data<float>() + r * stride;
+      Real* const logits = op.logits.data<Real>() + r * stride;
       const std::int32_t target = targets[r];
       losses[r] = 0.0f;
       correct[r] = 0.0f;
       if (target == kIgnoreIndex) {
-        if (gradient) std::memset(row, 0, static_cast<std::size_t>(stride) * sizeof(float));
+        if (gradient) std::fill(logits, logits + stride, Real(0.0f));
         continue;
+      }
+      float* row;
+      if constexpr (kAside) {
+        row = aside + round_up(n, 16) * part;
+        for_lanes(0, n, [&](std::int64_t c, auto lanes) {
+          store(row + c, load(logits + c, lanes), lanes);
+        });
+      } else {
+        row = logits;
       }
       const float weight = weights != nullptr ? weights[r] : 1.0f;
       const Largest top = largest(row, n);
@@ -47,7 +61,12 @@ void CpuOps::cross_entropy(const CrossEntropy& op) {
           store(row + c, load(row + c, lanes) * factor, lanes);
         });
         row[target] -= scale;
-        std::fill(row + n, row + stride, 0.0f);
+        if constexpr (kAside) {
+          for_lanes(0, n, [&](std::int64_t c, auto lanes) {
+            store(logits + c, load(row + c, lanes), lanes);
+          });
+        }
+        std::fill(logits + n, logits + stride, Real(0.0f));
       }
     }
   });
@@ -62,5 +81,8 @@ void CpuOps::cross_entropy(const CrossEntropy& op) {
   }
   if (gradient) zero_tail(op.logits, rows);
 }
+
+template void CpuOps<float>::cross_entropy(const CrossEntropy&);
+template void CpuOps<Bfloat16>::cross_entropy(const CrossEntropy&);
 
 }  // namespace bert::cpu

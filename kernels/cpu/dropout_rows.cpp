@@ -1,4 +1,4 @@
-// Dropout of picked rows: 8 bytes an element.
+// Dropout of picked rows: in f32 8 bytes an element.
 #include <vector>
 
 #include "kernels/cpu/cpu_backend.h"
@@ -8,7 +8,8 @@
 
 namespace bert::cpu {
 
-void CpuOps::dropout_rows(const DropoutRows& op) {
+template <typename Real>
+void CpuOps<Real>::dropout_rows(const DropoutRows& op) {
   check(op, dtype());
   if (op.dropout.probability == 0.0f) return;
   const std::int64_t count = row_count(op.count, op.x.rows()), channels = op.x.dim(1);
@@ -26,12 +27,15 @@ void CpuOps::dropout_rows(const DropoutRows& op) {
       const std::int32_t t = rows[i];
       hidden_dropout_row(*op.dropout.key, op.dropout.site, sequence_index[sequence[t]], position[t],
                          channels, bits);
-      float* x = op.x.data<float>() + i * channels;
+      Real* x = op.x.data<Real>() + i * channels;
       for_lanes(0, channels, [&](std::int64_t c, auto lanes) {
         store(x + c, load(x + c, lanes) * keep(bits + c), lanes);
       });
     }
   });
 }
+
+template void CpuOps<float>::dropout_rows(const DropoutRows&);
+template void CpuOps<Bfloat16>::dropout_rows(const DropoutRows&);
 
 }  // namespace bert::cpu

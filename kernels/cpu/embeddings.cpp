@@ -12,24 +12,25 @@ namespace bert::cpu {
 namespace {
 
 // The three table rows of a token.
+template <typename Real>
 struct TokenRows {
-  const float *word, *position, *type;
+  const Real *word, *position, *type;
 };
-template <typename Op>
-TokenRows token_rows(const Op& op, std::int64_t t, std::int64_t channels) {
-  return {op.word.template data<float>() + op.input_ids.template data<std::int32_t>()[t] * channels,
-          op.position.template data<float>() +
+template <typename Real, typename Op>
+TokenRows<Real> token_rows(const Op& op, std::int64_t t, std::int64_t channels) {
+  return {op.word.template data<Real>() + op.input_ids.template data<std::int32_t>()[t] * channels,
+          op.position.template data<Real>() +
               op.tokens.position_ids.template data<std::int32_t>()[t] * channels,
-          op.type.template data<float>() +
+          op.type.template data<Real>() +
               op.token_type_ids.template data<std::int32_t>()[t] * channels};
 }
-template <typename Lanes>
-F32 embedding(const TokenRows& rows, std::int64_t c, Lanes lanes) {
+template <typename Real, typename Lanes>
+F32 embedding(const TokenRows<Real>& rows, std::int64_t c, Lanes lanes) {
   return load(rows.word + c, lanes) + load(rows.position + c, lanes) + load(rows.type + c, lanes);
 }
 
-template <bool kDropout>
-void forward_rows(const EmbeddingsForward& op, Range range, std::uint16_t* values) {
+template <typename Real, bool kDropout>
+void forward_rows(const EmbeddingsForward& op, Range range, std::uint16_t* values, float* e) {
   const std::int64_t channels = op.y.dim(1);
   const auto *position = op.tokens.position_ids.data<std::int32_t>(),
              *sequence = op.tokens.token_sequence.data<std::int32_t>();
@@ -37,26 +38,26 @@ void forward_rows(const EmbeddingsForward& op, Range range, std::uint16_t* value
   const float *gamma = op.gamma.data<float>(), *beta = op.beta.data<float>();
   const DropoutScale keep(op.dropout);
   for (std::int64_t t = range.begin; t < range.end; ++t) {
-    const TokenRows rows = token_rows(op, t, channels);
-    float* y = op.y.data<float>() + t * channels;
+    const TokenRows<Real> rows = token_rows<Real>(op, t, channels);
+    Real* y = op.y.data<Real>() + t * channels;
     if constexpr (kDropout) {
       hidden_dropout_row(*op.dropout.key, op.dropout.site, sequence_index[sequence[t]], position[t],
                          channels, values);
     }
     F32 total{};
     for_lanes(0, channels, [&](std::int64_t c, auto lanes) {
-      const F32 e = embedding(rows, c, lanes);
-      total += e;
-      store(y + c, e, lanes);
+      const F32 sum_of_rows = embedding(rows, c, lanes);
+      total += sum_of_rows;
+      store(e + c, sum_of_rows, lanes);
     });
     RowStatistics row{0.0f, 1.0f};
     if (gamma != nullptr) {
-      row = row_statistics(y, channels, total, op.epsilon);
+      row = row_statistics(e, channels, total, op.epsilon);
       op.mean.data<float>()[t] = row.mean;
       op.rstd.data<float>()[t] = row.rstd;
     }
     for_lanes(0, channels, [&](std::int64_t c, auto lanes) {
-      F32 v = gamma != nullptr ? normalized(y, gamma, beta, c, row, lanes) : load(y + c, lanes);
+      F32 v = gamma != nullptr ? normalized(e, gamma, beta, c, row, lanes) : load(e + c, lanes);
       if constexpr (kDropout) v *= keep(values + c);
       store(y + c, v, lanes);
     });
@@ -64,7 +65,7 @@ void forward_rows(const EmbeddingsForward& op, Range range, std::uint16_t* value
 }
 
 // dy becomes the gradient of e = word + position + type.
-template <bool kDropout>
+template <typename Real, bool kDropout>
 void backward_rows(const EmbeddingsBackward& op, Range range, std::uint16_t* values, float* e,
                    float* dgamma, float* dbeta) {
   const std::int64_t channels = op.dy.dim(1);
@@ -74,7 +75,7 @@ void backward_rows(const EmbeddingsBackward& op, Range range, std::uint16_t* val
   const float* gamma = op.gamma.data<float>();
   const DropoutScale keep(op.dropout);
   for (std::int64_t t = range.begin; t < range.end; ++t) {
-    float* dy = op.dy.data<float>() + t * channels;
+    Real* dy = op.dy.data<Real>() + t * channels;
     if constexpr (kDropout) {
       hidden_dropout_row(*op.dropout.key, op.dropout.site, sequence_index[sequence[t]], position[t],
                          channels, values);
@@ -83,7 +84,7 @@ void backward_rows(const EmbeddingsBackward& op, Range range, std::uint16_t* val
       });
     }
     if (gamma == nullptr) continue;
-    const TokenRows rows = token_rows(op, t, channels);
+    const TokenRows<Real> rows = token_rows<Real>(op, t, channels);
     for_lanes(0, channels,
               [&](std::int64_t c, auto lanes) { store(e + c, embedding(rows, c, lanes), lanes); });
     const RowStatistics row{op.mean.data<float>()[t], op.rstd.data<float>()[t]};
@@ -97,10 +98,11 @@ void backward_rows(const EmbeddingsBackward& op, Range range, std::uint16_t* val
 }
 
 // table[ids[t]][c] += de[t][c] for the channels c of `range`, in token order.
-void scatter_add(const float* de, const std::int32_t* ids, std::int64_t tokens,
+template <typename Real>
+void scatter_add(const Real* de, const std::int32_t* ids, std::int64_t tokens,
                  std::int64_t channels, Range range, float* table) {
   for (std::int64_t t = 0; t < tokens; ++t) {
-    const float* from = de + t * channels;
+    const Real* from = de + t * channels;
     float* to = table + ids[t] * channels;
     for_lanes(range.begin, range.end, [&](std::int64_t c, auto lanes) {
       store(to + c, load(to + c, lanes) + load(from + c, lanes), lanes);
@@ -110,18 +112,21 @@ void scatter_add(const float* de, const std::int32_t* ids, std::int64_t tokens,
 
 }  // namespace
 
-void CpuOps::embeddings_forward(const EmbeddingsForward& op) {
+template <typename Real>
+void CpuOps<Real>::embeddings_forward(const EmbeddingsForward& op) {
   check(op, dtype());
   const std::int64_t tokens = row_count(op.tokens.num_tokens, op.y.rows());
-  const std::int64_t stride = round_up(dropout_row_capacity(op.y.dim(1)) / 2, 16);
-  float* scratch = per_part(stride);
+  const std::int64_t row = round_up(op.y.dim(1), 16);
+  const std::int64_t part_stride = row + round_up(dropout_row_capacity(op.y.dim(1)) / 2, 16);
+  float* scratch = per_part(part_stride);
   on_parts(team_, [&](int part) {
-    auto* values = reinterpret_cast<std::uint16_t*>(scratch + stride * part);
+    float* const e = scratch + part_stride * part;
+    auto* values = reinterpret_cast<std::uint16_t*>(e + row);
     const Range range = share(tokens, part, team_.parts);
     if (op.dropout.probability > 0.0f) {
-      forward_rows<true>(op, range, values);
+      forward_rows<Real, true>(op, range, values, e);
     } else {
-      forward_rows<false>(op, range, values);
+      forward_rows<Real, false>(op, range, values, e);
     }
   });
   zero_tail(op.y, tokens);
@@ -129,7 +134,8 @@ void CpuOps::embeddings_forward(const EmbeddingsForward& op) {
   zero_tail(op.rstd, tokens);
 }
 
-void CpuOps::embeddings_backward(const EmbeddingsBackward& op) {
+template <typename Real>
+void CpuOps<Real>::embeddings_backward(const EmbeddingsBackward& op) {
   check(op, dtype());
   const std::int64_t tokens = row_count(op.tokens.num_tokens, op.dy.rows());
   const std::int64_t channels = op.dy.dim(1), stride = round_up(channels, 16);
@@ -141,9 +147,9 @@ void CpuOps::embeddings_backward(const EmbeddingsBackward& op) {
     auto* values = reinterpret_cast<std::uint16_t*>(own + 3 * stride);
     const Range range = share(tokens, part, team_.parts);
     if (op.dropout.probability > 0.0f) {
-      backward_rows<true>(op, range, values, own + 2 * stride, own, own + stride);
+      backward_rows<Real, true>(op, range, values, own + 2 * stride, own, own + stride);
     } else {
-      backward_rows<false>(op, range, values, own + 2 * stride, own, own + stride);
+      backward_rows<Real, false>(op, range, values, own + 2 * stride, own, own + stride);
     }
   });
   if (op.gamma) {
@@ -152,7 +158,7 @@ void CpuOps::embeddings_backward(const EmbeddingsBackward& op) {
   }
   on_parts(team_, [&](int part) {
     const Range range = share(channels, part, team_.parts, 16);
-    const float* de = op.dy.data<float>();
+    const Real* de = op.dy.data<Real>();
     scatter_add(de, op.input_ids.data<std::int32_t>(), tokens, channels, range,
                 op.dword.data<float>());
     scatter_add(de, op.tokens.position_ids.data<std::int32_t>(), tokens, channels, range,
@@ -161,5 +167,10 @@ void CpuOps::embeddings_backward(const EmbeddingsBackward& op) {
                 op.dtype.data<float>());
   });
 }
+
+template void CpuOps<float>::embeddings_forward(const EmbeddingsForward&);
+template void CpuOps<Bfloat16>::embeddings_forward(const EmbeddingsForward&);
+template void CpuOps<float>::embeddings_backward(const EmbeddingsBackward&);
+template void CpuOps<Bfloat16>::embeddings_backward(const EmbeddingsBackward&);
 
 }  // namespace bert::cpu

@@ -28,7 +28,7 @@ std::uint32_t add_block(const float* x, std::int64_t* sums, std::int64_t n, doub
 
 }  // namespace
 
-void CpuOps::add_fixed_point(const AddFixedPoint& op) {
+void CpuOpsBase::add_fixed_point(const AddFixedPoint& op) {
   check(op, dtype());
   const float* x = op.x.data<float>();
   auto* sums = op.sums.data<std::int64_t>();
@@ -47,7 +47,7 @@ void CpuOps::add_fixed_point(const AddFixedPoint& op) {
   }
 }
 
-void CpuOps::read_fixed_point(const ReadFixedPoint& op) {
+void CpuOpsBase::read_fixed_point(const ReadFixedPoint& op) {
   check(op, dtype());
   const auto* sums = op.sums.data<std::int64_t>();
   float* x = op.x.data<float>();

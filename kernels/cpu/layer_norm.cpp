@@ -7,17 +7,19 @@
 
 namespace bert::cpu {
 
-void CpuOps::layer_norm_forward(const LayerNormForward& op) {
+template <typename Real>
+void CpuOps<Real>::layer_norm_forward(const LayerNormForward& op) {
   check(op, dtype());
   const std::int64_t rows = row_count(op.rows, op.x.rows()), channels = op.x.dim(1);
-  const float *x = op.x.data<float>(), *gamma = op.gamma.data<float>(),
-              *beta = op.beta.data<float>();
-  float *y = op.y.data<float>(), *mean = op.mean.data<float>(), *rstd = op.rstd.data<float>();
+  const Real* x = op.x.data<Real>();
+  const float *gamma = op.gamma.data<float>(), *beta = op.beta.data<float>();
+  Real* y = op.y.data<Real>();
+  float *mean = op.mean.data<float>(), *rstd = op.rstd.data<float>();
   on_parts(team_, [&](int part) {
     const Range range = share(rows, part, team_.parts);
     for (std::int64_t r = range.begin; r < range.end; ++r) {
-      const float* x_row = x + r * channels;
-      float* y_row = y + r * channels;
+      const Real* x_row = x + r * channels;
+      Real* y_row = y + r * channels;
       F32 total{};
       for_lanes(0, channels, [&](std::int64_t c, auto lanes) { total += load(x_row + c, lanes); });
       const RowStatistics row = row_statistics(x_row, channels, total, op.epsilon);
@@ -33,12 +35,14 @@ void CpuOps::layer_norm_forward(const LayerNormForward& op) {
   zero_tail(op.rstd, rows);
 }
 
-void CpuOps::layer_norm_backward(const LayerNormBackward& op) {
+template <typename Real>
+void CpuOps<Real>::layer_norm_backward(const LayerNormBackward& op) {
   check(op, dtype());
   const std::int64_t rows = row_count(op.rows, op.x.rows()), channels = op.x.dim(1);
-  const float *dy = op.dy.data<float>(), *x = op.x.data<float>(), *gamma = op.gamma.data<float>(),
-              *mean = op.mean.data<float>(), *rstd = op.rstd.data<float>();
-  float* dx = op.dx.data<float>();
+  const Real *dy = op.dy.data<Real>(), *x = op.x.data<Real>();
+  const float *gamma = op.gamma.data<float>(), *mean = op.mean.data<float>(),
+              *rstd = op.rstd.data<float>();
+  Real* dx = op.dx.data<Real>();
   const std::int64_t stride = round_up(channels, 16);
   float* partials = per_part(2 * stride);
   on_parts(team_, [&](int part) {
@@ -47,8 +51,8 @@ void CpuOps::layer_norm_backward(const LayerNormBackward& op) {
     std::memset(dgamma, 0, static_cast<std::size_t>(2 * stride) * sizeof(float));
     const Range range = share(rows, part, team_.parts);
     for (std::int64_t r = range.begin; r < range.end; ++r) {
-      const float *x_row = x + r * channels, *dy_row = dy + r * channels;
-      float* dx_row = dx + r * channels;
+      const Real *x_row = x + r * channels, *dy_row = dy + r * channels;
+      Real* dx_row = dx + r * channels;
       const RowStatistics row{mean[r], rstd[r]};
       const RowGradientMeans means =
           row_gradient_means([&](std::int64_t c, auto lanes) { return load(dy_row + c, lanes); },
@@ -64,5 +68,10 @@ void CpuOps::layer_norm_backward(const LayerNormBackward& op) {
   add_partials(partials + stride, 2 * stride, channels, op.dbeta.data<float>());
   if (!op.accumulate_dx) zero_tail(op.dx, rows);
 }
+
+template void CpuOps<float>::layer_norm_forward(const LayerNormForward&);
+template void CpuOps<Bfloat16>::layer_norm_forward(const LayerNormForward&);
+template void CpuOps<float>::layer_norm_backward(const LayerNormBackward&);
+template void CpuOps<Bfloat16>::layer_norm_backward(const LayerNormBackward&);
 
 }  // namespace bert::cpu

@@ -12,7 +12,8 @@ struct RowStatistics {
 };
 
 // Biased variance by two passes; `total` is the sum of the row.
-inline RowStatistics row_statistics(const float* z, std::int64_t channels, F32 total,
+template <typename Real>
+inline RowStatistics row_statistics(const Real* z, std::int64_t channels, F32 total,
                                     double epsilon) {
   const float mean = sum(total) / static_cast<float>(channels);
   F32 squares{};
@@ -25,8 +26,8 @@ inline RowStatistics row_statistics(const float* z, std::int64_t channels, F32 t
 }
 
 // gamma * (z - mean) * rstd + beta, kLanes channels from c on.
-template <typename Lanes>
-inline F32 normalized(const float* z, const float* gamma, const float* beta, std::int64_t c,
+template <typename Real, typename Lanes>
+inline F32 normalized(const Real* z, const float* gamma, const float* beta, std::int64_t c,
                       RowStatistics row, Lanes lanes) {
   const F32 x_hat = (load(z + c, lanes) - splat(row.mean)) * splat(row.rstd);
   return x_hat * load(gamma + c, lanes) + load(beta + c, lanes);
@@ -39,8 +40,8 @@ struct RowGradientMeans {
   float first, second;
 };
 // `dy_at(c, lanes)` gives dy.
-template <typename Dy>
-inline RowGradientMeans row_gradient_means(Dy&& dy_at, const float* z, const float* gamma,
+template <typename Dy, typename Real>
+inline RowGradientMeans row_gradient_means(Dy&& dy_at, const Real* z, const float* gamma,
                                            std::int64_t channels, RowStatistics row, float* dgamma,
                                            float* dbeta) {
   F32 first{}, second{};
@@ -57,8 +58,8 @@ inline RowGradientMeans row_gradient_means(Dy&& dy_at, const float* z, const flo
   return {sum(first) / n, sum(second) / n};
 }
 
-template <typename Lanes>
-inline F32 row_gradient(F32 dy, const float* z, const float* gamma, std::int64_t c,
+template <typename Real, typename Lanes>
+inline F32 row_gradient(F32 dy, const Real* z, const float* gamma, std::int64_t c,
                         RowStatistics row, RowGradientMeans means, Lanes lanes) {
   const F32 x_hat = (load(z + c, lanes) - splat(row.mean)) * splat(row.rstd);
   return splat(row.rstd) *

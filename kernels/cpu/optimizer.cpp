@@ -1,5 +1,7 @@
-// The gradient's norm (4 bytes a parameter) and AdamW (28 bytes a parameter), each in one pass.
+// The gradient's norm (4 bytes a parameter) and AdamW (28 bytes a parameter, in bf16 30), each in
+// one pass.
 #include <cmath>
+#include <type_traits>
 
 #include "kernels/cpu/cpu_backend.h"
 #include "kernels/cpu/parallel.h"
@@ -52,7 +54,7 @@ F32 square_root(F32 x) {
 
 }  // namespace
 
-void CpuOps::gradient_norm(const ComputeGradientNorm& op) {
+void CpuOpsBase::gradient_norm(const ComputeGradientNorm& op) {
   check(op, dtype());
   constexpr std::int64_t kSumBlock = 8192;
   const std::int64_t n = op.gradients.numel(), blocks = (n + kSumBlock - 1) / kSumBlock;
@@ -78,7 +80,8 @@ void CpuOps::gradient_norm(const ComputeGradientNorm& op) {
   op.result->refused = refuses_update(nonfinite, op.loss, op.gate);
 }
 
-void CpuOps::adamw(const AdamW& op) {
+template <typename Real>
+void CpuOps<Real>::adamw(const AdamW& op) {
   check(op, dtype());
   if (op.norm->refused != 0) return;
   const std::int64_t blocks = op.parameters.numel() / AdamW::kBlock;
@@ -95,6 +98,7 @@ void CpuOps::adamw(const AdamW& op) {
   const F32 rate = as_f32(op.step->learning_rate * root2 / op.step->bias_correction1);
   const F32 epsilon = as_f32(op.epsilon * root2);
   const F32 decay_rate = as_f32(op.step->learning_rate * op.weight_decay);
+  Real* const compute = std::is_same_v<Real, float> ? nullptr : op.compute.data<Real>();
   on_parts(team_, [&](int part) {
     const Range range = share(blocks, part, team_.parts);
     for (std::int64_t b = range.begin; b < range.end; ++b) {
@@ -106,10 +110,15 @@ void CpuOps::adamw(const AdamW& op) {
         const F32 v = beta2 * load(second + i) + one_minus_beta2 * (g * g);
         store(first + i, m);
         store(second + i, v);
-        store(parameters + i, p - (rate * m / (square_root(v) + epsilon) + decay * p));
+        const F32 updated = p - (rate * m / (square_root(v) + epsilon) + decay * p);
+        store(parameters + i, updated);
+        if constexpr (!std::is_same_v<Real, float>) store(compute + i, updated);
       }
     }
   });
 }
+
+template void CpuOps<float>::adamw(const AdamW&);
+template void CpuOps<Bfloat16>::adamw(const AdamW&);
 
 }  // namespace bert::cpu

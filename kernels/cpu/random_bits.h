@@ -113,12 +113,7 @@ class DropoutScale {
   F32 operator()(const std::uint16_t* values) const {
     U16 bits;
     std::memcpy(&bits, values, sizeof bits);
-#if defined(__AVX512F__)  // g++ 12 makes four instructions of the general form
-    const U32 wide = bit_cast<U32>(_mm512_cvtepu16_epi32(bit_cast<__m256i>(bits)));
-#else
-    const U32 wide = __builtin_convertvector(bits, U32);
-#endif
-    return wide >= threshold_ ? scale_ : F32{};
+    return widen(bits) >= threshold_ ? scale_ : F32{};
   }
 
  private:

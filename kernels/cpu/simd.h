@@ -7,6 +7,8 @@
 #include <cstring>
 #include <utility>
 
+#include "runtime/bfloat16.h"
+
 #if defined(__AVX2__)
 #if defined(__GNUC__) && !defined(__clang__)
 // g++ 12 takes the deliberately undefined operands inside its own header for mistakes.
@@ -40,6 +42,8 @@ struct AllLanes {};
 struct FirstLanes {
   int n;
 };
+inline constexpr int lane_count(AllLanes) { return kLanes; }
+inline constexpr int lane_count(FirstLanes lanes) { return lanes.n; }
 
 inline F32 splat(float x) { return x - F32{}; }
 inline I32 splat(std::int32_t x) { return x - I32{}; }
@@ -64,6 +68,44 @@ inline F32 load(const float* p, FirstLanes lanes) {
   std::memcpy(&v, p, static_cast<std::size_t>(lanes.n) * sizeof(float));
   return v;
 }
+inline U32 widen(U16 v) {
+#if defined(__AVX512F__)  // g++ 12 makes four instructions of the general form
+  return bit_cast<U32>(_mm512_cvtepu16_epi32(bit_cast<__m256i>(v)));
+#else
+  return __builtin_convertvector(v, U32);
+#endif
+}
+
+// bf16 in memory is f32 in a register; rounded to the nearest when stored, ties to even.
+inline U16 to_bfloat16(F32 v) {
+#if defined(__AVX512BF16__)
+  return bit_cast<U16>(_mm512_cvtneps_pbh(bit_cast<__m512>(v)));
+#else
+  const U32 bits = bit_cast<U32>(v);
+  const U32 rounded = bits + splat(0x7FFFu) + ((bits >> 16) & splat(1u));
+  const U32 quiet = bits | splat(0x00400000u);  // a NaN must not round to infinity
+  return __builtin_convertvector((v == v ? rounded : quiet) >> 16, U16);
+#endif
+}
+inline F32 load(const Bfloat16* p, AllLanes = {}) {
+  U16 bits;
+  std::memcpy(&bits, p, sizeof bits);
+  return bit_cast<F32>(widen(bits) << 16);
+}
+inline F32 load(const Bfloat16* p, FirstLanes lanes) {
+  U16 bits{};
+  std::memcpy(&bits, p, static_cast<std::size_t>(lanes.n) * sizeof(Bfloat16));
+  return bit_cast<F32>(widen(bits) << 16);
+}
+inline void store(Bfloat16* p, F32 v, AllLanes = {}) {
+  const U16 bits = to_bfloat16(v);
+  std::memcpy(static_cast<void*>(p), &bits, sizeof bits);
+}
+inline void store(Bfloat16* p, F32 v, FirstLanes lanes) {
+  const U16 bits = to_bfloat16(v);
+  std::memcpy(static_cast<void*>(p), &bits, static_cast<std::size_t>(lanes.n) * sizeof(Bfloat16));
+}
+
 inline void store(float* p, F32 v, AllLanes = {}) { std::memcpy(p, &v, sizeof v); }
 inline void store(float* p, F32 v, FirstLanes lanes) {
   std::memcpy(p, &v, static_cast<std::size_t>(lanes.n) * sizeof(float));

@@ -4,6 +4,7 @@
 #include <cstdint>
 
 #include "kernels/cpu/simd.h"
+#include "kernels/cpu/transpose.h"
 
 namespace bert::cpu {
 
@@ -87,35 +88,10 @@ inline void small_product(std::int64_t m, std::int64_t n, std::int64_t k, LeftFa
   if (j < n) detail::product_columns<1>(m, k, a, {b.data + j, b.row}, c + j, ldc, accumulate);
 }
 
-namespace detail {
-
-template <int kWidth, std::size_t... kLane>
-inline void exchange(F32& a, F32& b, std::index_sequence<kLane...>) {
-  const F32 low = __builtin_shufflevector(
-      a, b, ((kLane & kWidth) ? kLanes + static_cast<int>(kLane) - kWidth : kLane)...);
-  b = __builtin_shufflevector(
-      a, b, ((kLane & kWidth) ? kLanes + static_cast<int>(kLane) : kLane + kWidth)...);
-  a = low;
-}
-
-template <int kWidth>
-inline void transpose_step(F32 (&rows)[kLanes]) {
-  if constexpr (kWidth < kLanes) {
-#pragma GCC unroll 16
-    for (int i = 0; i < kLanes; ++i) {
-      if ((i & kWidth) == 0) {
-        exchange<kWidth>(rows[i], rows[i + kWidth], std::make_index_sequence<kLanes>{});
-      }
-    }
-    transpose_step<2 * kWidth>(rows);
-  }
-}
-
-}  // namespace detail
-
 // to [round_up(n, kLanes)][round_up(m, kLanes)] = transpose of from [m][n], zero where from has
 // nothing.
-inline void transpose(const float* from, std::int64_t from_row, std::int64_t m, std::int64_t n,
+template <typename Real>
+inline void transpose(const Real* from, std::int64_t from_row, std::int64_t m, std::int64_t n,
                       float* to, std::int64_t to_row) {
   for (std::int64_t i = 0; i < m; i += kLanes) {
     for_lanes(0, n, [&](std::int64_t j, auto lanes) {
@@ -124,7 +100,7 @@ inline void transpose(const float* from, std::int64_t from_row, std::int64_t m, 
       for (int r = 0; r < kLanes; ++r) {
         rows[r] = i + r < m ? load(from + (i + r) * from_row + j, lanes) : F32{};
       }
-      detail::transpose_step<1>(rows);
+      transpose_registers(rows);
 #pragma GCC unroll 16
       for (int r = 0; r < kLanes; ++r) store(to + (j + r) * to_row + i, rows[r]);
     });
@@ -132,7 +108,8 @@ inline void transpose(const float* from, std::int64_t from_row, std::int64_t m, 
 }
 
 // to [m][to_row] = from [m][n], zero from column n to the next whole register.
-inline void copy_rows(const float* from, std::int64_t from_row, std::int64_t m, std::int64_t n,
+template <typename Real>
+inline void copy_rows(const Real* from, std::int64_t from_row, std::int64_t m, std::int64_t n,
                       float* to, std::int64_t to_row) {
   for (std::int64_t i = 0; i < m; ++i) {
     for_lanes(0, n, [&](std::int64_t j, auto lanes) {

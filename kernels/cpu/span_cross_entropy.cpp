@@ -37,7 +37,8 @@ TargetResult column_loss(float* column, std::int64_t n, std::int32_t target,
 
 }  // namespace
 
-void CpuOps::span_cross_entropy(const SpanCrossEntropy& op) {
+template <typename Real>
+void CpuOps<Real>::span_cross_entropy(const SpanCrossEntropy& op) {
   check(op, dtype());
   const std::int64_t tokens = row_count(op.tokens.num_tokens, op.logits.rows());
   const std::int64_t sequences =
@@ -54,19 +55,19 @@ void CpuOps::span_cross_entropy(const SpanCrossEntropy& op) {
     const Range range = share(2 * sequences, part, team_.parts);
     for (std::int64_t i = range.begin; i < range.end; ++i) {
       const std::int64_t first = cu[i / 2], n = cu[i / 2 + 1] - first;
-      float* const logits = op.logits.data<float>() + first * stride + i % 2;
+      Real* const logits = op.logits.data<Real>() + first * stride + i % 2;
       float* const column = columns + i % 2 * op.logits.rows() + first;
       losses[i] = correct[i] = 0.0f;
       if (targets[i] == kIgnoreIndex) {
         std::fill(column, column + n, 0.0f);
       } else {
-        for (std::int64_t t = 0; t < n; ++t) column[t] = logits[t * stride];
+        for (std::int64_t t = 0; t < n; ++t) column[t] = static_cast<float>(logits[t * stride]);
         const TargetResult result = column_loss(column, n, targets[i], op.loss_scale);
         losses[i] = result.loss;
         correct[i] = result.correct ? 1.0f : 0.0f;
       }
       if (!gradient) continue;
-      for (std::int64_t t = 0; t < n; ++t) logits[t * stride] = column[t];
+      for (std::int64_t t = 0; t < n; ++t) logits[t * stride] = Real(column[t]);
     }
   });
   LossAdder sums(*op.sums, op.loss_unit);
@@ -80,10 +81,13 @@ void CpuOps::span_cross_entropy(const SpanCrossEntropy& op) {
   }
   if (!gradient) return;
   for (std::int64_t t = 0; t < tokens && stride > 2; ++t) {
-    float* const row = op.logits.data<float>() + t * stride;
-    std::fill(row + 2, row + stride, 0.0f);
+    Real* const row = op.logits.data<Real>() + t * stride;
+    std::fill(row + 2, row + stride, Real(0.0f));
   }
   zero_tail(op.logits, tokens);
 }
+
+template void CpuOps<float>::span_cross_entropy(const SpanCrossEntropy&);
+template void CpuOps<Bfloat16>::span_cross_entropy(const SpanCrossEntropy&);
 
 }  // namespace bert::cpu

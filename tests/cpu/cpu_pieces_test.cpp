@@ -1,12 +1,12 @@
-// The SIMD forms of the dropout bits, the in-cache products and transposes, work sharing and the
-// loaded OpenBLAS, each against the plain definition.
+// The SIMD forms of the dropout bits, bf16, products, transposes and work sharing, each against the
+// plain definition.
 #include <cmath>
 #include <limits>
 #include <vector>
 
 #include <gtest/gtest.h>
 
-#include "kernels/cpu/blas.h"
+#include "kernels/cpu/bf16_kernels.h"
 #include "kernels/cpu/cpu_ops.h"
 #include "kernels/cpu/parallel.h"
 #include "kernels/cpu/random_bits.h"
@@ -150,13 +150,24 @@ TEST(SimdRegister, ReductionsSeeEveryLane) {
   }
 }
 
-TEST(Blas, IsOpenBlasAndKnowsItsKernels) {
-  const Blas& blas = Blas::instance();
-  EXPECT_NE(blas.description().find("OpenBLAS"), std::string::npos) << blas.description();
-  EXPECT_FALSE(blas.core().empty());
+TEST(SimdRegister, Bfloat16IsThatOfTheHost) {
+  const float values[] = {
+      0.0f,      -0.0f,    1.0f,   1.00390625f, 1.01171875f,
+      -3.14159f, 3.39e38f, 1e-37f, kNaN,        std::numeric_limits<float>::infinity()};
+  for (const float value : values) {
+    Bfloat16 stored[kLanes];
+    store(stored, splat(value));
+    EXPECT_EQ(stored[kLanes - 1].bits, Bfloat16(value).bits) << value;
+    const F32 loaded = load(stored);
+    if (std::isnan(value)) continue;
+    EXPECT_EQ(loaded[0], static_cast<float>(Bfloat16(value))) << value;
+  }
+  Bfloat16 row[3] = {Bfloat16(1.0f), Bfloat16(2.0f), Bfloat16(4.0f)};
+  store(row, splat(8.0f), FirstLanes{2});
+  EXPECT_EQ(sum(load(row, FirstLanes{3})), 20.0f);
 }
 
-TEST(Blas, ProductGridUsesEveryThreadAndKeepsBlocksSquare) {
+TEST(Product, GridUsesEveryThreadAndKeepsBlocksSquare) {
   const auto grid = [](int threads, std::int64_t m, std::int64_t n) {
     const Grid g = product_grid(threads, m, n, 768);
     return std::pair{g.rows, g.columns};
@@ -169,43 +180,86 @@ TEST(Blas, ProductGridUsesEveryThreadAndKeepsBlocksSquare) {
   EXPECT_EQ(grid(8, 4, 2), std::pair(1, 1)) << "too small to share";
 }
 
-TEST(Blas, ProductEqualsThePlainSum) {
-  for (const std::int64_t m : {5, 70, 129}) {
-    for (const std::int64_t n : {1, 93, 128}) {
-      for (const std::int64_t k : {7, 90}) {
-        for (const bool transpose_a : {false, true}) {
-          for (const bool transpose_b : {false, true}) {
-            const std::vector<float> a = random_floats(m * k, 1), b = random_floats(n * k, 2);
-            for (const int threads : {1, 2, 3, 4}) {
-              std::vector<float> c(static_cast<std::size_t>(m * n), 1.0f);
-              std::vector<int> finished(c.size(), 0);
-              product(threads, transpose_a, transpose_b, m, n, k, a.data(), b.data(), 1.0f,
-                      c.data(), [&](Range rows, Range columns) {
-                        for (std::int64_t i = rows.begin; i < rows.end; ++i) {
-                          for (std::int64_t j = columns.begin; j < columns.end; ++j) {
-                            ++finished[static_cast<std::size_t>(i * n + j)];
-                          }
-                        }
-                      });
-              EXPECT_EQ(finished, std::vector<int>(c.size(), 1));
-              for (std::int64_t i = 0; i < m; ++i) {
-                for (std::int64_t j = 0; j < n; ++j) {
-                  double sum = 1.0;
-                  for (std::int64_t p = 0; p < k; ++p) {
-                    sum +=
-                        double(a[static_cast<std::size_t>(transpose_a ? p * m + i : i * k + p)]) *
-                        double(b[static_cast<std::size_t>(transpose_b ? j * k + p : p * n + j)]);
+// Sizes within a tile, beyond one, and beyond a block of rows, of columns and of k.
+template <typename Kernel>
+void expect_plain_sums() {
+  using Element = typename Kernel::Element;
+  const auto rounded = [](std::vector<float> values) {
+    std::vector<Element> result;
+    for (const float v : values) result.emplace_back(v);
+    return result;
+  };
+  Scratch scratch;
+  const std::int64_t sizes[][3] = {{5, 1, 7},      {16, 48, 32},   {33, 93, 90},
+                                   {129, 128, 65}, {70, 2000, 40}, {40, 50, 2100}};
+  for (const auto& [m, n, k] : sizes) {
+    const auto a = rounded(random_floats(m * k, 1)), b = rounded(random_floats(n * k, 2));
+    for (const bool a_along : {true, false}) {
+      for (const bool b_along : {true, false}) {
+        const auto left = [&](std::int64_t i, std::int64_t p) {
+          return static_cast<double>(
+              static_cast<float>(a[static_cast<std::size_t>(a_along ? i * k + p : p * m + i)]));
+        };
+        const auto right = [&](std::int64_t j, std::int64_t p) {
+          return static_cast<double>(
+              static_cast<float>(b[static_cast<std::size_t>(b_along ? j * k + p : p * n + j)]));
+        };
+        std::vector<float> of_one_thread;
+        for (const int threads : {1, 2, 3}) {
+          std::vector<float> c(static_cast<std::size_t>(m * n), 1.0f), copied(c.size(), -1.0f);
+          std::vector<int> finished(c.size(), 0);
+          const auto run = [&](bool accumulate, float* to) {
+            product<Kernel>(
+                threads, scratch, m, n, k, {a.data(), a_along ? k : m, a_along},
+                {b.data(), b_along ? k : n, b_along}, accumulate, to,
+                [&](Range rows, Range columns, const float* values, std::int64_t stride) {
+                  for (std::int64_t i = rows.begin; i < rows.end; ++i) {
+                    for (std::int64_t j = columns.begin; j < columns.end; ++j) {
+                      const auto at = static_cast<std::size_t>(i * n + j);
+                      ++finished[at];
+                      copied[at] = values[(i - rows.begin) * stride + (j - columns.begin)];
+                    }
                   }
-                  ASSERT_NEAR(c[static_cast<std::size_t>(i * n + j)], sum, 1e-5)
-                      << m << " x " << n << " x " << k << " on " << threads << " threads";
-                }
-              }
+                });
+          };
+          run(true, c.data());
+          EXPECT_EQ(finished, std::vector<int>(c.size(), 1));
+          EXPECT_EQ(copied, c);
+          run(false, nullptr);
+          for (std::int64_t i = 0; i < m; ++i) {
+            for (std::int64_t j = 0; j < n; ++j) {
+              double sum = 0.0;
+              for (std::int64_t p = 0; p < k; ++p) sum += left(i, p) * right(j, p);
+              const auto at = static_cast<std::size_t>(i * n + j);
+              ASSERT_NEAR(c[at], 1.0 + sum, 2e-5)
+                  << m << " x " << n << " x " << k << " on " << threads << " threads";
+              ASSERT_NEAR(copied[at], sum, 2e-5);
             }
           }
+          if (of_one_thread.empty()) of_one_thread = c;
+          EXPECT_EQ(c, of_one_thread) << "threads decide nothing";
         }
       }
     }
   }
+}
+
+TEST(Product, EqualsThePlainSum) { expect_plain_sums<F32Kernel<float>>(); }
+TEST(Product, OfBfloat16InF32EqualsThePlainSum) { expect_plain_sums<F32Kernel<Bfloat16>>(); }
+TEST(Product, OfBfloat16ByDotProductsEqualsThePlainSum) {
+#if defined(__AVX512BF16__)
+  expect_plain_sums<DotKernel>();
+#else
+  GTEST_SKIP() << "compiled for a processor without AVX512-BF16";
+#endif
+}
+TEST(Product, OfBfloat16ByTilesEqualsThePlainSum) {
+#if defined(__AMX_BF16__)
+  if (!may_use_tiles()) GTEST_SKIP() << "the system grants no tile registers";
+  expect_plain_sums<AmxKernel>();
+#else
+  GTEST_SKIP() << "compiled for a processor without AMX-BF16";
+#endif
 }
 
 TEST(CpuOps, RefusesAnImpossibleNumberOfThreads) { EXPECT_THROW(make_cpu_ops(0), RuntimeError); }

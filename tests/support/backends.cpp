@@ -25,6 +25,10 @@ const std::string& why_no_cuda() {
   return reason;
 }
 
+BackendEntry cpu_entry(const std::string& name, int threads, int parts, DType dtype) {
+  return {name, [=] { return Backend{make_cpu_device(), make_cpu_ops(threads, parts, dtype)}; }};
+}
+
 // How products are computed is chosen by measuring, and another choice gives other bits. So each
 // backend starts with the choices that the last one left, as a resumed run does.
 BackendEntry cuda_entry(const std::string& name, DType dtype, bool fp8 = false) {
@@ -65,18 +69,11 @@ std::vector<BackendEntry>& entries() {
          [] {
            return Backend{make_cpu_device(), make_reference_ops(DType::f32)};
          }},
-        {"cpu_f32_1_thread",
-         [] {
-           return Backend{make_cpu_device(), make_cpu_ops(1)};
-         }},
-        {"cpu_f32_3_threads",
-         [] {
-           return Backend{make_cpu_device(), make_cpu_ops(3)};
-         }},
-        {"cpu_f32_5_parts",
-         [] {
-           return Backend{make_cpu_device(), make_cpu_ops(/*threads=*/2, /*parts=*/5)};
-         }},
+        cpu_entry("cpu_f32_1_thread", 1, 1, DType::f32),
+        cpu_entry("cpu_f32_3_threads", 3, 3, DType::f32),
+        cpu_entry("cpu_f32_5_parts", 2, 5, DType::f32),
+        cpu_entry("cpu_bf16_1_thread", 1, 1, DType::bf16),
+        cpu_entry("cpu_bf16_5_parts", 2, 5, DType::bf16),
     };
     if (why_no_cuda().empty()) {
       list.push_back(cuda_entry("cuda_f32", DType::f32));

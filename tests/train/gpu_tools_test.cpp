@@ -85,10 +85,10 @@ TEST_F(GpuTools, TheLackOfAGpuIsSaid) {
     EXPECT_EQ(answer.output, line);
   };
   refused("--device cuda", "--device: cuda is not available: the test wants none; use cpu or auto");
-  refused("--precision bf16",
-          "--precision: bf16 needs a GPU, and the test wants none; use fp32 or auto");
+  refused("--precision tf32",
+          "--precision: tf32 needs a GPU, and the test wants none; use fp32, bf16 or auto");
   refused("--device cpu --precision tf32",
-          "--precision: tf32 needs a GPU; on a CPU use fp32, fp64 or auto");
+          "--precision: tf32 needs a GPU; on a CPU use fp32, bf16, fp64 or auto");
   refused("--device cuda --precision fp64",
           "--precision: fp64 is computed on a CPU only; use --device: cpu, or tf32, fp32 or bf16");
   const Answer automatic = fill_mask("'[MASK]'");

@@ -297,15 +297,15 @@ TEST_F(GpuTraining, TheLackOfAGpuIsSaid) {
   EXPECT_EQ(asked.exit_code, 2);
   EXPECT_EQ(asked.output,
             "error: runtime.device: cuda is not available: the test wants none; use cpu or auto\n");
-  const Answer narrow = train(folder_ / "c", with(kSmall, {"runtime.precision=bf16"}));
+  const Answer narrow = train(folder_ / "c", with(kSmall, {"runtime.precision=tf32"}));
   EXPECT_EQ(narrow.exit_code, 2);
   EXPECT_EQ(narrow.output,
-            "error: runtime.precision: bf16 needs a GPU, and the test wants none; use fp32 or "
+            "error: runtime.precision: tf32 needs a GPU, and the test wants none; use fp32, bf16 or "
             "auto\n");
   const Answer eight = train(folder_ / "d", with(kSmall, {"runtime.precision=fp8"}));
   EXPECT_EQ(eight.exit_code, 2);
   EXPECT_EQ(eight.output,
-            "error: runtime.precision: fp8 needs a GPU, and the test wants none; use fp32 or "
+            "error: runtime.precision: fp8 needs a GPU, and the test wants none; use fp32, bf16 or "
             "auto\n");
   ::unsetenv("BERT_TEST_NO_GPU");
 }

@@ -1,0 +1,120 @@
+// Products in f32 (see product.h), whatever lies in memory: a register of the right factor's
+// columns times numbers of the left factor's rows.
+#pragma once
+
+#include <cstdint>
+
+#include "kernels/cpu/product.h"
+#include "kernels/cpu/simd.h"
+#include "kernels/cpu/transpose.h"
+
+namespace bert::cpu {
+
+// Panels of kLanes lines: the lines of p = 0, those of p = 1, and so on.
+template <typename T>
+struct F32Kernel {
+  using Element = T;
+  using Packed = float;
+  static constexpr std::int64_t kVectors = 3;
+  static constexpr std::int64_t kRows = kLanes, kColumns = kVectors * kLanes, kStep = 1;
+  static constexpr std::int64_t kDepth = 192, kHeight = 64, kWidth = 1920;
+  struct Thread {};
+
+  static void pack_rows(Factor<T> factor, Range lines, Range depth, float* to) {
+    pack(factor, lines, depth, kRows, to);
+  }
+  static void pack_columns(Factor<T> factor, Range lines, Range depth, float* to) {
+    pack(factor, lines, depth, kColumns, to);
+  }
+
+  // As many registers of sums as there are registers, all but those for factors.
+  static void multiply(std::int64_t depth, const float* rows, const float* columns, float* c,
+                       std::int64_t stride, bool accumulate) {
+    constexpr int kHeldRows = kLanes == 16 ? 8 : 4;
+    for (int first = 0; first < kRows; first += kHeldRows) {
+      multiply_rows<kHeldRows>(depth, rows + first, columns, c + first * stride, stride,
+                               accumulate);
+    }
+  }
+
+ private:
+  // `lines` of the range and zeros for what a whole tile has beyond it.
+  static void pack(Factor<T> factor, Range lines, Range depth, std::int64_t tile, float* to) {
+    const std::int64_t n = depth.end - depth.begin;
+    const std::int64_t end = lines.begin + round_up(lines.end - lines.begin, tile);
+    for (std::int64_t line = lines.begin; line < end; line += kLanes, to += kLanes * n) {
+      const std::int64_t left = lines.end - line;
+      const int count = static_cast<int>(left < kLanes ? (left < 0 ? 0 : left) : kLanes);
+      if (!factor.lines_along_memory) {
+        const T* from = factor.data + depth.begin * factor.stride + line;
+        if (count == kLanes) {
+          for (std::int64_t p = 0; p < n; ++p)
+            store(to + p * kLanes, load(from + p * factor.stride));
+        } else {
+          for (std::int64_t p = 0; p < n; ++p) {
+            store(to + p * kLanes, load(from + p * factor.stride, FirstLanes{count}));
+          }
+        }
+      } else {
+        transpose_panel(factor.data + line * factor.stride + depth.begin, factor.stride, count, n,
+                        to);
+      }
+    }
+  }
+
+  // to [n][kLanes] = transpose of from [count][n].
+  static void transpose_panel(const T* from, std::int64_t stride, int count, std::int64_t n,
+                              float* to) {
+    for_lanes(0, n, [&](std::int64_t p, auto lanes) {
+      F32 lines[kLanes];
+      if (count == kLanes) {
+#pragma GCC unroll 16
+        for (int r = 0; r < kLanes; ++r) lines[r] = load(from + r * stride + p, lanes);
+      } else {
+        for (int r = 0; r < kLanes; ++r) {
+          lines[r] = r < count ? load(from + r * stride + p, lanes) : F32{};
+        }
+      }
+      transpose_registers(lines);
+      const int valid = lane_count(lanes);
+      if (valid == kLanes) {
+#pragma GCC unroll 16
+        for (int r = 0; r < kLanes; ++r) store(to + (p + r) * kLanes, lines[r]);
+      } else {
+        for (int r = 0; r < valid; ++r) store(to + (p + r) * kLanes, lines[r]);
+      }
+    });
+  }
+
+  template <int kHeldRows>
+  static void multiply_rows(std::int64_t depth, const float* rows, const float* columns, float* c,
+                            std::int64_t stride, bool accumulate) {
+    // What the sums are added to or written over is far away, and time enough until it is needed.
+    for (int i = 0; i < kHeldRows; ++i) {
+      for (int j = 0; j < kVectors; ++j) __builtin_prefetch(c + i * stride + j * kLanes);
+    }
+    F32 sums[kHeldRows][kVectors] = {};
+    const std::int64_t panel = kLanes * depth;
+    for (std::int64_t p = 0; p < depth; ++p) {
+      F32 right[kVectors];
+#pragma GCC unroll 4
+      for (int j = 0; j < kVectors; ++j) right[j] = load(columns + j * panel + p * kLanes);
+#pragma GCC unroll 8
+      for (int i = 0; i < kHeldRows; ++i) {
+        const F32 left = splat(rows[p * kLanes + i]);
+#pragma GCC unroll 4
+        for (int j = 0; j < kVectors; ++j) sums[i][j] += left * right[j];
+      }
+    }
+#pragma GCC unroll 8
+    for (int i = 0; i < kHeldRows; ++i) {
+#pragma GCC unroll 4
+      for (int j = 0; j < kVectors; ++j) {
+        float* at = c + i * stride + j * kLanes;
+        store(at, accumulate ? load(at) + sums[i][j] : sums[i][j]);
+      }
+    }
+  }
+};
+
+}  // namespace bert::cpu

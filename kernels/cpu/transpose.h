@@ -1,0 +1,39 @@
+// Transposes in registers.
+#pragma once
+
+#include <cstdint>
+#include <utility>
+
+#include "kernels/cpu/simd.h"
+
+namespace bert::cpu {
+namespace detail {
+
+template <int kWidth, std::size_t... kLane>
+inline void exchange(F32& a, F32& b, std::index_sequence<kLane...>) {
+  const F32 low = __builtin_shufflevector(
+      a, b, ((kLane & kWidth) ? kLanes + static_cast<int>(kLane) - kWidth : kLane)...);
+  b = __builtin_shufflevector(
+      a, b, ((kLane & kWidth) ? kLanes + static_cast<int>(kLane) : kLane + kWidth)...);
+  a = low;
+}
+
+template <int kWidth>
+inline void transpose_step(F32 (&rows)[kLanes]) {
+  if constexpr (kWidth < kLanes) {
+#pragma GCC unroll 16
+    for (int i = 0; i < kLanes; ++i) {
+      if ((i & kWidth) == 0) {
+        exchange<kWidth>(rows[i], rows[i + kWidth], std::make_index_sequence<kLanes>{});
+      }
+    }
+    transpose_step<2 * kWidth>(rows);
+  }
+}
+
+}  // namespace detail
+
+// Lane j of register i becomes lane i of register j.
+inline void transpose_registers(F32 (&rows)[kLanes]) { detail::transpose_step<1>(rows); }
+
+}  // namespace bert::cpu
