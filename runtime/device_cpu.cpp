@@ -15,9 +15,8 @@ class CpuDevice final : public Device {
   bool is_cpu() const override { return true; }
 
   void* allocate(std::size_t bytes) override {
-    const std::size_t rounded = (bytes + 63) / 64 * 64;
-    void* pointer = std::aligned_alloc(64, rounded);
-    if (pointer == nullptr) throw_runtime_error("out of memory: {} bytes asked for", rounded);
+    void* pointer = allocate_host_memory(bytes);
+    if (pointer == nullptr) throw_runtime_error("out of memory: {} bytes asked for", bytes);
     return pointer;
   }
   void free(void* pointer) override { std::free(pointer); }

@@ -1,12 +1,14 @@
 #include "runtime/host_memory.h"
 
 #include <algorithm>
+#include <cstdlib>
 #include <fstream>
 #include <limits>
 #include <optional>
 #include <string>
 
 #include <fmt/format.h>
+#include <sys/mman.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
@@ -96,6 +98,16 @@ std::size_t left_of_address_space(const fs::path& proc) {
 }
 
 }  // namespace
+
+void* allocate_host_memory(std::size_t bytes) {
+  constexpr std::size_t kCacheLine = 64, kHugePage = std::size_t{2} << 20;
+  const bool large = bytes >= kHugePage;
+  const std::size_t unit = large ? kHugePage : kCacheLine;
+  const std::size_t rounded = (bytes + unit - 1) / unit * unit;
+  void* const memory = std::aligned_alloc(unit, rounded);
+  if (memory != nullptr && large) ::madvise(memory, rounded, MADV_HUGEPAGE);  // advice: may fail
+  return memory;
+}
 
 std::size_t host_memory_available(const fs::path& proc, const fs::path& cgroup) {
   std::size_t left = std::min(left_in_groups(proc, cgroup), left_of_address_space(proc));

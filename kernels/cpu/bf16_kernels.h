@@ -164,7 +164,7 @@ bool may_use_tiles();
 
 struct AmxKernel : PairPanels {
   static constexpr std::int64_t kRows = 2 * kLines, kColumns = 2 * kLines;
-  static constexpr std::int64_t kDepth = 1536, kHeight = 128, kWidth = 256;
+  static constexpr std::int64_t kDepth = 512, kHeight = 256, kWidth = 512;
 
   // Eight tiles of 16 lines of 64 bytes.
   class Thread {

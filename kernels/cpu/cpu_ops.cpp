@@ -6,6 +6,7 @@
 
 #include "kernels/cpu/cpu_backend.h"
 #include "kernels/cpu/parallel.h"
+#include "runtime/host_memory.h"
 
 namespace bert {
 
@@ -30,13 +31,10 @@ CpuOpsBase::CpuOpsBase(Team team) : team_(team) {
 void* Scratch::reserve(std::size_t bytes) {
   if (bytes > bytes_) {
     data_.reset();
-    bytes_ = (bytes + 63) / 64 * 64;
-    data_.reset(std::aligned_alloc(64, bytes_));
-    if (data_ == nullptr) {
-      const std::size_t wanted = bytes_;
-      bytes_ = 0;
-      throw_runtime_error("out of memory: {} bytes asked for as scratch", wanted);
-    }
+    bytes_ = 0;
+    data_.reset(allocate_host_memory(bytes));
+    if (data_ == nullptr) throw_runtime_error("out of memory: {} bytes asked for as scratch", bytes);
+    bytes_ = bytes;
   }
   return data_.get();
 }
