@@ -14,6 +14,8 @@
 #include "bench/bench_support.h"
 #include "kernels/cpu/openmp_wait.h"
 #include "runtime/program.h"
+#include "train/ceilings.h"
+#include "train/op_work.h"
 
 namespace bert::bench {
 namespace {
@@ -72,12 +74,19 @@ struct Bench {
   DeviceCount masked;
 };
 
-// Work to time, with the FLOP of its products and the bytes it must move, whichever matters.
+// Work to time, with what it has to do (train/op_work.h).
 struct Work {
   std::function<void()> run;
   double flop = 0.0, bytes = 0.0;
 };
 using Maker = Work (*)(Bench&);
+
+template <typename Op>
+Work work(Bench& b, void (Ops::*call)(const Op&), const Op& op) {
+  // Of all rows, as all count here.
+  const OpWork of = work_of(op, /*read_counts=*/false);
+  return {[&b, call, op] { (b.ops.*call)(op); }, of.flop, of.bytes};
+}
 
 Work layer_norm_forward(Bench& b) {
   const LayerNormForward op{.x = b.input({b.T, b.s.C}),
@@ -87,7 +96,7 @@ Work layer_norm_forward(Bench& b) {
                             .y = b.output({b.T, b.s.C}),
                             .mean = b.statistics({b.T}),
                             .rstd = b.statistics({b.T})};
-  return {[&b, op] { b.ops.layer_norm_forward(op); }, 0, 2 * b.element * double(b.T * b.s.C)};
+  return work(b, &Ops::layer_norm_forward, op);
 }
 
 Work layer_norm_backward(Bench& b) {
@@ -100,7 +109,7 @@ Work layer_norm_backward(Bench& b) {
                              .dx = b.output({b.T, b.s.C}),
                              .dgamma = b.statistics({b.s.C}),
                              .dbeta = b.statistics({b.s.C})};
-  return {[&b, op] { b.ops.layer_norm_backward(op); }, 0, 3 * b.element * double(b.T * b.s.C)};
+  return work(b, &Ops::layer_norm_backward, op);
 }
 
 Work residual_layer_norm_forward(Bench& b) {
@@ -115,8 +124,7 @@ Work residual_layer_norm_forward(Bench& b) {
                                                .y = b.output({b.T, b.s.C}),
                                                .mean = b.statistics({b.T}),
                                                .rstd = b.statistics({b.T})};
-  return {[&b, op] { b.ops.bias_dropout_residual_layer_norm_forward(op); }, 0,
-          4 * b.element * double(b.T * b.s.C)};
+  return work(b, &Ops::bias_dropout_residual_layer_norm_forward, op);
 }
 
 Work residual_layer_norm_backward(Bench& b) {
@@ -133,11 +141,9 @@ Work residual_layer_norm_backward(Bench& b) {
                                                 .dgamma = b.statistics({b.s.C}),
                                                 .dbeta = b.statistics({b.s.C}),
                                                 .dbias = b.statistics({b.s.C})};
-  return {[&b, op] { b.ops.bias_dropout_residual_layer_norm_backward(op); }, 0,
-          4 * b.element * double(b.T * b.s.C)};
+  return work(b, &Ops::bias_dropout_residual_layer_norm_backward, op);
 }
 
-// Bytes of both: the tables of positions and types stay in cache.
 Work embeddings_forward(Bench& b) {
   const EmbeddingsForward op{.input_ids = b.memory.random_ids(b.T, std::int32_t(b.s.V)),
                              .token_type_ids = b.memory.random_ids(b.T, 2),
@@ -151,7 +157,7 @@ Work embeddings_forward(Bench& b) {
                              .y = b.output({b.T, b.s.C}),
                              .mean = b.statistics({b.T}),
                              .rstd = b.statistics({b.T})};
-  return {[&b, op] { b.ops.embeddings_forward(op); }, 0, 2 * b.element * double(b.T * b.s.C)};
+  return work(b, &Ops::embeddings_forward, op);
 }
 
 Work embeddings_backward(Bench& b) {
@@ -171,8 +177,7 @@ Work embeddings_backward(Bench& b) {
                               .dtype = b.statistics({2, b.s.C}),
                               .dgamma = b.statistics({b.s.C}),
                               .dbeta = b.statistics({b.s.C})};
-  return {[&b, op] { b.ops.embeddings_backward(op); }, 0,
-          (2 * b.element + 8) * double(b.T * b.s.C)};
+  return work(b, &Ops::embeddings_backward, op);
 }
 
 // The products of a layer and of the MLM head: [R, K] times the transpose of [N, K].
@@ -214,7 +219,7 @@ Work linear_forward(Bench& b, const Product& product) {
                          .pre_activation = keep ? b.output({R, N}) : Tensor{},
                          .y = b.output({R, N}),
                          .allow_fp8 = product.R == all_tokens};
-  return {[&b, op] { b.ops.linear_forward(op); }, 2.0 * double(R * K * N)};
+  return work(b, &Ops::linear_forward, op);
 }
 
 Work linear_backward(Bench& b, const Product& product) {
@@ -231,7 +236,7 @@ Work linear_backward(Bench& b, const Product& product) {
       .dweight = b.statistics({N, K}),
       .dbias = b.statistics({N}),
       .allow_fp8 = product.R == all_tokens};
-  return {[&b, op] { b.ops.linear_backward(op); }, 4.0 * double(R * K * N)};
+  return work(b, &Ops::linear_backward, op);
 }
 
 Work attention_forward(Bench& b) {
@@ -241,7 +246,7 @@ Work attention_forward(Bench& b) {
                             .dropout = b.dropout,
                             .y = b.output({b.T, b.s.C}),
                             .lse = b.statistics({b.s.heads, b.T})};
-  return {[&b, op] { b.ops.attention_forward(op); }, 4.0 * double(b.T * b.s.length * b.s.C)};
+  return work(b, &Ops::attention_forward, op);
 }
 
 Work attention_backward(Bench& b) {
@@ -260,7 +265,7 @@ Work attention_backward(Bench& b) {
                              .tokens = b.tokens,
                              .dropout = b.dropout,
                              .dqkv = b.output({b.T, 3 * b.s.C})};
-  return {[&b, op] { b.ops.attention_backward(op); }, 10.0 * double(b.T * b.s.length * b.s.C)};
+  return work(b, &Ops::attention_backward, op);
 }
 
 Work gather_rows(Bench& b) {
@@ -268,7 +273,7 @@ Work gather_rows(Bench& b) {
                       .rows = b.memory.random_ids(b.M, std::int32_t(b.T)),
                       .count = b.masked,
                       .y = b.output({b.M, b.s.C})};
-  return {[&b, op] { b.ops.gather_rows(op); }, 0, 2 * b.element * double(b.M * b.s.C)};
+  return work(b, &Ops::gather_rows, op);
 }
 
 Work scatter_add_rows(Bench& b) {
@@ -278,7 +283,7 @@ Work scatter_add_rows(Bench& b) {
                           .rows = b.memory.i32(rows),
                           .count = b.masked,
                           .x = b.output({b.T, b.s.C})};
-  return {[&b, op] { b.ops.scatter_add_rows(op); }, 0, 3 * b.element * double(b.M * b.s.C)};
+  return work(b, &Ops::scatter_add_rows, op);
 }
 
 Work cross_entropy(Bench& b) {
@@ -288,7 +293,7 @@ Work cross_entropy(Bench& b) {
                         .rows = b.masked,
                         .loss_scale = b.memory.value(1.0 / double(b.M)),
                         .sums = b.memory.value(LossSums{})};
-  return {[&b, op] { b.ops.cross_entropy(op); }, 0, 2 * b.element * double(b.M * b.s.V)};
+  return work(b, &Ops::cross_entropy, op);
 }
 
 Work squared_error(Bench& b) {
@@ -298,7 +303,7 @@ Work squared_error(Bench& b) {
                         .rows = b.tokens.num_sequences,
                         .loss_scale = b.memory.value(1.0 / double(rows)),
                         .sums = b.memory.value(LossSums{})};
-  return {[&b, op] { b.ops.squared_error(op); }, 0, (9 * b.element + 4) * double(rows)};
+  return work(b, &Ops::squared_error, op);
 }
 
 Work span_cross_entropy(Bench& b) {
@@ -308,7 +313,7 @@ Work span_cross_entropy(Bench& b) {
                             .targets = b.memory.random_ids(2 * sequences, std::int32_t(b.s.length)),
                             .loss_scale = b.memory.value(0.5 / double(sequences)),
                             .sums = b.memory.value(LossSums{})};
-  return {[&b, op] { b.ops.span_cross_entropy(op); }, 0, (2 + 8) * b.element * double(b.T)};
+  return work(b, &Ops::span_cross_entropy, op);
 }
 
 std::int64_t flat_parameters(const Sizes& s) {
@@ -318,7 +323,7 @@ std::int64_t flat_parameters(const Sizes& s) {
 
 Work zero(Bench& b) {
   const Tensor gradients = b.statistics({flat_parameters(b.s)});
-  return {[&b, gradients] { b.ops.zero(gradients); }, 0, double(gradients.bytes())};
+  return work(b, &Ops::zero, gradients);
 }
 
 Work add_fixed_point(Bench& b) {
@@ -326,7 +331,7 @@ Work add_fixed_point(Bench& b) {
   const AddFixedPoint op{.x = b.memory.random({P}),
                          .sums = b.memory.zeros(DType::i64, {P}),
                          .fixed = b.memory.value(FixedPoint{.unit = 0x1p-50})};
-  return {[&b, op] { b.ops.add_fixed_point(op); }, 0, 20.0 * double(P)};
+  return work(b, &Ops::add_fixed_point, op);
 }
 
 Work read_fixed_point(Bench& b) {
@@ -334,14 +339,14 @@ Work read_fixed_point(Bench& b) {
   const ReadFixedPoint op{.sums = b.memory.zeros(DType::i64, {P}),
                           .x = b.statistics({P}),
                           .fixed = b.memory.value(FixedPoint{})};
-  return {[&b, op] { b.ops.read_fixed_point(op); }, 0, 12.0 * double(P)};
+  return work(b, &Ops::read_fixed_point, op);
 }
 
 Work gradient_norm(Bench& b) {
   const std::int64_t P = flat_parameters(b.s);
   const ComputeGradientNorm op{
       .gradients = b.memory.random({P}), .max_norm = 1.0, .result = b.memory.value(GradientNorm{})};
-  return {[&b, op] { b.ops.gradient_norm(op); }, 0, 4.0 * double(P)};
+  return work(b, &Ops::gradient_norm, op);
 }
 
 Work adamw(Bench& b) {
@@ -355,7 +360,7 @@ Work adamw(Bench& b) {
                  .decays = b.memory.zeros(DType::u8, {P / AdamW::kBlock}),
                  .step = b.memory.value(AdamWStep{1e-4, 0.1, 0.001}),
                  .norm = b.memory.value(GradientNorm{})};
-  return {[&b, op] { b.ops.adamw(op); }, 0, (copies ? 30.0 : 28.0) * double(P)};
+  return work(b, &Ops::adamw, op);
 }
 
 struct Named {
@@ -408,7 +413,7 @@ void run(benchmark::State& state, Make&& make, const Backend& backend, const Siz
   const double calls_per_second = static_cast<double>(state.iterations()) / total;
   if (work.flop > 0.0) {
     state.counters["FLOP/s"] = work.flop * calls_per_second;
-    state.counters["of_gemm"] = work.flop * calls_per_second / ceilings.gemm_flops;
+    state.counters["of_gemm"] = work.flop * calls_per_second / ceilings.product_flops;
   }
   if (work.bytes > 0.0) {
     state.counters["B/s"] = work.bytes * calls_per_second;
@@ -445,7 +450,7 @@ int main_program(int argc, char** argv) {
     throw_input_error("{}; try --help", error.what());
   }
   const Backend backend = open_backend(choice);
-  const Ceilings ceilings = measure_ceilings(backend, choice.threads);
+  const Ceilings ceilings = measure_ceilings(*backend.ops, *backend.device, choice.threads);
   benchmark::AddCustomContext("device", backend.device->name());
   benchmark::AddCustomContext("ops", backend.ops->name());
   if (backend.is_cpu()) {
@@ -453,7 +458,7 @@ int main_program(int argc, char** argv) {
   }
   benchmark::AddCustomContext("precision", backend.precision);
   benchmark::AddCustomContext("gemm ceiling",
-                              fmt::format("{:.0f} GFLOP/s", ceilings.gemm_flops / 1e9));
+                              fmt::format("{:.0f} GFLOP/s", ceilings.product_flops / 1e9));
   benchmark::AddCustomContext("copy ceiling",
                               fmt::format("{:.1f} GB/s", ceilings.copy_bytes / 1e9));
   const auto add = [&](const std::string& name, const Sizes& sizes, auto make) {

@@ -1,11 +1,13 @@
-// A whole training step on a CPU or a GPU: tokens/s, model FLOP utilisation, where the time goes,
-// and how much of it the products of the linear layers alone would take. Those are run again after
-// the steps, by themselves, on the same memory; 100 % would be a step that does nothing else.
+// A whole training step on a CPU or a GPU, or with --inference only its forward: tokens/s, model
+// FLOP utilisation, where the time goes, and how much of it the products of the linear layers alone
+// would take. Those are run again after the steps, by themselves, on the same memory; 100 % would
+// be a step that does nothing else.
 //
 // On a GPU the step is recorded once and repeated, as `train` does; its ops are then timed one by
 // one, each waited for, less what waiting takes.
 #include <algorithm>
 #include <cstdio>
+#include <fstream>
 #include <map>
 #include <numeric>
 #include <string>
@@ -16,8 +18,8 @@
 #include <nlohmann/json.hpp>
 
 #include "bench/bench_support.h"
-#include "bench/timed_ops.h"
-#include "bench/training_step.h"
+#include "bench/model_step.h"
+#include "bench/product_ops.h"
 #include "kernels/cpu/openmp_wait.h"
 #include "runtime/program.h"
 #include "train/config.h"
@@ -33,6 +35,7 @@ struct Arguments {
   double peak_tflops = 0.0;
   int steps = 5;
   bool natural = false;  // lengths
+  bool inference = false;
   bool json = false;
 };
 
@@ -56,8 +59,19 @@ double seconds_of_waiting(Ops& ops, Device& device) {
   return fastest_seconds(device, 50, 1, [&] { ops.zero(little); });
 }
 
+// The most memory this process has had, of the system's and its libraries' as well. Unlike
+// getrusage's, it says nothing of the process that started this one.
+double peak_resident_bytes() {
+  std::ifstream status("/proc/self/status");
+  for (std::string word; status >> word;) {
+    double kilobytes = 0.0;
+    if (word == "VmHWM:" && status >> kilobytes) return kilobytes * 1024.0;
+  }
+  throw_runtime_error("/proc/self/status: no line VmHWM");
+}
+
 using Times = std::map<std::string, std::vector<double>>;
-void add_times(Times& times, const TimedOps& ops, double waiting) {
+void add_times(Times& times, const ProductOps& ops, double waiting) {
   for (const auto& [name, time] : ops.times()) {
     const double seconds = time.seconds - waiting * static_cast<double>(time.calls);
     times[name].push_back(std::max(seconds, 0.0));
@@ -84,17 +98,18 @@ nlohmann::ordered_json measure(const std::string& path, std::int64_t asked_lengt
       static_cast<std::int64_t>(config.objective.mask_fraction * static_cast<double>(real));
   Device& device = *backend.device;
   const std::string ops_name = backend.ops->name();
-  TimedOps ops(std::move(backend.ops), device);
+  ProductOps ops(std::move(backend.ops), device);
   const auto heads = config.objective.next_sentence ? BertForPretraining::Heads::mlm_and_nsp
                                                     : BertForPretraining::Heads::mlm;
-  TrainingStep step(model, heads, ops, device, lengths, std::max<std::int64_t>(1, masked));
+  const StepKind kind = arguments.inference ? StepKind::inference : StepKind::training;
+  ModelStep step(kind, model, heads, ops, device, lengths, std::max<std::int64_t>(1, masked));
   step.run();  // scratch is allocated, pages are touched, products are chosen
 
   std::vector<double> step_seconds, product_seconds;
   Times op_seconds;
   if (cpu) {
     for (int i = 0; i < arguments.steps; ++i) {
-      ops.watch();
+      ops.watch_anew();
       step_seconds.push_back(seconds_of(device, [&] { step.run(); }));
       add_times(op_seconds, ops, 0.0);
       product_seconds.push_back(seconds_of(device, [&] { ops.run_products(); }));
@@ -105,12 +120,11 @@ nlohmann::ordered_json measure(const std::string& path, std::int64_t asked_lengt
     for (int i = 0; i < arguments.steps; ++i) step_seconds.push_back(seconds_of(device, recorded));
     const double waiting = seconds_of_waiting(ops, device);
     for (int i = 0; i < arguments.steps; ++i) {
-      ops.watch();
+      ops.watch_anew();
       step.run();
       add_times(op_seconds, ops, waiting);
     }
   }
-  const double loss = step.loss();
   ops.look_away();
   if (!cpu) {
     for (int i = 0; i < arguments.steps; ++i) {
@@ -130,10 +144,11 @@ nlohmann::ordered_json measure(const std::string& path, std::int64_t asked_lengt
   result["sequence_length"] = length;
   result["natural_lengths"] = arguments.natural;
   result["tokens"] = step.num_tokens();
-  result["hidden_dropout"] = model.hidden_dropout_prob;
-  result["attention_dropout"] = model.attention_probs_dropout_prob;
+  result["work"] = arguments.inference ? "inference" : "training";
+  result["hidden_dropout"] = arguments.inference ? 0.0 : model.hidden_dropout_prob;
+  result["attention_dropout"] = arguments.inference ? 0.0 : model.attention_probs_dropout_prob;
   if (cpu) result["threads"] = arguments.backend.threads;
-  result["loss"] = loss;
+  if (!arguments.inference) result["loss"] = step.loss();
   result["step_ms"] = whole * 1e3;
   result["tokens_per_second"] = static_cast<double>(step.num_tokens()) / whole;
   result["necessary_tflop_per_second"] = step.necessary_flop() / whole / 1e12;
@@ -143,6 +158,7 @@ nlohmann::ordered_json measure(const std::string& path, std::int64_t asked_lengt
   }
   result["activation_bytes"] = step.activation_bytes();
   result["parameter_bytes"] = step.parameter_bytes();
+  if (cpu) result["peak_resident_bytes"] = peak_resident_bytes();
   result["products_ms"] = products * 1e3;
   result["products_gflop_per_second"] = ops.product_flop() / products / 1e9;
   result["products_fraction"] = products / whole;
@@ -151,13 +167,15 @@ nlohmann::ordered_json measure(const std::string& path, std::int64_t asked_lengt
 }
 
 void print(const nlohmann::ordered_json& r) {
-  fmt::print("{}: {} parameters, {} sequences of {}{}, {} tokens, dropout {} and {}, {}, {}{}\n",
-             r["config"].get<std::string>(), r["parameters"].get<std::int64_t>(),
-             r["sequences"].get<std::int64_t>(), r["natural_lengths"].get<bool>() ? "up to " : "",
-             r["sequence_length"].get<std::int64_t>(), r["tokens"].get<std::int64_t>(),
-             r["hidden_dropout"].get<double>(), r["attention_dropout"].get<double>(),
-             r["device"].get<std::string>(), r["precision"].get<std::string>(),
-             r.contains("threads") ? fmt::format(", {} threads", r["threads"].get<int>()) : "");
+  fmt::print(
+      "{}, {}: {} parameters, {} sequences of {}{}, {} tokens, dropout {} and {}, {}, {}{}\n",
+      r["config"].get<std::string>(), r["work"].get<std::string>(),
+      r["parameters"].get<std::int64_t>(), r["sequences"].get<std::int64_t>(),
+      r["natural_lengths"].get<bool>() ? "up to " : "", r["sequence_length"].get<std::int64_t>(),
+      r["tokens"].get<std::int64_t>(), r["hidden_dropout"].get<double>(),
+      r["attention_dropout"].get<double>(), r["device"].get<std::string>(),
+      r["precision"].get<std::string>(),
+      r.contains("threads") ? fmt::format(", {} threads", r["threads"].get<int>()) : "");
   const double step = r["step_ms"], products = r["products_ms"];
   fmt::print("  step      {:9.1f} ms   {:.0f} tokens/s\n", step,
              r["tokens_per_second"].get<double>());
@@ -184,7 +202,7 @@ void print(const nlohmann::ordered_json& r) {
 
 int main_program(int argc, char** argv) {
   Arguments arguments;
-  CLI::App app("Times a whole training step beside its products alone.");
+  CLI::App app("Times a whole step, of training or of inference, beside its products alone.");
   app.set_version_flag("--version", version_string());
   app.add_option(
       "config", arguments.configs,
@@ -209,6 +227,8 @@ int main_program(int argc, char** argv) {
       "--natural", arguments.natural,
       "sequences of different lengths up to --length, as many tokens as without: half of a "
       "padded batch would be padding");
+  app.add_flag("--inference", arguments.inference,
+               "forward alone, without dropout and gradients: logits of the masked tokens");
   app.add_option("--peak-tflops", arguments.peak_tflops,
                  "what MFU is a part of (default on a GPU: 1979 in fp8, 989 in bf16, 494.7 in "
                  "tf32, 67 in fp32)")

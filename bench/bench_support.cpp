@@ -1,15 +1,12 @@
 #include "bench/bench_support.h"
 
 #include <algorithm>
-#include <cstring>
-
-#include <omp.h>
 
 #include "kernels/cpu/cpu_ops.h"
 #include "kernels/cuda_module.h"
-#include "runtime/bfloat16.h"
 #include "runtime/error.h"
 #include "runtime/philox.h"
+#include "train/random_fill.h"
 
 namespace bert::bench {
 
@@ -48,26 +45,7 @@ Tensor Memory::random(std::initializer_list<std::int64_t> shape, float scale, DT
 }
 
 void Memory::fill_random(const Tensor& tensor, float scale) {
-  constexpr std::int64_t kDistinct = (std::int64_t{1} << 20) - 3;  // no row begins like another
-  std::vector<float> values(static_cast<std::size_t>(std::min(tensor.numel(), kDistinct)));
-  PhiloxStream stream(++seed_, 0, 0);
-  for (float& v : values) {
-    v = scale * (static_cast<float>(stream.next_u32()) * 0x1.0p-31f - 1.0f);
-  }
-  std::vector<Bfloat16> narrow;
-  if (tensor.dtype() == DType::bf16) {
-    for (const float v : values) narrow.emplace_back(v);
-  }
-  const void* const host = narrow.empty() ? static_cast<const void*>(values.data())
-                                          : static_cast<const void*>(narrow.data());
-  std::size_t done = values.size() * dtype_size(tensor.dtype());
-  device_.copy_from_host(tensor.raw(), host, done);
-  // The rest repeats it, within the device: from the host would take seconds for a large model.
-  while (done < tensor.bytes()) {
-    const std::size_t more = std::min(done, tensor.bytes() - done);
-    device_.copy(static_cast<char*>(tensor.raw()) + done, tensor.raw(), more);
-    done += more;
-  }
+  bert::fill_random(device_, tensor, scale, ++seed_);
 }
 
 Tensor Memory::random_ids(std::int64_t n, std::int32_t bound) {
@@ -122,47 +100,6 @@ PackedTokens packed_tokens(Memory& memory, const Lengths& lengths) {
   tokens.num_sequences = memory.value(static_cast<std::int32_t>(sequences));
   tokens.max_seqlen = *std::max_element(lengths.begin(), lengths.end());
   return tokens;
-}
-
-namespace {
-double product_flops(const Backend& backend) {
-  const bool cpu = backend.is_cpu();
-  const std::int64_t n = cpu ? 2048 : 8192;
-  Memory memory(*backend.device);
-  const DType real = backend.ops->dtype();
-  const Tensor a = memory.random({n, n}, 1.0f, real), b = memory.random({n, n}, 1.0f, real);
-  const Tensor c = memory.zeros(real, {n, n});
-  const LinearForward op{
-      .x = a, .weight = {b, b}, .rows = memory.value(static_cast<std::int32_t>(n)), .y = c};
-  const double seconds =
-      fastest_seconds(*backend.device, 5, cpu ? 1 : 10, [&] { backend.ops->linear_forward(op); });
-  return 2.0 * static_cast<double>(n) * static_cast<double>(n) * static_cast<double>(n) / seconds;
-}
-
-double copied_bytes(const Backend& backend, int threads) {
-  const bool cpu = backend.is_cpu();
-  const std::int64_t bytes = std::int64_t{cpu ? 256 : 2048} << 20;
-  Memory memory(*backend.device);
-  const Tensor from = memory.zeros(DType::u8, {bytes}), to = memory.zeros(DType::u8, {bytes});
-  const std::int64_t part = cpu ? bytes / threads : bytes;
-  const double seconds = fastest_seconds(*backend.device, 3, cpu ? 1 : 10, [&] {
-    if (!cpu) {
-      backend.device->copy(to.raw(), from.raw(), from.bytes());
-      return;
-    }
-#pragma omp parallel num_threads(threads)
-    {
-      const std::int64_t begin = part * omp_get_thread_num();
-      std::memcpy(to.data<std::uint8_t>() + begin, from.data<std::uint8_t>() + begin,
-                  static_cast<std::size_t>(part));
-    }
-  });
-  return 2.0 * static_cast<double>(cpu ? part * threads : part) / seconds;
-}
-}  // namespace
-
-Ceilings measure_ceilings(const Backend& backend, int threads) {
-  return {product_flops(backend), copied_bytes(backend, threads)};
 }
 
 }  // namespace bert::bench

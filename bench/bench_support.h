@@ -1,8 +1,6 @@
-// What the benchmarks share: a backend to time, memory with random contents, packed batches, and
-// the machine's ceilings, measured in the same run.
+// What the benchmarks share: a backend to time, memory with random contents, packed batches.
 #pragma once
 
-#include <chrono>
 #include <cstdint>
 #include <memory>
 #include <string>
@@ -10,6 +8,7 @@
 
 #include "kernels/ops.h"
 #include "runtime/device.h"
+#include "train/timing.h"
 
 namespace bert::bench {
 
@@ -69,39 +68,5 @@ Lengths natural_lengths(std::int64_t tokens, std::int64_t length);
 
 // Sequences of these lengths one after another, no capacity to spare.
 PackedTokens packed_tokens(Memory& memory, const Lengths& lengths);
-
-// What this machine reaches.
-struct Ceilings {
-  double gemm_flops = 0.0;  // FLOP/s of a large product in the backend's precision
-  double copy_bytes = 0.0;  // bytes/s read + written by a copy larger than the caches
-};
-Ceilings measure_ceilings(const Backend& backend, int threads);
-
-// Seconds from its begin until all work that was queued is done.
-template <typename Work>
-double seconds_of(Device& device, Work&& work) {
-  device.synchronize();
-  const auto begin = std::chrono::steady_clock::now();
-  work();
-  device.synchronize();
-  return std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
-}
-
-// Seconds that `work` takes: the fastest of `repeats` after one that is not counted. A GPU is given
-// it `queued` times in a row, so that the time to queue it does not show.
-template <typename Work>
-double fastest_seconds(Device& device, int repeats, int queued, Work&& work) {
-  work();
-  double fastest = 1e30;
-  for (int i = 0; i < repeats; ++i) {
-    const double seconds = seconds_of(device,
-                                      [&] {
-                                        for (int k = 0; k < queued; ++k) work();
-                                      }) /
-                           queued;
-    if (seconds < fastest) fastest = seconds;
-  }
-  return fastest;
-}
 
 }  // namespace bert::bench

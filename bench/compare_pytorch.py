@@ -1,12 +1,13 @@
-"""Times training steps of Hugging Face's BertForMaskedLM in PyTorch beside bert.cu's, on the same
-machine, in turns, and prints the ratios.
+"""Times training steps (or with --inference forward passes) of Hugging Face's BertForMaskedLM in
+PyTorch beside bert.cu's, on the same machine, in turns, and prints the ratios.
 
     python bench/compare_pytorch.py --bench build/bin/bench_step --device cpu --threads 2
     python bench/compare_pytorch.py --bench bin/bench_step --device cuda --precision bf16 --compile \\
         --tokens 32768 --rows bert_base:128 bert_large:512 bert_base:512:natural --json report.json
 
 A step is forward, backward, clipping and AdamW with dropout 0.1, on made-up tokens of which 15 % own
-a loss. Against two of them:
+a loss. With --inference it is forward up to the logits, in evaluation mode, without gradients and
+without a loss. Against two of them:
 
   as_shipped   BertForMaskedLM as it is: its head computes logits at every position
   masked_head  the same weights with the head on the masked positions only, as bert.cu does it
@@ -15,8 +16,10 @@ With natural lengths, those of `bench_step --natural`, PyTorch is given rows pad
 and an attention mask. Tokens are real ones, for all.
 
 Rounds alternate bert.cu, as_shipped, masked_head; a figure is the median over rounds of each
-round's median step. Ratios above 1: bert.cu is faster. Memory is PyTorch's peak (allocated, without
-what its allocator keeps in reserve), and bert.cu's activations, parameters and optimizer state.
+round's median step. Ratios above 1: bert.cu is faster. Memory on a GPU is PyTorch's peak (allocated,
+without what its allocator keeps in reserve), and bert.cu's activations, parameters and optimizer
+state. On a CPU each variant of PyTorch runs in a process of its own, as bert.cu does, and memory is
+for all of them the most that their process had resident, its libraries included.
 --warm-only compiles what the same call without it will want, so that this can be done while the GPU
 has nothing to be measured. Needs torch and transformers; both sides use the same number of threads
 on a CPU (see tests/reference/README.md for an environment).
@@ -30,6 +33,7 @@ import os
 import pathlib
 import statistics
 import subprocess
+import sys
 import tempfile
 import time
 
@@ -83,7 +87,7 @@ def natural_lengths(tokens, length):
 
 
 class PyTorchStep:
-    """Training steps of one model, with either head, ready to be run again and again."""
+    """Steps of one model, with either head, ready to be run again and again."""
 
     def __init__(self, row, arguments):
         layers, hidden, heads = SHAPES[row.model]
@@ -93,10 +97,12 @@ class PyTorchStep:
             num_attention_heads=heads, intermediate_size=4 * hidden, hidden_act="gelu_new",
             max_position_embeddings=max(512, row.length), attn_implementation="sdpa")
         self.device = torch.device(arguments.device)
+        self.inference = arguments.inference
         with self.device:  # or a large model's weights are drawn on the CPU, in seconds
-            self.model = transformers.BertForMaskedLM(config).train()
-        self.optimizer = torch.optim.AdamW(self.model.parameters(), lr=1e-4, eps=1e-6,
-                                           weight_decay=0.01, fused=True)
+            self.model = transformers.BertForMaskedLM(config).train(not self.inference)
+        if not self.inference:
+            self.optimizer = torch.optim.AdamW(self.model.parameters(), lr=1e-4, eps=1e-6,
+                                               weight_decay=0.01, fused=True)
         self.autocast = torch.autocast(arguments.device, torch.bfloat16,
                                        enabled=arguments.precision == "bf16")
         self.make_batch(row, arguments.tokens)
@@ -125,16 +131,24 @@ class PyTorchStep:
         self.mask = real.long() if row.natural else None
 
     def as_shipped(self):
+        if self.inference:
+            return self.model(input_ids=self.ids, attention_mask=self.mask).logits
         return self.model(input_ids=self.ids, attention_mask=self.mask, labels=self.labels).loss
 
     def masked_head(self):
         output = self.model.bert(input_ids=self.ids, attention_mask=self.mask)
         logits = self.model.cls(output.last_hidden_state.flatten(0, 1)[self.places])
+        if self.inference:
+            return logits
         return torch.nn.functional.cross_entropy(logits.float(), self.targets)
 
     def run(self, variant):
         if self.compiled:
             torch.compiler.cudagraph_mark_step_begin()
+        if self.inference:
+            with torch.inference_mode(), self.autocast:
+                self.forward[variant]()
+            return
         with self.autocast:
             loss = self.forward[variant]()
         loss.backward()
@@ -178,10 +192,116 @@ class Failures(dict):
             return work()
         except torch.cuda.OutOfMemoryError:
             self[variant] = "out of memory"
+        except WorkerFailure as failure:
+            self[variant] = str(failure)
         except Exception as error:  # compilers fail in many ways, none of which should end the rest
-            self[variant] = f"{type(error).__name__}: {(str(error).splitlines() or [''])[0][:100]}"
+            self[variant] = describe(error)
         release(device)
         return None
+
+
+def describe(error):
+    return f"{type(error).__name__}: {(str(error).splitlines() or [''])[0][:100]}"
+
+
+class WorkerFailure(Exception):
+    """What went wrong in another process, in its words."""
+
+
+class Here:
+    """Both variants of one model in this process, which share its weights: on a GPU."""
+
+    def __init__(self, row, arguments):
+        self.step = PyTorchStep(row, arguments)
+        self.arguments = arguments
+
+    def warm(self, variant):
+        """Compiles, allocates."""
+        times = 3 if self.arguments.compile and not self.arguments.warm_only else 1
+        times_of(lambda: self.step.run(variant), times, self.arguments.device)
+
+    def round(self, variant):
+        """Median seconds of a step, and the peak of memory in bytes."""
+        if self.arguments.device == "cuda":
+            torch.cuda.reset_peak_memory_stats()
+        seconds = statistics.median(times_of(lambda: self.step.run(variant), self.arguments.steps,
+                                             self.arguments.device))
+        return seconds, (torch.cuda.max_memory_allocated() if self.arguments.device == "cuda"
+                         else peak_resident_bytes())
+
+    def close(self):
+        pass
+
+
+def peak_resident_bytes():
+    """Of this process. What getrusage calls so counts the process that started it as well."""
+    with open("/proc/self/status") as status:
+        return next(int(line.split()[1]) * 1024 for line in status if line.startswith("VmHWM:"))
+
+
+class InProcesses:
+    """Each variant in a process of its own, which waits for its turn: on a CPU, where the memory of a
+    process can be told, and not that of a model."""
+
+    def __init__(self, row, arguments):
+        request = {"row": dataclasses.asdict(row),
+                   "arguments": {**vars(arguments), "rows": None}}
+        self.workers = {}
+        for variant in VARIANTS:
+            self.workers[variant] = subprocess.Popen(
+                [sys.executable, __file__, "--worker"], stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE, text=True)
+            self.ask(variant, request)
+
+    def ask(self, variant, request):
+        worker = self.workers[variant]
+        try:
+            worker.stdin.write(json.dumps(request) + "\n")
+            worker.stdin.flush()
+            answer = worker.stdout.readline()
+        except BrokenPipeError:
+            answer = ""
+        if not answer:
+            raise WorkerFailure(f"its process ended with {worker.wait()}")
+        answer = json.loads(answer)
+        if "failure" in answer:
+            raise WorkerFailure(answer["failure"])
+        return answer
+
+    def warm(self, variant):
+        self.ask(variant, {"warm": variant})
+
+    def round(self, variant):
+        answer = self.ask(variant, {"round": variant})
+        return answer["seconds"], answer["memory"]
+
+    def close(self):
+        for worker in self.workers.values():
+            worker.stdin.close()
+            worker.wait()
+
+
+def answer_requests():
+    """A worker of InProcesses: JSON lines, first what to make, then what to do with it."""
+    answers = os.fdopen(os.dup(sys.stdout.fileno()), "w")
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # what compilers print is no answer
+    here = None
+    for line in sys.stdin:
+        request = json.loads(line)
+        answer = {}
+        try:
+            if "row" in request:
+                arguments = argparse.Namespace(**request["arguments"])
+                torch.set_num_threads(arguments.threads)
+                here = Here(Row(**request["row"]), arguments)
+            elif "warm" in request:
+                here.warm(request["warm"])
+            else:
+                answer["seconds"], answer["memory"] = here.round(request["round"])
+        except Exception as error:  # it belongs into a cell of the table
+            answer["failure"] = describe(error)
+        answers.write(json.dumps(answer) + "\n")
+        answers.flush()
 
 
 def our_step(row, arguments):
@@ -196,9 +316,10 @@ def our_step(row, arguments):
                    "--steps", str(arguments.steps)]
         if row.natural:
             command.append("--natural")
-        if arguments.device == "cuda":
-            command += ["--device", "cuda", "--precision", arguments.precision]
-        else:
+        if arguments.inference:
+            command.append("--inference")
+        command += ["--device", arguments.device, "--precision", arguments.precision]
+        if arguments.device == "cpu":
             command += ["--threads", str(arguments.threads)]
         done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode != 0:
@@ -206,22 +327,10 @@ def our_step(row, arguments):
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def their_round(step, variant, arguments):
-    """Median seconds of a step, and the peak of memory in bytes (0 where it is not known)."""
-    if arguments.device == "cuda":
-        torch.cuda.reset_peak_memory_stats()
-    seconds = statistics.median(
-        times_of(lambda: step.run(variant), arguments.steps, arguments.device))
-    return seconds, torch.cuda.max_memory_allocated() if arguments.device == "cuda" else 0
-
-
-def warm(step, failures, arguments):
-    """Compiles, allocates."""
-    times = 3 if arguments.compile and not arguments.warm_only else 1
+def warm(side, failures, arguments):
     for variant in VARIANTS:
         begin = time.perf_counter()
-        failures.attempt(variant, lambda: times_of(lambda: step.run(variant), times,
-                                                   arguments.device), arguments.device)
+        failures.attempt(variant, lambda: side.warm(variant), arguments.device)
         release(arguments.device)
         if arguments.warm_only:
             print(f"{variant}: {failures.get(variant, 'ready')}, "
@@ -230,13 +339,26 @@ def warm(step, failures, arguments):
 
 def compare(row, arguments):
     failures = Failures()
-    step = failures.attempt("model", lambda: PyTorchStep(row, arguments), arguments.device)
-    if step is None:
+    make = Here if arguments.device == "cuda" else InProcesses
+    side = failures.attempt("model", lambda: make(row, arguments), arguments.device)
+    if side is None:
         failures.update({variant: failures["model"] for variant in VARIANTS})
     else:
-        warm(step, failures, arguments)
-    if arguments.warm_only:
-        return None
+        warm(side, failures, arguments)
+    try:
+        return None if arguments.warm_only else measure(row, side, failures, arguments)
+    finally:
+        if side is not None:
+            side.close()
+
+
+def our_memory(answer):
+    """The process's on a CPU; on a GPU what was allocated there."""
+    return (answer["peak_resident_bytes"] if "peak_resident_bytes" in answer
+            else answer["activation_bytes"] + answer["parameter_bytes"])
+
+
+def measure(row, side, failures, arguments):
     seconds = {"bert.cu": [], **{variant: [] for variant in VARIANTS}}
     memory, ours = {}, None
     for _ in range(arguments.rounds):
@@ -245,10 +367,9 @@ def compare(row, arguments):
         if answer is not None:
             ours = answer
             seconds["bert.cu"].append(ours["step_ms"] / 1e3)
-            memory["bert.cu"] = ours["activation_bytes"] + ours["parameter_bytes"]
+            memory["bert.cu"] = max(memory.get("bert.cu", 0), our_memory(ours))
         for variant in VARIANTS:
-            measured = failures.attempt(variant, lambda: their_round(step, variant, arguments),
-                                        arguments.device)
+            measured = failures.attempt(variant, lambda: side.round(variant), arguments.device)
             if measured is not None:
                 seconds[variant].append(measured[0])
                 memory[variant] = max(memory.get(variant, 0), measured[1])
@@ -259,6 +380,7 @@ def compare(row, arguments):
              if side not in failures}
     return {
         "model": row.model, "sequence_length": row.length, "natural_lengths": row.natural,
+        "inference": arguments.inference, "precision": arguments.precision,
         "tokens": tokens, "failures": dict(failures),
         "tokens_per_second": {side: tokens / value for side, value in times.items()},
         "memory_bytes": {side: memory[side] for side in times},
@@ -310,7 +432,10 @@ def parse_arguments():
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--bench", default="build/bin/bench_step", help="the program bench_step")
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
-    parser.add_argument("--precision", choices=["fp32", "tf32", "bf16"], default="fp32")
+    parser.add_argument("--precision", choices=["fp32", "tf32", "bf16"], default="fp32",
+                        help="bf16: autocast; tf32 on a GPU only")
+    parser.add_argument("--inference", action="store_true",
+                        help="forward passes only, without gradients and dropout")
     parser.add_argument("--compile", action="store_true", help="torch.compile the forward pass")
     parser.add_argument("--compile-mode", choices=["default", "reduce-overhead"], default="default",
                         help="torch.compile's mode; reduce-overhead uses CUDA graphs")
@@ -326,6 +451,7 @@ def parse_arguments():
     parser.add_argument("--warm-only", action="store_true",
                         help="compile and run each variant once, then end")
     parser.add_argument("--json", help="write the rows to this file too")
+    parser.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.rows is None:
         arguments.rows = [Row(model, length, arguments.natural)
@@ -335,6 +461,8 @@ def parse_arguments():
 
 def main():
     arguments = parse_arguments()
+    if arguments.worker:
+        return answer_requests()
     torch.set_num_threads(arguments.threads)
     if arguments.device == "cuda":
         torch.set_float32_matmul_precision("high" if arguments.precision == "tf32" else "highest")
@@ -343,7 +471,8 @@ def main():
                  else f"CPU, {arguments.threads} threads")
         compiled = f", torch.compile ({arguments.compile_mode})" if arguments.compile else ""
         print(f"{where}; PyTorch {torch.__version__}, transformers {transformers.__version__}, "
-              f"{arguments.precision}{compiled}, {arguments.tokens} tokens a step")
+              f"{arguments.precision}{compiled}, {'inference' if arguments.inference else 'training'}, "
+              f"{arguments.tokens} tokens a step")
         print_ceilings(arguments)
         print("\n| model | T | bert.cu tokens/s | as shipped | masked head | bert.cu : as shipped "
               "| bert.cu : masked head | bert.cu GB | as shipped GB | masked head GB |\n"

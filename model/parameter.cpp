@@ -1,5 +1,6 @@
 #include "model/parameter.h"
 
+#include <algorithm>
 #include <cmath>
 #include <numbers>
 #include <utility>
@@ -119,12 +120,18 @@ void ParameterStore::initialize(const BertConfig& config, std::uint64_t seed) {
 void ParameterStore::refresh_compute() {
   if (!compute_copies_) return;
   BERT_CHECK(values_.dtype() == DType::f32 && compute_copies_.dtype() == DType::bf16);
-  const auto n = static_cast<std::size_t>(flat_size_);
-  std::vector<float> values(n);
-  device_->copy_to_host(values.data(), values_.raw(), values_.bytes());
-  std::vector<Bfloat16> rounded(n);
-  for (std::size_t i = 0; i < n; ++i) rounded[i] = Bfloat16(values[i]);
-  device_->copy_from_host(compute_copies_.raw(), rounded.data(), compute_copies_.bytes());
+  // In pieces: all at once would take as much host memory again as the parameters have.
+  constexpr std::int64_t kPiece = std::int64_t{1} << 20;
+  std::vector<float> values;
+  for (std::int64_t first = 0; first < flat_size_; first += kPiece) {
+    const std::int64_t n = std::min(kPiece, flat_size_ - first);
+    values.resize(static_cast<std::size_t>(n));
+    device_->copy_to_host(values.data(), values_.slice(first, n).raw(),
+                          values_.slice(first, n).bytes());
+    const std::vector<Bfloat16> rounded(values.begin(), values.end());
+    const Tensor copies = compute_copies_.slice(first, n);
+    device_->copy_from_host(copies.raw(), rounded.data(), copies.bytes());
+  }
 }
 
 std::int64_t ParameterStore::num_parameters() const {

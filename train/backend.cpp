@@ -138,6 +138,12 @@ Backend make_backend(const RuntimeConfig& config, Communicator& communicator, st
         "runtime.device: cpu",
         with_gpu[0], communicator.size(), backend.description());
   }
+  if (config.profile) {
+    const Ceilings ceilings = measure_ceilings(*backend.ops, *backend.device, backend.threads);
+    auto timed = std::make_unique<TimedOps>(std::move(backend.ops), *backend.device);
+    backend.profile = std::make_unique<StepProfile>(*timed, ceilings);
+    backend.ops = std::move(timed);
+  }
   return backend;
 }
 

@@ -11,6 +11,7 @@
 #include "runtime/communicator.h"
 #include "runtime/device.h"
 #include "train/config.h"
+#include "train/step_profile.h"
 
 namespace bert {
 
@@ -25,7 +26,8 @@ struct Backend {
   // Products chosen by measuring, on a GPU (kernels/cuda_module.h); empty otherwise.
   std::function<std::string()> product_choices;
   std::function<bool(const std::string&)> set_product_choices;
-  std::string why_cpu;  // under auto, when there is no GPU to use
+  std::unique_ptr<StepProfile> profile;  // with runtime.profile, of steps computed with `ops`
+  std::string why_cpu;                   // under auto, when there is no GPU to use
 
   std::string description() const;  // "CPU, cpu f32, 2 threads"
 };
@@ -37,6 +39,7 @@ struct Backend {
 // `keys`: what errors put before "device" and "precision", which may come from a command line.
 // `reproducible`: what is computed depends neither on the number of threads nor on what is fastest:
 // on a CPU work is cut into kReproducibleParts, on a GPU products are not chosen by measuring.
+// With runtime.profile what the machine reaches is measured at once, before others take its memory.
 Backend make_backend(const RuntimeConfig& config, Communicator& communicator,
                      std::string_view keys = "runtime.", bool reproducible = false);
 // One process, on the CPU.

@@ -69,6 +69,10 @@ struct RuntimeConfig {
   OrAuto<std::int64_t> threads;
   Precision allreduce_dtype = Precision::fp32;  // or bf16
   bool cuda_graph = true;
+  bool profile = false;
+
+  // Whether a GPU records its work. What is recorded cannot be timed op by op.
+  bool records() const { return cuda_graph && !profile; }
 };
 
 struct GivenKeys {

@@ -108,6 +108,7 @@ void Finetuner::train() {
   }
   say(describe_end(state_.step - first_step, tokens_done_,
                    std::chrono::duration<double>(Clock::now() - started).count()));
+  if (backend_.profile) say(backend_.profile->table());
   if (log_) log_->finish();
 }
 
@@ -118,6 +119,7 @@ void Finetuner::settle(TrainingStep::Queued queued, int exponent_before) {
       std::chrono::duration<double>(now - std::exchange(last_settled_, now)).count();
   const double tokens_per_second = static_cast<double>(result.tokens) / seconds;
   tokens_done_ += result.tokens;
+  if (backend_.profile) backend_.profile->step_took(seconds);
   if (log_) {
     log_->progress().update({.step = result.step,
                              .loss = result.main_loss,

@@ -102,7 +102,7 @@ Finetuner::Finetuner(FinetuneConfig config, std::uint64_t seed, fs::path run_dir
   step.layer_decay = config_.optimizer.layer_decay;
   step.reproducible_sequences = config_.train.micro_batch_sequences();
   step.allreduce_dtype = config_.runtime.allreduce_dtype;
-  step.cuda_graph = config_.runtime.cuda_graph;
+  step.cuda_graph = config_.runtime.records();
   step_ = std::make_unique<TrainingStep>(step, backend_, communicator_, *model_);
   load_encoder();
   open_run_directory();

@@ -73,7 +73,8 @@ void Pretrainer::run() {
     signal = signals.received_by_any(communicator_);
     bool saves = due(config_.checkpoint.every_steps) || signal != 0;
     bool refused = false;
-    if (backend_.device->is_cpu() || evaluates || saves) {
+    // Profiled, a step is over as soon as it is queued: its ops were waited for.
+    if (backend_.device->is_cpu() || backend_.profile || evaluates || saves) {
       const std::int64_t step = state_.step;
       refused = settle(*before);
       if (refused) diverged(*before);
@@ -94,6 +95,7 @@ void Pretrainer::run() {
   }
   say(describe_end(state_.step - first_step, tokens_done_,
                    std::chrono::duration<double>(Clock::now() - started).count()));
+  if (backend_.profile) say(backend_.profile->table());
   if (log_) log_->finish();
 }
 
@@ -129,6 +131,7 @@ bool Pretrainer::settle(InFlight& step) {
       std::chrono::duration<double>(now - std::exchange(last_settled_, now)).count();
   log_step(result, static_cast<double>(result.tokens) / seconds);
   tokens_done_ += result.tokens;
+  if (backend_.profile) backend_.profile->step_took(seconds);
   if (const auto mean = time_estimate_.add(seconds); mean && log_) {
     say(describe_estimate(plan(), result.step, *mean));
   }

@@ -55,7 +55,7 @@ Pretrainer::Pretrainer(Config config, PretrainerOptions options, Communicator& c
                    config_.train.recompute);
   step_ = std::make_unique<TrainingStep>(StepOptions(config_), backend_, communicator_, *model_);
   evaluator_ =
-      std::make_unique<Evaluator>(*model_, device, step_->memory(), config_.runtime.cuda_graph,
+      std::make_unique<Evaluator>(*model_, device, step_->memory(), config_.runtime.records(),
                                   config_.train.micro_batch_sequences());
   model_->parameters().initialize(model_->config(), config_.seed);
   if (config_.model.init_from) {

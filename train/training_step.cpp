@@ -31,7 +31,7 @@ StepOptions::StepOptions(const Config& config)
       optimizer(config.optimizer),
       reproducible_sequences(config.train.micro_batch_sequences()),
       allreduce_dtype(config.runtime.allreduce_dtype),
-      cuda_graph(config.runtime.cuda_graph) {}
+      cuda_graph(config.runtime.records()) {}
 
 std::vector<TrainingStep::Part> TrainingStep::parts_of(const BertModel& model, double layer_decay) {
   std::vector<Part> parts;
@@ -96,6 +96,7 @@ void TrainingStep::recorded(int key, const F& f) {
 }
 
 TrainingStep::Queued TrainingStep::queue(const StepBatches& batches, const Position& at) {
+  const StepProfile::Watch watch(backend_.profile.get());
   // The loss is a mean over the masked tokens of the whole step: counted before the first forward.
   std::vector<std::int64_t> totals{batches.masked, batches.tokens};
   communicator_.all_reduce_sum(totals);

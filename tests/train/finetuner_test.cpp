@@ -230,6 +230,21 @@ TEST_F(FinetunerTest, RanksAgreeToTheBitWhenReproducible) {
   }
 }
 
+TEST_F(FinetunerTest, ProfilePrintsATableAndChangesNothing) {
+  finetune("question_answering", folder_ / "plain", {"train.epochs=1"});
+  const fs::path run_dir = folder_ / "profiled";
+  const Answer answer =
+      run(command("question_answering", run_dir, {"train.epochs=1", "runtime.profile=true"}));
+  ASSERT_EQ(answer.exit_code, 0) << answer.output;
+  EXPECT_EQ(newest_bytes(run_dir), newest_bytes(folder_ / "plain"));
+  // 400 examples in batches of 16.
+  EXPECT_NE(answer.output.find("profile of 24 steps, without the first"), std::string::npos)
+      << answer.output;
+  for (const char* line : {"\nlinear_backward ", "\nspan_cross_entropy ", "\noutside the ops "}) {
+    EXPECT_NE(answer.output.find(line), std::string::npos) << answer.output;
+  }
+}
+
 TEST_F(FinetunerTest, FrozenPartsStayAsTheyWere) {
   finetune("classification", folder_ / "frozen",
            {"freeze.embeddings=true", "freeze.layers=1", "train.epochs=1"});

@@ -1,42 +1,35 @@
 // TimedOps: an Ops that passes every call on and, when it watches, notes how long each took and
-// remembers the linear layers' products, so that the very same can be run again without anything
-// else.
+// what it had to do.
 #pragma once
 
+#include <cstdint>
 #include <map>
 #include <memory>
 #include <string>
-#include <vector>
 
 #include "kernels/ops.h"
 #include "runtime/device.h"
 
-namespace bert::bench {
+namespace bert {
 
+// Of all calls of an op that were watched.
 struct OpTime {
   double seconds = 0.0;
   std::int64_t calls = 0;
+  double flop = 0.0, bytes = 0.0;  // as OpWork has them (train/op_work.h)
 };
+using OpTimes = std::map<std::string, OpTime>;  // by the op's name
 
-class TimedOps final : public Ops {
+class TimedOps : public Ops {
  public:
   // `device` is that of `ops`; it is waited for before and after each call that is watched.
   TimedOps(std::unique_ptr<Ops> ops, Device& device) : ops_(std::move(ops)), device_(device) {}
 
-  // Starts again at nothing.
-  void watch() {
-    watching_ = true;
-    times_.clear();
-    forward_products_.clear();
-    backward_products_.clear();
-  }
+  void watch() { watching_ = true; }  // adds to what was noted before
   void look_away() { watching_ = false; }
-  const std::map<std::string, OpTime>& times() const { return times_; }
-  // Of all linear layers, on as many rows as their tensors have.
-  double product_flop() const;
-  // Runs the linear layers again, one after another. What they write is overwritten, gradients
-  // included.
-  void run_products();
+  bool watching() const { return watching_; }
+  void clear() { times_.clear(); }
+  const OpTimes& times() const { return times_; }
 
   std::string name() const override { return ops_->name(); }
   DType dtype() const override { return ops_->dtype(); }
@@ -67,16 +60,17 @@ class TimedOps final : public Ops {
   void gradient_norm(const ComputeGradientNorm& op) override;
   void adamw(const AdamW& op) override;
 
+ protected:
+  Ops& ops() { return *ops_; }
+
  private:
-  template <typename Call>
-  void timed(const char* name, Call&& call);
+  template <typename Op>
+  void timed(const char* name, void (Ops::*call)(const Op&), const Op& op);
 
   std::unique_ptr<Ops> ops_;
   Device& device_;
   bool watching_ = false;
-  std::map<std::string, OpTime> times_;
-  std::vector<LinearForward> forward_products_;
-  std::vector<LinearBackward> backward_products_;
+  OpTimes times_;
 };
 
-}  // namespace bert::bench
+}  // namespace bert

@@ -1,4 +1,4 @@
-#include "bench/training_step.h"
+#include "bench/model_step.h"
 
 #include <algorithm>
 #include <cmath>
@@ -9,19 +9,21 @@
 
 namespace bert::bench {
 
-TrainingStep::TrainingStep(const BertConfig& config, BertForPretraining::Heads heads, Ops& ops,
-                           Device& device, const Lengths& lengths, std::int64_t masked)
-    : ops_(ops), device_(device), memory_(device), model_(config, heads) {
+ModelStep::ModelStep(StepKind kind, const BertConfig& config, BertForPretraining::Heads heads,
+                     Ops& ops, Device& device, const Lengths& lengths, std::int64_t masked)
+    : kind_(kind), ops_(ops), device_(device), memory_(device), model_(config, heads) {
   const auto sequences = static_cast<std::int64_t>(lengths.size());
   const std::int64_t tokens = std::accumulate(lengths.begin(), lengths.end(), std::int64_t{0});
   const std::int64_t longest = *std::max_element(lengths.begin(), lengths.end());
   for (const std::int64_t length : lengths) {
     squared_lengths_ += static_cast<double>(length) * static_cast<double>(length);
   }
-  model_.allocate(device, ops, {tokens, sequences, masked, longest}, true);
-  const std::int64_t flat = model_.parameters().values().numel();
-  m_ = memory_.zeros(DType::f32, {flat});
-  v_ = memory_.zeros(DType::f32, {flat});
+  model_.allocate(device, ops, {tokens, sequences, masked, longest}, kind == StepKind::training);
+  if (kind == StepKind::training) {
+    const std::int64_t flat = model_.parameters().values().numel();
+    m_ = memory_.zeros(DType::f32, {flat});
+    v_ = memory_.zeros(DType::f32, {flat});
+  }
 
   const auto vocabulary = static_cast<std::int32_t>(config.vocab_size);
   std::vector<std::int32_t> rows;
@@ -47,7 +49,7 @@ TrainingStep::TrainingStep(const BertConfig& config, BertForPretraining::Heads h
 }
 
 // ParameterStore::initialize draws every weight on the host, which takes longer than all the steps.
-void TrainingStep::fill_weights() {
+void ModelStep::fill_weights() {
   const ParameterStore& store = model_.parameters();
   memory_.fill_random(store.values(),
                       static_cast<float>(std::sqrt(3.0) * model_.config().initializer_range));
@@ -57,11 +59,13 @@ void TrainingStep::fill_weights() {
     model_.parameters().write(
         parameter.value, std::vector<double>(static_cast<std::size_t>(parameter.numel()), value));
   }
+  if (kind_ == StepKind::inference) return model_.parameters().refresh_compute();
   ops_.zero(store.gradients());
   update();  // without gradients: for the copies in the compute dtype, which AdamW writes
 }
 
-void TrainingStep::run() {
+void ModelStep::run() {
+  if (kind_ == StepKind::inference) return model_.forward(input_, nullptr);
   static_assert(offsetof(ModelLoss, main) == 0 && offsetof(ModelLoss, nsp) == sizeof(LossSums));
   ops_.zero(Tensor(loss_, DType::u8, {2 * sizeof(LossSums)}));
   ops_.zero(model_.parameters().gradients());
@@ -71,7 +75,7 @@ void TrainingStep::run() {
   update();
 }
 
-void TrainingStep::update() {
+void ModelStep::update() {
   const ParameterStore& store = model_.parameters();
   ops_.gradient_norm({.gradients = store.gradients(), .max_norm = 1.0, .result = norm_});
   ops_.adamw({.parameters = store.values(),
@@ -84,22 +88,27 @@ void TrainingStep::update() {
               .norm = norm_});
 }
 
-double TrainingStep::loss() const {
+double ModelStep::loss() const {
   ModelLoss loss;
   device_.copy_to_host(&loss, loss_, sizeof loss);
   return loss.main.loss / static_cast<double>(loss.main.count);
 }
 
-double TrainingStep::necessary_flop() const {
+double ModelStep::necessary_flop() const {
   const Capacity& capacity = model_.capacity();
-  return bert::necessary_flop(model_.config(), static_cast<double>(capacity.tokens),
-                              squared_lengths_, static_cast<double>(capacity.masked));
+  const double training =
+      bert::necessary_flop(model_.config(), static_cast<double>(capacity.tokens), squared_lengths_,
+                           static_cast<double>(capacity.masked));
+  return kind_ == StepKind::training ? training : training / 3.0;
 }
 
-std::size_t TrainingStep::parameter_bytes() const {
+std::size_t ModelStep::parameter_bytes() const {
   const ParameterStore& store = model_.parameters();
-  return store.values().bytes() + store.gradients().bytes() + m_.bytes() + v_.bytes() +
-         (store.compute_copies() ? store.compute_copies().bytes() : 0);
+  std::size_t bytes = 0;
+  for (const Tensor& flat : {store.values(), store.gradients(), m_, v_, store.compute_copies()}) {
+    if (flat) bytes += flat.bytes();
+  }
+  return bytes;
 }
 
 }  // namespace bert::bench
