@@ -23,6 +23,7 @@ export PATH="$folder/stand_ins:$PATH"
 cat > small.yaml <<'END'
 model: {num_hidden_layers: 1, hidden_size: 16, num_attention_heads: 2, intermediate_size: 32}
 train: {batch_size: 8, max_steps: 400, sequence_length: 32}
+schedule: {warmup_steps: 10}
 evaluation: {every_steps: 400, samples: 1}
 checkpoint: {every_steps: 400}
 logging: {every_steps: 1}
@@ -45,14 +46,15 @@ fail() {
 }
 quickstart() { tools/quickstart.sh --config small.yaml --vocab-size 60 --folder made "$@" > output 2>&1; }
 
-quickstart text.txt &
+tools/quickstart.sh --config small.yaml --vocab-size 60 --folder made text.txt > output 2>&1 &
 script=$!
 steps() { cat made/*/run_small/metrics.jsonl 2> /dev/null | wc -l; }
 until (($(steps) >= 20)); do
   kill -0 $script 2> /dev/null || fail "it ended before it could be stopped"
   sleep 0.01
 done
-pkill -TERM -P $script -f bin/train
+# What the script waits for: train.
+kill -TERM "$(grep -l "^PPid:[[:space:]]*$script$" /proc/[0-9]*/status 2> /dev/null | cut -d / -f 3)"
 status=0
 wait $script || status=$?
 ((status == 130)) || fail "exit code $status of a run that was stopped"
