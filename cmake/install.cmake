@@ -11,9 +11,13 @@ install(DIRECTORY ${CMAKE_SOURCE_DIR}/configs DESTINATION ${CMAKE_INSTALL_DATADI
 install(TARGETS bert EXPORT bert_cu LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR})
 install(FILES ${CMAKE_SOURCE_DIR}/api/bert.h DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/bert)
 
+# All that is installed, without tests and benchmarks: cmake --build BUILD --target programs
+add_custom_target(programs DEPENDS ${BERT_INSTALLED_PROGRAMS} bert)
+
 # Modules are looked for beside the program, and beside the library (kernels/cuda_module.h).
 foreach(module bert_cuda_backend bert_mpi_communicator)
   if(TARGET ${module})
+    add_dependencies(programs ${module})
     install(TARGETS ${module} LIBRARY DESTINATION ${CMAKE_INSTALL_BINDIR})
     install(TARGETS ${module} LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR})
   endif()

@@ -326,11 +326,11 @@ PreparationReport prepare_corpus(const Tokenizer& tokenizer, const PreparationOp
   } catch (const Error& error) {
     work.remove_unfinished();
     if (!work.holds_finished_parts()) throw;
-    const std::string message =
-        fmt::format("{} (what is finished is kept in {}; the same command goes on from there)",
-                    error.what(), work.path().string());
-    if (error.exit_code() == 2) throw InputError(message);
-    throw RuntimeError(message);
+    const std::string kept =
+        fmt::format("{} (what is finished is kept in {}", error.what(), work.path().string());
+    // What was given is wrong, and the same again would be.
+    if (error.exit_code() == 2) throw InputError(kept + ")");
+    throw RuntimeError(kept + "; the same command goes on from there)");
   }
 }
 

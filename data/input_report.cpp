@@ -25,8 +25,11 @@ std::string_view bad_rows_name(BadRows bad_rows) {
 
 void InputReport::bad(std::string_view kind, std::string_view place, std::string_view why) {
   if (bad_rows_ == BadRows::refuse) {
-    throw_input_error("{}: {} ({}; bad_rows: skip leaves out and counts what cannot be used)",
-                      place, why, kind);
+    throw_input_error(
+        "{}: {} ({}; what cannot be used is left out and counted by data.bad_rows=skip of "
+        "finetune, "
+        "--skip-bad-rows of predict)",
+        place, why, kind);
   }
   add(Effect::left_out, kind, place, why);
 }

@@ -45,6 +45,13 @@ class SquadParser {
 
  private:
   void read_document(std::string_view content) {
+    const std::size_t begin = content.find_first_not_of(" \t\r\n");
+    if (begin == std::string_view::npos || content[begin] != '{') {
+      throw_input_error(
+          "{}: expected JSON as SQuAD's files, which begin with {{\"data\": ..., or an object with "
+          "question, context and answers a line",
+          file_);
+    }
     const auto document = parse_json<json>(content, file_);
     for (const json& article : list(document, "data", file_)) {
       for (const json& paragraph : list(article, "paragraphs", file_)) add_paragraph(paragraph);

@@ -29,6 +29,7 @@ using bert::Pooling;
 struct Arguments {
   std::string checkpoint, output = "-";
   std::string pooling = "auto";
+  std::vector<std::string> given;  // on the command line
   bert::TextOptions texts;
   bert::EmbeddingOptions options;
   bert::RuntimeConfig runtime;
@@ -157,6 +158,7 @@ int run(const Arguments& arguments) {
   bert::BatchPacker packer(
       capacity, [&](const Batch& batch) { output->write(batch, embedder.embed(batch)); });
   std::int64_t cut = 0;
+  for (const std::string& text : arguments.given) packer.add(embedder.sequence(text, cut));
   bert::pack_lines(lines, packer, [&](const bert::TextLine& line) {
     packer.add(embedder.sequence(line.text, cut));
   });
@@ -179,14 +181,15 @@ int main(int argc, char** argv) {
   return bert::run_program([&] {
     CLI::App app{
         "Turns texts into vectors with a model's last hidden states: one vector a text, or one a "
-        "token. Where the folder has the files of sentence-transformers, pooling, length and "
+        "token. Texts are TEXT, or the lines of --input. Where the folder has the files of "
+        "sentence-transformers, pooling, length and "
         "normalisation are as they say unless given here.",
         "embed"};
     Arguments arguments;
     app.add_option("--checkpoint", arguments.checkpoint,
                    "a folder with config.json, weights and tokenizer files")
         ->required();
-    bert::add_text_options(app, arguments.texts)->required();
+    CLI::Option* const input = bert::add_text_options(app, arguments.texts);
     app.add_option("--output", arguments.output,
                    "NAME.npy: float32 [texts, C]; any other name, and - for standard output: JSON "
                    "lines. A file has its name only when all is in it")
@@ -209,7 +212,11 @@ int main(int argc, char** argv) {
                    "tokens of a text, [CLS] and [SEP] included; longer texts are cut, and counted. "
                    "Default: what the folder says, else what the model takes");
     bert::add_backend_options(app, arguments.runtime);
+    app.add_option("TEXT", arguments.given, "texts, instead of --input")->excludes(input);
     if (const auto done = bert::parse_command_line(app, argc, argv)) return *done;
+    if (arguments.given.empty() && arguments.texts.files.empty()) {
+      bert::throw_input_error("of what? Give TEXT or --input (see embed --help)");
+    }
     return run(arguments);
   });
 }

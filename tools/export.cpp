@@ -18,6 +18,7 @@
 #include "model/model_files.h"
 #include "runtime/command_line.h"
 #include "runtime/file.h"
+#include "runtime/json.h"
 #include "runtime/philox.h"
 #include "runtime/tensor_copy.h"
 #include "train/backend.h"
@@ -225,6 +226,31 @@ void check_written(const fs::path& folder, bert::BertModel& model,
   }
 }
 
+// What says how a text's vector comes out of the model: modules.json, the folders that it names,
+// and what lies beside it.
+void copy_sentence_transformers_files(const fs::path& from, const fs::path& to) {
+  for (const char* name :
+       {"modules.json", "sentence_bert_config.json", "config_sentence_transformers.json"}) {
+    if (fs::exists(from / name)) bert::write_file_atomic(to / name, bert::read_file(from / name));
+  }
+  const fs::path file = from / "modules.json";
+  if (!fs::exists(file)) return;
+  const auto modules = bert::parse_json<Json>(bert::read_file(file), file.string());
+  for (const Json& module : modules) {
+    const Json path = module.is_object() ? module.value("path", Json()) : Json();
+    if (!path.is_string()) continue;
+    const std::string name = path.get<std::string>();
+    // Below the folder, and not the folder itself, where the model is.
+    if (name.empty() || fs::path(name).filename() != name || name.starts_with('.')) continue;
+    if (!fs::is_directory(from / name)) continue;
+    bert::make_directories(to / name);
+    for (const auto& entry : fs::directory_iterator(from / name)) {
+      if (!entry.is_regular_file()) continue;
+      bert::write_file_atomic(to / name / entry.path().filename(), bert::read_file(entry.path()));
+    }
+  }
+}
+
 void warn(const std::string& text) {
   if (!text.empty()) fmt::print(stderr, "warning: {}\n", text);
 }
@@ -260,6 +286,7 @@ int run(const Arguments& arguments) {
   if (const fs::path task = fs::path(checkpoint) / "task.json"; fs::exists(task)) {
     bert::write_file_atomic(folder.path() / "task.json", bert::read_file(task));
   }
+  copy_sentence_transformers_files(checkpoint, folder.path());
   const std::vector<Probe::Output> rounded = probe.compute();
   check_written(folder.path(), model, rounded, *tokenizer);
   folder.finish();
@@ -283,14 +310,17 @@ int run(const Arguments& arguments) {
   }
   if (!report.unused.empty()) std::cout << report.note() << "\n";
   std::cout << fmt::format(
-      "{}: {}, {} parameters in {}; loaded again, it computes the same {} outputs of {} tokens\n",
+      "{}: {}, {} parameters in {}; loaded again, it computes the same {} outputs of {} tokens as "
+      "the model{}\n",
       arguments.output, config["architectures"][0].get<std::string>(),
       model.parameters().num_parameters(), arguments.dtype, rounded.size(),
-      probe.batch().num_tokens());
-  if (arguments.dtype != "f32") {
-    std::cout << fmt::format("rounding to {} changed them by up to {:.3g}\n", arguments.dtype,
-                             rounding);
-  }
+      probe.batch().num_tokens(),
+      arguments.dtype == "f32"
+          ? std::string()
+          : fmt::format(
+                " with its parameters rounded to {0}; unrounded ones give numbers that differ "
+                "by up to {1:.3g}",
+                arguments.dtype, rounding));
   return 0;
 }
 

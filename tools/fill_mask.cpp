@@ -37,7 +37,7 @@ struct Arguments {
   bert::TextOptions input;
   int top_k = 5, samples = 8;
   bert::RuntimeConfig runtime;
-  bool json = false;
+  bool json = false, skip_bad_rows = false;
 };
 
 std::size_t terminal_columns() {
@@ -149,19 +149,30 @@ int fill_texts(InferenceSession& session, const Arguments& arguments) {
   if (!arguments.texts.empty()) return 0;
 
   const bert::Throughput throughput;
+  std::int64_t left_out = 0;
+  std::string first_left_out;
   bert::TextLines lines(arguments.input.files, arguments.input.text_field);
   bert::pack_lines(lines, packer, [&](const bert::TextLine& line) {
     if (line.text.find_first_not_of(" \t") == std::string::npos) return;
     try {
       add(line.text);
     } catch (const bert::InputError& error) {
-      bert::throw_input_error("{}:{}: {}", line.file, line.number, error.what());
+      if (!arguments.skip_bad_rows) {
+        bert::throw_input_error(
+            "{}:{}: {} (--skip-bad-rows leaves out and counts what cannot be used)", line.file,
+            line.number, error.what());
+      }
+      if (left_out++ == 0) first_left_out = fmt::format("{}:{}", line.file, line.number);
     }
   });
   if (packer.sequences() == 0) {
     bert::throw_input_error(
         "no text: give one with [MASK] in it as an argument, by --input or on standard input, or "
         "--data for examples of a corpus");
+  }
+  if (left_out > 0) {
+    std::cerr << fmt::format("{} left out: without [MASK], or too long ({}{})\n", left_out,
+                             first_left_out, left_out > 1 ? "; ..." : "");
   }
   bert::report_texts(lines, packer, throughput);
   return 0;
@@ -275,6 +286,8 @@ int main(int argc, char** argv) {
     CLI::Option* const input = bert::add_text_options(app, arguments.input)->excludes(data);
     bert::add_backend_options(app, arguments.runtime);
     app.add_flag("--json", arguments.json, "print a JSON object per text, one a line");
+    app.add_flag("--skip-bad-rows", arguments.skip_bad_rows,
+                 "count lines without [MASK] and those that are too long, go on without them");
     app.add_option("TEXT", arguments.texts, "\"The capital of France is [MASK].\"")
         ->excludes(data)
         ->excludes(input);

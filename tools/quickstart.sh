@@ -106,8 +106,7 @@ echo "all packages are installed"
 heading "Build"
 build_log="$(mktemp)"
 build_programs() {
-  cmake --build build --parallel "$(build_jobs)" --target train train_tokenizer prepare_corpus \
-    evaluate fill_mask inspect tokenize report
+  cmake --build build --parallel "$(build_jobs)" --target programs
 }
 build_failed() {
   tail -n 40 "$build_log" >&2
@@ -166,7 +165,11 @@ if [[ -d "$run" && "$(cat "$run.made_from" 2>/dev/null)" != "$run_from" ]]; then
   rm -f "$run.made_from" "$run.done"
   echo "another configuration or vocabulary than before; the earlier run is now $run.old$old"
 fi
-if [[ -d "$run" && -f "$run.done" ]]; then
+# `train` ends with exit code 0 after a signal too; what it was asked by is then its last event.
+interrupted() {
+  tail -n 1 "$run/events.jsonl" 2>/dev/null | grep -q '"kind": "stop".*"text": "stopped by '
+}
+if [[ -f "$run.done" ]] && ! interrupted; then
   echo "reusing $run"
 else
   echo "$run_from" >"$run.made_from"
@@ -176,6 +179,10 @@ else
   show "${command[@]}"
   # An interrupted run goes on from its last checkpoint.
   "${command[@]}"
+  if interrupted; then
+    echo "The training was stopped before its end; the same command goes on from there."
+    exit 130
+  fi
   touch "$run.done"
 fi
 checkpoint="$(find "$run/checkpoints" -mindepth 1 -maxdepth 1 -type d -name 'step_*' ! -name '*.*' | sort | tail -n 1)"
@@ -201,5 +208,5 @@ Everything is in $text_folder. To try next:
   the same model in Python:
     transformers.AutoModelForMaskedLM.from_pretrained("$checkpoint")
   all settings:
-    $bin/train --help
+    $bin/train --print-config
 END

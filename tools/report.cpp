@@ -150,7 +150,8 @@ Run read_run(const fs::path& folder) {
   Run run;
   run.name = fs::weakly_canonical(folder).filename().string();
   if (!fs::exists(folder / "metrics.jsonl")) {
-    throw_input_error("{}: no run directory of train: it has no metrics.jsonl", folder.string());
+    throw_input_error("{}: no run directory of train or finetune: it has no metrics.jsonl",
+                      folder.string());
   }
   for_each_record(folder / "metrics.jsonl", [&](const JsonRecord& record) {
     for (const auto& [key, value] : record.value.items()) {
@@ -238,6 +239,27 @@ double value_at(const Curve& curve, std::int64_t step) {
   return curve.values[static_cast<std::size_t>(found - curve.steps.begin())];
 }
 
+bool is_finetuning(const Run& run) { return run.config.contains("task"); }
+
+// What the task is judged by, at the evaluation that was the best by its metric: the last that an
+// event says to be the best.
+void add_task_metrics(const Run& run, Json& row) {
+  row["best at step"] = "";
+  std::int64_t best = 0;
+  for (const Json& event : run.events) {
+    if (event.value("kind", "") == "best") best = event["step"];
+  }
+  if (best == 0) return;
+  row["best at step"] = fmt::format("{}", best);
+  for (const char* name : {"loss", "accuracy", "f1", "macro_f1", "matthews", "pearson", "spearman",
+                           "exact_match", "precision", "recall"}) {
+    const auto found = run.curves.find(std::string("val_") + name);
+    if (found == run.curves.end()) continue;
+    const double value = value_at(found->second, best);
+    if (std::isfinite(value)) row[std::string("validation ") + name] = fmt::format("{:.4f}", value);
+  }
+}
+
 Json summary(const Run& run) {
   Json row = Json::object();
   const auto curve = [&](const char* key) {
@@ -253,10 +275,14 @@ Json summary(const Run& run) {
   const Curve loss = curve("loss"), valid = curve("val_loss"), speed = curve("tokens_per_second");
   row["training loss, last 5 %"] =
       loss.values.empty() ? "" : fmt::format("{:.4f}", recent_mean(loss.values));
-  for (const char* key : {"best validation loss", "at step", "perplexity", "accuracy"}) {
-    row[key] = "";
+  if (is_finetuning(run)) {
+    add_task_metrics(run, row);
+  } else {
+    for (const char* key : {"best validation loss", "at step", "perplexity", "accuracy"}) {
+      row[key] = "";
+    }
   }
-  if (!valid.values.empty()) {
+  if (!valid.values.empty() && !is_finetuning(run)) {
     const auto best = std::min_element(valid.values.begin(), valid.values.end());
     const std::int64_t step = valid.steps[static_cast<std::size_t>(best - valid.values.begin())];
     row["best validation loss"] = fmt::format("{:.4f}", *best);
@@ -302,6 +328,19 @@ std::string page(const std::vector<Run>& runs) {
   return text;
 }
 
+// The folders of the seeds of a run of `finetune` that has several; otherwise `folder` itself.
+std::vector<fs::path> run_directories(const fs::path& folder) {
+  std::vector<fs::path> seeds;
+  if (fs::is_directory(folder) && !fs::exists(folder / "metrics.jsonl")) {
+    for (const auto& entry : fs::directory_iterator(folder)) {
+      const bool is_seed = entry.path().filename().string().starts_with("seed_");
+      if (is_seed && fs::exists(entry.path() / "metrics.jsonl")) seeds.push_back(entry.path());
+    }
+  }
+  std::sort(seeds.begin(), seeds.end());
+  return seeds.empty() ? std::vector{folder} : seeds;
+}
+
 int run_report(int argc, char** argv) {
   CLI::App app(
       "Makes one HTML page of one or several runs side by side: curves, configuration,\n"
@@ -309,18 +348,20 @@ int run_report(int argc, char** argv) {
       "report");
   std::vector<std::string> folders;
   std::string output;
-  app.add_option("run_dir", folders, "run directories of train")->required();
+  app.add_option("run_dir", folders, "run directories of train or finetune")->required();
   app.add_option("--output", output, "the page (default: report.html in the first directory)");
   if (const auto done = parse_command_line(app, argc, argv)) return *done;
   std::vector<Run> runs;
-  for (const std::string& folder : folders) {
-    runs.push_back(read_run(folder));
-    // Several runs of the same name are told apart by their paths.
-    for (std::size_t i = 0; i + 1 < runs.size(); ++i) {
-      if (runs[i].name == runs.back().name) runs.back().name = folder;
-    }
-    if (runs.back().curves.empty()) {
-      throw_input_error("{}: nothing has been logged yet", folder);
+  for (const std::string& given : folders) {
+    for (const fs::path& folder : run_directories(given)) {
+      runs.push_back(read_run(folder));
+      // Several runs of the same name are told apart by their paths.
+      for (std::size_t i = 0; i + 1 < runs.size(); ++i) {
+        if (runs[i].name == runs.back().name) runs.back().name = folder.string();
+      }
+      if (runs.back().curves.empty()) {
+        throw_input_error("{}: nothing has been logged yet", folder.string());
+      }
     }
   }
   const fs::path path =

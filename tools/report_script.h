@@ -47,6 +47,15 @@ const CHARTS = [
   {key: "tokens_per_second", name: "Tokens per second", smooth: true, zero: true},
   {key: "mfu", name: "Model FLOP utilisation", smooth: true, zero: true},
 ];
+// Fine-tuning: charts of what its tasks are judged by, and it is by them that a step is the best.
+if (runs.some(run => "task" in run.config)) {
+  const names = ["accuracy", "f1", "macro_f1", "matthews", "pearson", "spearman", "exact_match", "precision", "recall"];
+  const others = CHARTS.filter(chart => chart.key !== "val_accuracy");
+  CHARTS.length = 0;
+  CHARTS.push(...others.slice(0, 2), ...names.map(name => ({key: "val_" + name, name: "Validation " + name.replaceAll("_", " "), best: true})),
+              ...others.slice(2));
+  CHARTS.find(chart => chart.key === "val_loss").best = false;
+}
 // A perplexity is the exponential of a mean loss: of what each point stands for.
 for (const run of runs) {
   const loss = run.series.mlm_loss;
@@ -331,7 +340,7 @@ for (const [kind, look] of Object.entries(KINDS)) {
 }
 
 {
-  const columns = Object.keys(runs[0].summary);
+  const columns = [...new Set(runs.flatMap(run => Object.keys(run.summary)))];
   byId("summary").append(make("thead", {}, make("tr", {}, make("th", {scope: "col"}, "run"),
     ...columns.map(c => make("th", {class: "number", scope: "col"}, c)))));
   byId("summary").append(make("tbody", {}, ...runs.map((run, i) => make("tr", {}, make("th", {scope: "row"}, key(i), " ", run.name),

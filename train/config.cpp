@@ -167,7 +167,14 @@ Config parse_config(const std::string& yaml, const std::string& source,
 }
 
 Config load_config(const std::filesystem::path& path, const std::vector<std::string>& overrides) {
-  return parse_config(read_file(path), path.string(), overrides);
+  const std::string yaml = read_file(path);
+  try {
+    return parse_config(yaml, path.string(), overrides);
+  } catch (const InputError& error) {
+    // The key that every one of the other program has, and none of this one.
+    if (("\n" + yaml).find("\ntask:") == std::string::npos) throw;
+    throw_input_error("{}; a file with the key task is for finetune", error.what());
+  }
 }
 
 BertConfig resolve_model(const Config& config, std::int64_t tokenizer_vocab_size,

@@ -7,6 +7,7 @@
 
 #include "runtime/error.h"
 #include "runtime/file.h"
+#include "train/config_shared_keys.h"
 #include "train/finetune_config_keys.h"
 
 namespace bert {
@@ -125,24 +126,24 @@ void check_labels(const FinetuneConfig& config) {
   }
 }
 
-void check_windows(const FinetuneConfig& config) {
-  const FinetuneDataConfig& data = config.data;
-  if (config.task != TaskKind::question_answering) return;
-  const std::int64_t room = data.max_length - data.max_query_length - 3;
-  if (data.doc_stride < room) return;
+void check_windows(const FinetuneConfig& config, const SequenceLengths& lengths) {
+  const std::int64_t room = lengths.max_length - lengths.max_query_length - 3;
+  if (lengths.doc_stride < room) return;
+  // The stride is not at fault where no stride would do.
+  const std::string_view key = room > 1 ? "data.doc_stride" : "data.max_query_length";
   throw_input_error(
       "{}: a stride of {} is not below the {} tokens of text that are left in a window of "
-      "data.max_length {} after a question of data.max_query_length {} and 3 special tokens; 384 "
-      "is a usual max_length for question answering",
-      config.where("data.doc_stride"), data.doc_stride, std::max<std::int64_t>(room, 0),
-      data.max_length, data.max_query_length);
+      "data.max_length {} after a question of data.max_query_length {} and 3 special tokens; leave "
+      "{} at auto, or give less",
+      config.where(key), lengths.doc_stride, std::max<std::int64_t>(room, 0), lengths.max_length,
+      lengths.max_query_length, key);
 }
 
 void check_config(const FinetuneConfig& config) {
   check_task(config);
   check_columns(config);
   check_labels(config);
-  check_windows(config);
+  (void)config.lengths(kMostLength);
   for (const auto& [key, file] : {std::pair("data.train", config.data.train),
                                   std::pair("data.validation", config.data.validation)}) {
     if (file != "-") continue;
@@ -157,7 +158,6 @@ void check_config(const FinetuneConfig& config) {
     throw_input_error("{}: the embeddings lie below the frozen layers; give freeze.embeddings=true",
                       config.where("freeze.layers"));
   }
-  check_micro_batch(config, config.train, config.data.max_length, config.train.micro_batch_tokens);
   check_reproducible(config, config.train, config.runtime);
 }
 
@@ -175,10 +175,32 @@ std::vector<WrittenKey> written_keys(const FinetuneConfig& config) {
 
 }  // namespace
 
-TaskOptions FinetuneConfig::task_options() const {
+SequenceLengths FinetuneConfig::lengths(std::int64_t longest) const {
+  const bool answers = task == TaskKind::question_answering;
+  SequenceLengths found;
+  found.max_length = data.max_length.value_or(std::min<std::int64_t>(answers ? 384 : 128, longest));
+  if (found.max_length > longest) {
+    throw_input_error(
+        "{}: sequences of {} tokens do not fit the model in {}, which reads {}; leave it at auto, "
+        "or give less",
+        where("data.max_length"), found.max_length, model.init_from, longest);
+  }
+  if (answers) {
+    found.max_query_length =
+        data.max_query_length.value_or(std::min<std::int64_t>(64, found.max_length / 4));
+    const std::int64_t room = found.max_length - found.max_query_length - 3;
+    found.doc_stride = data.doc_stride.value_or(std::clamp<std::int64_t>(room / 2, 1, 128));
+    check_windows(*this, found);
+  }
+  check_micro_batch(*this, train, found.max_length, train.micro_batch_tokens);
+  return found;
+}
+
+TaskOptions FinetuneConfig::task_options(std::int64_t longest) const {
+  const SequenceLengths fitting = lengths(longest);
   TaskOptions options;
   options.kind = task;
-  options.max_length = data.max_length;
+  options.max_length = fitting.max_length;
   options.bad_rows = data.bad_rows;
   options.labels = data.labels.value_or(std::vector<std::string>{});
   if (task == TaskKind::token_classification) {
@@ -189,8 +211,10 @@ TaskOptions FinetuneConfig::task_options() const {
                      data.label.value_or(""), data.header};
   }
   options.scheme = data.tagging;
-  options.doc_stride = data.doc_stride;
-  options.max_query_length = data.max_query_length;
+  if (task == TaskKind::question_answering) {
+    options.doc_stride = fitting.doc_stride;
+    options.max_query_length = fitting.max_query_length;
+  }
   options.max_answer_length = data.max_answer_length;
   options.null_threshold = data.null_threshold;
   return options;
@@ -231,11 +255,7 @@ BertConfig resolve_model(const FinetuneConfig& config, std::int64_t tokenizer_vo
         "the model in {}: a vocab_size of {} is less than the {} entries of the tokenizer {}",
         given.init_from, model.vocab_size, tokenizer_vocab_size, config.tokenizer_path());
   }
-  if (config.data.max_length > model.max_position_embeddings) {
-    throw_input_error("{}: sequences of {} tokens do not fit the model in {}, which reads {}",
-                      config.where("data.max_length"), config.data.max_length, given.init_from,
-                      model.max_position_embeddings);
-  }
+  (void)config.lengths(model.max_position_embeddings);
   if (config.freeze.layers > model.num_hidden_layers) {
     throw_input_error("{}: there are no {} layers in the model in {}, which has {}",
                       config.where("freeze.layers"), config.freeze.layers, given.init_from,

@@ -43,12 +43,16 @@ struct FinetuneDataConfig {
   OrAuto<std::vector<std::string>> labels;  // in the order of the model's outputs
   TagScheme tagging = TagScheme::automatic;
   BadRows bad_rows = BadRows::refuse;
-  std::int64_t max_length = 128;  // tokens of a sequence, special ones included
-  std::int64_t doc_stride = 128;
-  std::int64_t max_query_length = 64;
+  OrAuto<std::int64_t> max_length, doc_stride, max_query_length;  // auto: FinetuneConfig::lengths
   std::int64_t max_answer_length = 30;
   double null_threshold = 0.0;
   std::int64_t max_examples = 0;  // of the training file; 0: all
+};
+
+// In tokens, special ones included.
+struct SequenceLengths {
+  std::int64_t max_length = 0;
+  std::int64_t doc_stride = 0, max_query_length = 0;  // question answering only
 };
 
 struct FinetuneTrainConfig : StepConfig {
@@ -106,8 +110,12 @@ struct FinetuneConfig : GivenKeys {
   const std::string& tokenizer_path() const {
     return tokenizer.path ? *tokenizer.path : model.init_from;
   }
-  // What the task is told; whatever is auto is left open.
-  TaskOptions task_options() const;
+  // What is meant where a length is auto, for a model that reads `longest` tokens: those of the
+  // BERT paper as far as they fit. InputError when a length that is given does not fit the model,
+  // or the others.
+  SequenceLengths lengths(std::int64_t longest) const;
+  // What the task is told, with lengths(longest); whatever else is auto is left open.
+  TaskOptions task_options(std::int64_t longest) const;
   // Of a run of so many optimizer steps; warm-up is floor(warmup_fraction * max_steps) of them.
   LrSchedule lr_schedule(std::int64_t max_steps) const;
 };
@@ -126,9 +134,9 @@ FinetuneConfig parse_finetune_config(const std::string& yaml, const std::string&
                                      Missing missing = Missing::refuse);
 
 // The encoder of a run: `found`, the configuration in model.init_from's folder, with the dropout
-// that the file gives. InputError when the tokenizer has more entries than the model, sequences of
-// data.max_length do not fit max_position_embeddings, there are fewer layers than freeze.layers, or
-// pairs of texts meet a model with one kind of segments.
+// that the file gives. InputError when the tokenizer has more entries than the model, the lengths
+// do not fit max_position_embeddings, there are fewer layers than freeze.layers, or pairs of texts
+// meet a model with one kind of segments.
 BertConfig resolve_model(const FinetuneConfig& config, std::int64_t tokenizer_vocab_size,
                          const BertConfig& found);
 

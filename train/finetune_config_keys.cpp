@@ -144,17 +144,21 @@ void add_file_keys(ConfigTable<FinetuneConfig>& table) {
 
 void add_example_keys(ConfigTable<FinetuneConfig>& table) {
   table.add(
-      "data.max_length", [](auto& c) -> auto& { return c.data.max_length; }, integer(kLengths),
+      "data.max_length", [](auto& c) -> auto& { return c.data.max_length; },
+      or_auto(integer(kLengths)),
       "The longest sequence in tokens, special ones included; longer texts are cut, or read in "
-      "windows for question answering.");
+      "windows for question answering. auto: 128, or 384 for question answering, or what the model "
+      "reads if that is less.");
   table.add(
       "data.doc_stride", [](auto& c) -> auto& { return c.data.doc_stride; },
-      integer({1, kMostLength}),
-      "For question answering: tokens from the beginning of a window to that of the next.");
+      or_auto(integer({1, kMostLength})),
+      "For question answering: tokens from the beginning of a window to that of the next. auto: "
+      "128, or half of the text in a window if that is less.");
   table.add(
       "data.max_query_length", [](auto& c) -> auto& { return c.data.max_query_length; },
-      integer({1, kMostLength}),
-      "For question answering: longer questions are cut to so many tokens.");
+      or_auto(integer({1, kMostLength})),
+      "For question answering: longer questions are cut to so many tokens. auto: 64, or a quarter "
+      "of max_length if that is less.");
   table.add(
       "data.max_answer_length", [](auto& c) -> auto& { return c.data.max_answer_length; },
       integer({1, kMostLength}),

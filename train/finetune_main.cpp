@@ -2,9 +2,11 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
+#include <cstring>
 #include <filesystem>
 #include <memory>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include <nlohmann/json.hpp>
@@ -89,6 +91,19 @@ void report(const FinetuneConfig& config, const std::vector<FinetuneResult>& res
   if (json.contains("test")) print("test", json["test"], shown);
 }
 
+// `--resume auto` and `--resume=auto`, as train has them, are --resume: flags of CLI11 have no
+// word.
+std::vector<char*> without_auto(int argc, char** argv) {
+  std::vector<char*> words;
+  for (int i = 0; i < argc; ++i) {
+    const bool is_auto =
+        i > 0 && argv[i] == std::string_view("auto") && argv[i - 1] == std::string_view("--resume");
+    if (!is_auto) words.push_back(argv[i]);
+    if (argv[i] == std::string_view("--resume=auto")) argv[i][std::strlen("--resume")] = '\0';
+  }
+  return words;
+}
+
 int finetune(int argc, char** argv) {
   CLI::App app(
       "Fine-tunes a pre-trained BERT for classification, regression, token classification or "
@@ -102,7 +117,8 @@ int finetune(int argc, char** argv) {
   app.add_option("config", config_path, "The configuration, a YAML file");
   app.add_option("overrides", overrides, "key.path=value, over what the file says");
   app.add_flag("--resume", options.resume,
-               "Go on from the run directory's newest valid checkpoint, or start afresh");
+               "auto, or nothing: go on from the run directory's newest valid checkpoint, or start "
+               "afresh");
   app.add_flag("--dry-run", options.dry_run, "Check everything, print the plan, change nothing");
   app.add_flag("--print-config", print_config,
                "Print every key with its value, meaning and default; without a configuration, the "
@@ -111,12 +127,18 @@ int finetune(int argc, char** argv) {
       "--dump-batches", options.dump_batches,
       "Append each micro-batch to this file as a JSON line, and save the weights of step "
       "0: for comparing another implementation on the same data");
-  if (const auto exit_code = parse_command_line(app, argc, argv)) return *exit_code;
+  std::vector<char*> words = without_auto(argc, argv);
+  if (const auto exit_code =
+          parse_command_line(app, static_cast<int>(words.size()), words.data())) {
+    return *exit_code;
+  }
 
   const std::unique_ptr<Communicator> communicator = make_communicator();
   return or_end_job(*communicator, [&] {
-    if (config_path.empty() && !print_config) {
-      throw_input_error("config: which configuration? For example configs/finetune/sst2.yaml");
+    if (!print_config && (config_path.empty() || is_override(config_path))) {
+      throw_input_error(
+          "config: which configuration? For example finetune configs/finetune/sst2.yaml {}",
+          config_path);
     }
     const bool defaults = config_path.empty() || (print_config && is_override(config_path));
     if (defaults && !config_path.empty()) overrides.insert(overrides.begin(), config_path);
@@ -136,8 +158,9 @@ int finetune(int argc, char** argv) {
     const fs::path parent = config.run_dir;
     if (communicator->is_root() && config.seeds.size() > 1 && !options.resume &&
         fs::exists(parent) && !fs::is_empty(parent)) {
-      throw_input_error("run_dir: {} is not empty; resume it with --resume, or name another folder",
-                        parent.string());
+      throw_input_error(
+          "run_dir: {} is not empty; resume it with --resume auto, or name another folder",
+          parent.string());
     }
     const StopSignals signals;
     std::vector<FinetuneResult> results;

@@ -43,6 +43,9 @@ FinetuneResult Finetuner::run() {
     return result;
   }
   say(plan());
+  if (log_) {
+    for (const std::string& warning : early_warnings_) log_->note(warning);
+  }
   if (!load_note_.empty()) say(load_note_);
   train();
   result.finished = signal_ == 0;
@@ -58,6 +61,9 @@ FinetuneResult Finetuner::run() {
   load_parameters(*open_weights(best), model_->parameters());
   result.validation = judge(validation_, "predictions_validation.jsonl");
   if (test_.dataset) result.test = judge(test_, "predictions_test.jsonl");
+  // finetune prints them, over all seeds.
+  note_metrics("validation", result.validation);
+  note_metrics("test", result.test);
   return result;
 }
 
@@ -102,12 +108,13 @@ void Finetuner::train() {
     checkpoints_.tell_if_ended();
   }
   checkpoints_.finish(communicator_);
+  if (log_) log_->progress().finish();
   if (signal_ != 0 && log_) {
     log_->event(RunEvent::stop, state_.step,
-                fmt::format("stopped by {}; --resume goes on", signal_name(signal_)));
+                fmt::format("stopped by {}; --resume auto goes on", signal_name(signal_)));
   }
   say(describe_end(state_.step - first_step, tokens_done_,
-                   std::chrono::duration<double>(Clock::now() - started).count()));
+                   std::chrono::duration<double>(Clock::now() - started).count(), signal_ == 0));
   if (backend_.profile) say(backend_.profile->table());
   if (log_) log_->finish();
 }
@@ -262,6 +269,17 @@ std::vector<Metric> Finetuner::judge(const Split& split, const std::string& pred
     write_file_atomic(run_dir_ / predictions, text.str());
   }
   return split.dataset->metrics(outputs);
+}
+
+void Finetuner::note_metrics(const char* split, const std::vector<Metric>& metrics) {
+  if (!log_ || metrics.empty()) return;
+  std::string line = fmt::format("{} by the best checkpoint, of step {}:", split, state_.best_step);
+  const std::vector<std::string> main = task_->metric_names();
+  for (const Metric& metric : metrics) {
+    if (std::find(main.begin(), main.end(), metric.name) == main.end()) continue;
+    line += fmt::format(" {} {:.4f}", metric.name, metric.value);
+  }
+  log_->note(line);
 }
 
 void Finetuner::save() {

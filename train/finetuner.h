@@ -68,12 +68,14 @@ class Finetuner {
 
   // Opening.
   void open_model();
-  Split read(const std::string& file, Purpose purpose) const;
+  Split read(const std::string& file, Purpose purpose, std::int64_t most_examples);
   void plan_micro_batches();
   std::vector<double> class_weights() const;
   void load_encoder();
   void open_run_directory();
   void restore(const std::filesystem::path& checkpoint);
+  void check_same_data(const std::string& checkpoint, const std::string& corpus) const;
+  void warn(const std::string& text);
 
   // Training.
   void train();
@@ -85,6 +87,7 @@ class Finetuner {
     bool best = false, stop = false;
   };
   Verdict evaluate_and_report();
+  void note_metrics(const char* split, const std::vector<Metric>& metrics);
   void save();
   void say(const std::string& line);
 
@@ -107,7 +110,8 @@ class Finetuner {
   MicroBatchLimits limits_;
   Capacity capacity_;
   std::vector<double> class_weights_;
-  std::string load_note_;  // what the encoder's file had less or more
+  std::string load_note_;                    // what the encoder's file had less or more
+  std::vector<std::string> early_warnings_;  // before there was a log
   std::int64_t max_steps_ = 0, steps_per_epoch_ = 0;
   LrSchedule schedule_;
   LossMonitor monitor_;

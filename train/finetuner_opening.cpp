@@ -2,7 +2,10 @@
 #include <algorithm>
 #include <bit>
 #include <cstdio>
+#include <sstream>
 #include <utility>
+
+#include <fmt/ranges.h>
 
 #include "model/model_files.h"
 #include "runtime/file.h"
@@ -18,16 +21,21 @@ namespace fs = std::filesystem;
 
 namespace {
 
-void warn(const std::string& text) { std::fprintf(stderr, "warning: %s\n", text.c_str()); }
-
-// The sequences of the first `most` examples; all with 0.
-std::vector<TaskSequence> first_examples(const TaskDataset& dataset, std::int64_t most) {
-  const std::vector<TaskSequence>& all = dataset.sequences();
-  const auto end =
-      most == 0 ? all.end() : std::find_if(all.begin(), all.end(), [&](const TaskSequence& one) {
-        return one.example >= most;
-      });
-  return {all.begin(), end};
+// What the configuration names is there: errors of those who open it do not know its key.
+FinetuneConfig with_all_files(FinetuneConfig config) {
+  if (!fs::is_directory(config.model.init_from)) {
+    throw_input_error("{}: no such folder: {}", config.where("model.init_from"),
+                      config.model.init_from);
+  }
+  const auto expect_file = [&](std::string_view key, const std::string& file) {
+    if (file != "-" && !fs::exists(file)) {
+      throw_input_error("{}: no such file: {}", config.where(key), file);
+    }
+  };
+  expect_file("data.train", config.data.train);
+  expect_file("data.validation", config.data.validation);
+  if (config.data.test) expect_file("data.test", *config.data.test);
+  return config;
 }
 
 std::string fingerprint_of(const std::vector<TaskSequence>& sequences) {
@@ -52,23 +60,24 @@ std::string fingerprint_of(const std::vector<TaskSequence>& sequences) {
 Finetuner::Finetuner(FinetuneConfig config, std::uint64_t seed, fs::path run_dir,
                      FinetunerOptions options, const StopSignals& signals,
                      Communicator& communicator)
-    : config_(std::move(config)),
+    : config_(with_all_files(std::move(config))),
       seed_(seed),
       run_dir_(std::move(run_dir)),
       options_(std::move(options)),
       communicator_(communicator),
       backend_(make_backend(config_.runtime, communicator, "runtime.", config_.train.reproducible)),
       tokenizer_(load_tokenizer(config_.tokenizer_path(), {.cased = config_.tokenizer.cased})),
-      task_(make_task(config_.task_options(), config_.data.train)),
+      task_(make_task(config_.task_options(
+                          describe_model(config_.model.init_from).config.max_position_embeddings),
+                      config_.data.train)),
       metric_(choose_metric(*task_, config_.evaluation.metric.value_or(""))),
       monitor_(config_.divergence.spike_z_score),
       signals_(signals) {
   check_shares(config_, config_.train.batch_size, config_.train.micro_batch_sequences(),
                communicator_.size());
-  training_ = read(config_.data.train, Purpose::training);
-  training_.sequences = first_examples(*training_.dataset, config_.data.max_examples);
-  validation_ = read(config_.data.validation, Purpose::evaluation);
-  if (config_.data.test) test_ = read(*config_.data.test, Purpose::evaluation);
+  training_ = read(config_.data.train, Purpose::training, config_.data.max_examples);
+  validation_ = read(config_.data.validation, Purpose::evaluation, 0);
+  if (config_.data.test) test_ = read(*config_.data.test, Purpose::evaluation, 0);
   class_weights_ = class_weights();
   open_model();
   for (const Split* split : {&training_, &validation_, &test_}) {
@@ -110,9 +119,15 @@ Finetuner::Finetuner(FinetuneConfig config, std::uint64_t seed, fs::path run_dir
 
 Finetuner::~Finetuner() = default;
 
-Finetuner::Split Finetuner::read(const std::string& file, Purpose purpose) const {
+void Finetuner::warn(const std::string& text) {
+  early_warnings_.push_back("warning: " + text);
+  std::fprintf(stderr, "%s\n", early_warnings_.back().c_str());
+}
+
+Finetuner::Split Finetuner::read(const std::string& file, Purpose purpose,
+                                 std::int64_t most_examples) {
   Split split;
-  split.dataset = task_->read(file, *tokenizer_, purpose);
+  split.dataset = task_->read(file, *tokenizer_, purpose, most_examples);
   split.sequences = split.dataset->sequences();
   if (communicator_.is_root()) {
     for (const std::string& line : split.dataset->report().lines()) warn(line);
@@ -252,11 +267,12 @@ void Finetuner::open_run_directory() {
   std::string resume;  // decided by rank 0 for all
   if (communicator_.is_root()) {
     if (!options_.resume && fs::exists(run_dir_) && !fs::is_empty(run_dir_)) {
-      throw_input_error("run_dir: {} is not empty; resume it with --resume, or name another folder",
-                        run_dir_.string());
+      throw_input_error(
+          "run_dir: {} is not empty; resume it with --resume auto, or name another folder",
+          run_dir_.string());
     }
     if (options_.resume) {
-      const auto newest = newest_checkpoint(checkpoints, [](const std::string& damage) {
+      const auto newest = newest_checkpoint(checkpoints, [this](const std::string& damage) {
         warn(damage + "; looking for an older checkpoint");
       });
       if (newest) resume = newest->string();
@@ -282,6 +298,23 @@ void Finetuner::open_run_directory() {
                                                 *tokenizer_, task_->to_json()));
 }
 
+// `corpus`: state_.corpus of the checkpoint.
+void Finetuner::check_same_data(const std::string& checkpoint, const std::string& corpus) const {
+  std::istringstream then(corpus), now(state_.corpus);
+  std::vector<std::string> differs;
+  for (const char* key : {"data.train", "data.validation", "evaluation.metric"}) {
+    std::string before, after;
+    then >> before;
+    now >> after;
+    if (before != after) differs.push_back(key);
+  }
+  if (differs.empty()) return;
+  throw_input_error(
+      "{} was trained with another {} than this run has (or other settings by which it is read); "
+      "resume with what {} says, or name another run_dir",
+      checkpoint, fmt::join(differs, ", another "), (run_dir_ / "config.yaml").string());
+}
+
 // Parameters, moments and counts; with what they are computed stays as it is.
 void Finetuner::restore(const fs::path& checkpoint) {
   const fs::path file = checkpoint / "trainer_state.json";
@@ -290,7 +323,7 @@ void Finetuner::restore(const fs::path& checkpoint) {
     throw_input_error("{} was trained with {} {}, this run has {}", checkpoint.string(), what, then,
                       now);
   };
-  if (was.corpus != state_.corpus) differs("the data and metric", was.corpus, state_.corpus);
+  check_same_data(checkpoint.string(), was.corpus);
   if (was.seed != state_.seed) differs("seed", was.seed, state_.seed);
   if (was.precision != state_.precision) differs("precision", was.precision, state_.precision);
   const fs::path task = checkpoint / "task.json";
@@ -351,11 +384,20 @@ std::string Finetuner::plan() const {
   if (test_.dataset) {
     text += fmt::format("test        {}: {}\n", *config_.data.test, describe_split(test_));
   }
+  const TaskOptions& options = task_->options();
+  text += fmt::format("lengths     up to {} tokens", options.max_length);
+  if (task_->kind() == TaskKind::question_answering) {
+    text += fmt::format(" a window, {} apart; questions of up to {}", options.doc_stride,
+                        options.max_query_length);
+  }
+  text += fmt::format("; the model reads {}\n", bert.max_position_embeddings);
   text +=
       fmt::format("steps       {} of {} sequences, {} an epoch; micro-batches of up to {} tokens\n",
                   max_steps_, config_.train.batch_size, steps_per_epoch_, capacity_.tokens);
   text += fmt::format("computing   {}; ranks: {}\n", backend_.description(), communicator_.size());
   text += fmt::format("run         seed {}, into {}", seed_, run_dir_.string());
+  if (state_.step > 0) text += fmt::format(", resumed at step {}", state_.step);
+  if (state_.step == 0 && options_.resume) text += "; no checkpoint there: starting afresh";
   return text;
 }
 

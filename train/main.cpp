@@ -42,8 +42,9 @@ int train(int argc, char** argv) {
 
   const std::unique_ptr<Communicator> communicator = make_communicator();
   return or_end_job(*communicator, [&] {
-    if (config_path.empty() && !print_config) {
-      throw_input_error("config: which configuration? For example configs/bert_tiny.yaml");
+    if (!print_config && (config_path.empty() || is_override(config_path))) {
+      throw_input_error("config: which configuration? For example train configs/bert_tiny.yaml {}",
+                        config_path);
     }
     // An override can stand where the configuration would, when there is none.
     const bool defaults = config_path.empty() || (print_config && is_override(config_path));

@@ -89,12 +89,13 @@ void Pretrainer::run() {
     checkpoints_.tell_if_ended();
   }
   checkpoints_.finish(communicator_);
+  if (log_) log_->progress().finish();
   if (signal != 0 && log_) {
     log_->event(RunEvent::stop, state_.step,
                 fmt::format("stopped by {}; --resume auto goes on", signal_name(signal)));
   }
   say(describe_end(state_.step - first_step, tokens_done_,
-                   std::chrono::duration<double>(Clock::now() - started).count()));
+                   std::chrono::duration<double>(Clock::now() - started).count(), signal == 0));
   if (backend_.profile) say(backend_.profile->table());
   if (log_) log_->finish();
 }

@@ -30,6 +30,10 @@ Pretrainer::Pretrainer(Config config, PretrainerOptions options, Communicator& c
       monitor_(config_.divergence.spike_z_score) {
   corpora_.check_tokenizer(*tokenizer_);
   std::optional<BertConfig> initial;
+  if (config_.model.init_from && !fs::is_directory(*config_.model.init_from)) {
+    throw_input_error("{}: no such folder: {}", config_.where("model.init_from"),
+                      *config_.model.init_from);
+  }
   if (config_.model.init_from) initial = describe_model(*config_.model.init_from).config;
   const BertConfig bert = resolve_model(config_, tokenizer_->vocab_size(), initial);
   model_ = std::make_unique<BertForPretraining>(bert, config_.objective.next_sentence

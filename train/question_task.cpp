@@ -67,14 +67,15 @@ struct FoundAnswers {
 class QuestionDataset final : public TaskDataset {
  public:
   QuestionDataset(const TaskOptions& options, std::string_view content, const std::string& file,
-                  const Tokenizer& tokenizer, Purpose purpose)
-      : TaskDataset(options.bad_rows), options_(options) {
+                  const Tokenizer& tokenizer, Purpose purpose, std::int64_t most_examples)
+      : TaskDataset(options.bad_rows, most_examples), options_(options) {
     SquadFile squad = parse_squad(content, file, answers_for(purpose), report_);
     contexts_ = std::move(squad.contexts);
     version2_ = squad.has_no_answers;
     tokens_.resize(contexts_.size());
     for (std::size_t i = 0; i < contexts_.size(); ++i) tokenizer.encode(contexts_[i], tokens_[i]);
     for (SquadQuestion& question : squad.questions) {
+      if (has_all()) break;
       if (add(question, fmt::format("{}: {}", file, question.id), tokenizer, purpose)) {
         questions_.push_back(std::move(question));
       }
@@ -288,9 +289,10 @@ class QuestionTask final : public Task {
 
  private:
   std::unique_ptr<TaskDataset> parse_file(std::string_view content, const std::string& file,
-                                          const Tokenizer& tokenizer,
-                                          Purpose purpose) const override {
-    return std::make_unique<QuestionDataset>(options_, content, file, tokenizer, purpose);
+                                          const Tokenizer& tokenizer, Purpose purpose,
+                                          std::int64_t most_examples) const override {
+    return std::make_unique<QuestionDataset>(options_, content, file, tokenizer, purpose,
+                                             most_examples);
   }
 };
 

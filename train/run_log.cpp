@@ -127,7 +127,7 @@ void RunLog::go_back(std::int64_t step) {
 
 void RunLog::message(const std::string& line) {
   progress_.message(line);
-  log_file_.append(line + "\n");
+  note(line);
 }
 
 void RunLog::event(RunEvent kind, std::int64_t step, const std::string& text) {

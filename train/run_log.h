@@ -44,6 +44,8 @@ class RunLog {
 
   // To the terminal and log.txt.
   void message(const std::string& line);
+  // To log.txt alone: what the terminal has already, or gets otherwise.
+  void note(const std::string& line) { log_file_.append(line + "\n"); }
   // A line of events.jsonl, and `text` as a message with its step; a warning if it is a skipped
   // step or a rollback. `text` empty: no message.
   void event(RunEvent kind, std::int64_t step, const std::string& text);

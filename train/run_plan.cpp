@@ -189,11 +189,11 @@ std::string describe_estimate(const RunPlan& plan, std::int64_t step, double sec
   return text;
 }
 
-std::string describe_end(std::int64_t steps, std::int64_t tokens, double seconds) {
+std::string describe_end(std::int64_t steps, std::int64_t tokens, double seconds, bool finished) {
   return fmt::format(
-      "finished: {} step{} in {}, {:.2g} s a step, {} tokens/s, evaluations and checkpoints "
+      "{}: {} step{} in {}, {:.2g} s a step, {} tokens/s, evaluations and checkpoints "
       "included",
-      steps, steps == 1 ? "" : "s", short_duration(seconds),
+      finished ? "finished" : "stopped", steps, steps == 1 ? "" : "s", short_duration(seconds),
       seconds / static_cast<double>(std::max<std::int64_t>(1, steps)),
       format_rate(static_cast<double>(tokens) / seconds));
 }

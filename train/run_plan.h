@@ -86,7 +86,8 @@ class TimeEstimate {
 // `step` are done, the last of which take `seconds` each; those of another phase are taken to
 // differ as their tokens do.
 std::string describe_estimate(const RunPlan& plan, std::int64_t step, double seconds);
-// "finished: 40 steps in 1m12s, 0.42 s a step, 8.8k tokens/s, evaluations and checkpoints included"
-std::string describe_end(std::int64_t steps, std::int64_t tokens, double seconds);
+// "finished: 40 steps in 1m12s, 0.42 s a step, 8.8k tokens/s, evaluations and checkpoints
+// included"; "stopped: ..." where more was to be done.
+std::string describe_end(std::int64_t steps, std::int64_t tokens, double seconds, bool finished);
 
 }  // namespace bert

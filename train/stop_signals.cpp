@@ -1,7 +1,6 @@
 #include "train/stop_signals.h"
 
 #include <cstdint>
-#include <iterator>
 #include <vector>
 
 #include "runtime/error.h"
@@ -19,11 +18,14 @@ StopSignals::StopSignals() {
   last_signal = 0;
   for (std::size_t i = 0; i < std::size(kSignals); ++i) {
     struct sigaction action {};
-    action.sa_handler = note;
+    action.sa_handler = kSignals[i] == SIGPIPE ? SIG_IGN : note;
     // Reading and writing go on; after the first SIGINT the next does what it always does.
     action.sa_flags = SA_RESTART;
     if (kSignals[i] == SIGINT) action.sa_flags |= static_cast<int>(SA_RESETHAND);
     BERT_CHECK(::sigaction(kSignals[i], &action, &before_[i]) == 0);
+    if (kSignals[i] == SIGHUP && before_[i].sa_handler == SIG_IGN) {
+      (void)::sigaction(SIGHUP, &before_[i], nullptr);
+    }
   }
 }
 
@@ -51,6 +53,8 @@ const char* signal_name(int number) {
       return "SIGINT";
     case SIGUSR1:
       return "SIGUSR1";
+    case SIGHUP:
+      return "SIGHUP";
     default:
       return "a signal";
   }

@@ -1,8 +1,11 @@
-// Signals that ask a run to come to an end: from a scheduler (SIGTERM, SIGUSR1) or a keyboard
-// (SIGINT). The run finishes its step, writes a checkpoint and ends with exit code 0.
+// Signals that ask a run to come to an end: from a scheduler (SIGTERM, SIGUSR1), a keyboard
+// (SIGINT) or a terminal that is closed (SIGHUP). The run finishes its step, writes a checkpoint
+// and ends with exit code 0. And one that must not end it: SIGPIPE, where nobody reads any more
+// what it prints.
 #pragma once
 
 #include <csignal>
+#include <iterator>
 
 #include "runtime/communicator.h"
 
@@ -10,7 +13,8 @@ namespace bert {
 
 class StopSignals {
  public:
-  // From here on the three are noted. A second SIGINT ends the process at once.
+  // From here on the four are noted, but SIGHUP where it was ignored (nohup), and SIGPIPE is
+  // ignored. A second SIGINT ends the process at once.
   StopSignals();
   // As before.
   ~StopSignals();
@@ -23,8 +27,8 @@ class StopSignals {
   int received_by_any(Communicator& communicator) const;
 
  private:
-  static constexpr int kSignals[] = {SIGTERM, SIGINT, SIGUSR1};
-  struct sigaction before_[3];
+  static constexpr int kSignals[] = {SIGTERM, SIGINT, SIGUSR1, SIGHUP, SIGPIPE};
+  struct sigaction before_[std::size(kSignals)];
 };
 
 // "SIGTERM"

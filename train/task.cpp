@@ -56,13 +56,15 @@ std::int64_t Task::num_outputs() const {
 }
 
 std::unique_ptr<TaskDataset> Task::read(const std::string& file, const Tokenizer& tokenizer,
-                                        Purpose purpose) const {
-  return parse(read_input(file), file, tokenizer, purpose);
+                                        Purpose purpose, std::int64_t most_examples) const {
+  return parse(read_input(file), file, tokenizer, purpose, most_examples);
 }
 
 std::unique_ptr<TaskDataset> Task::parse(std::string_view content, const std::string& file,
-                                         const Tokenizer& tokenizer, Purpose purpose) const {
-  std::unique_ptr<TaskDataset> dataset = parse_file(content, file, tokenizer, purpose);
+                                         const Tokenizer& tokenizer, Purpose purpose,
+                                         std::int64_t most_examples) const {
+  std::unique_ptr<TaskDataset> dataset =
+      parse_file(content, file, tokenizer, purpose, most_examples);
   if (dataset->sequences().empty()) {
     const std::vector<std::string> lines = dataset->report().lines();
     throw_input_error("{}: holds nothing that can be used{}{}", file, lines.empty() ? "" : ": ",

@@ -107,7 +107,9 @@ class TaskDataset {
   virtual void write_predictions(const TaskOutputs& outputs, std::ostream& out) const = 0;
 
  protected:
-  explicit TaskDataset(BadRows bad_rows) : report_(bad_rows) {}
+  TaskDataset(BadRows bad_rows, std::int64_t most_examples)
+      : report_(bad_rows), most_examples_(most_examples) {}
+  bool has_all() const { return most_examples_ > 0 && num_examples_ == most_examples_; }
   // Ends with a bug's error where there are not outputs for each sequence, and with a RuntimeError
   // where one is not finite: nothing can be told from it.
   void check_outputs(const TaskOutputs& outputs) const;
@@ -118,6 +120,8 @@ class TaskDataset {
 
  private:
   virtual std::int64_t outputs_of(const TaskSequence& sequence) const = 0;  // their number
+
+  const std::int64_t most_examples_;  // 0: no limit
 };
 
 // What a file is read for.
@@ -140,11 +144,13 @@ class Task {
 
   // `file`: plain or compressed, "-" for standard input. InputError naming file and line (or id):
   // it cannot be read, or holds something bad that is to be refused, or nothing that can be used.
+  // `most_examples`: the first so many that can be used; 0: all.
   std::unique_ptr<TaskDataset> read(const std::string& file, const Tokenizer& tokenizer,
-                                    Purpose purpose) const;
+                                    Purpose purpose, std::int64_t most_examples = 0) const;
   // The same of the text of a file, which `file` stands for in errors.
   std::unique_ptr<TaskDataset> parse(std::string_view content, const std::string& file,
-                                     const Tokenizer& tokenizer, Purpose purpose) const;
+                                     const Tokenizer& tokenizer, Purpose purpose,
+                                     std::int64_t most_examples = 0) const;
 
   // Larger is better for all of them.
   virtual std::vector<std::string> metric_names() const = 0;
@@ -160,8 +166,8 @@ class Task {
 
  private:
   virtual std::unique_ptr<TaskDataset> parse_file(std::string_view content, const std::string& file,
-                                                  const Tokenizer& tokenizer,
-                                                  Purpose purpose) const = 0;
+                                                  const Tokenizer& tokenizer, Purpose purpose,
+                                                  std::int64_t most_examples) const = 0;
 };
 
 // `training_file` gives what the options leave open: labels, whether there are questions without

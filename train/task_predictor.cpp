@@ -25,6 +25,10 @@ std::string dump(const ordered_json& json) {
   return json.dump(-1, ' ', false, ordered_json::error_handler_t::replace);
 }
 
+bool is_blank(const std::string& text) {
+  return text.find_first_not_of(" \t\n\v\f\r") == std::string::npos;
+}
+
 bool is_word(const std::string& word) {
   return !word.empty() && word.find_first_of(" \t\n\v\f\r") == std::string::npos &&
          !word.starts_with("-DOCSTART-");
@@ -89,6 +93,9 @@ std::vector<ordered_json> TaskPredictor::texts(const std::vector<TextQuery>& que
                    .header = std::nullopt};
   std::string content;
   for (const TextQuery& query : queries) {
+    if (is_blank(query.text) || (pairs && is_blank(query.pair))) {
+      throw_input_error("text {} of {} is empty", &query - queries.data() + 1, queries.size());
+    }
     ordered_json record{{kTextColumn, query.text}};
     if (pairs) record[kPairColumn] = query.pair;
     content += dump(record) + '\n';

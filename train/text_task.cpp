@@ -34,13 +34,14 @@ std::optional<float> parse_value(std::string_view text) {
 class TextDataset : public TaskDataset {
  public:
   TextDataset(const TaskOptions& options, std::string_view content, const std::string& file,
-              const Tokenizer& tokenizer, Purpose purpose)
-      : TaskDataset(options.bad_rows), file_(file) {
+              const Tokenizer& tokenizer, Purpose purpose, std::int64_t most_examples)
+      : TaskDataset(options.bad_rows, most_examples), file_(file) {
     const bool with_labels = purpose != Purpose::prediction;
     const std::vector<TextExample> examples =
         parse_text_examples(content, file, options.table, with_labels, report_);
     const LabelIndex labels(options.labels);
     for (const TextExample& example : examples) {
+      if (has_all()) break;
       TaskSequence target;
       if (with_labels && !set_target(options.kind, labels, example, target)) continue;
       add(example, target, options.max_length, tokenizer);
@@ -112,8 +113,10 @@ class TextDataset : public TaskDataset {
 class ClassificationDataset final : public TextDataset {
  public:
   ClassificationDataset(const TaskOptions& options, std::string_view content,
-                        const std::string& file, const Tokenizer& tokenizer, Purpose purpose)
-      : TextDataset(options, content, file, tokenizer, purpose), labels_(options.labels) {}
+                        const std::string& file, const Tokenizer& tokenizer, Purpose purpose,
+                        std::int64_t most_examples)
+      : TextDataset(options, content, file, tokenizer, purpose, most_examples),
+        labels_(options.labels) {}
 
   std::vector<Metric> metrics(const TaskOutputs& outputs) const override {
     check_outputs(outputs);
@@ -192,12 +195,14 @@ class TextTask final : public Task {
 
  private:
   std::unique_ptr<TaskDataset> parse_file(std::string_view content, const std::string& file,
-                                          const Tokenizer& tokenizer,
-                                          Purpose purpose) const override {
+                                          const Tokenizer& tokenizer, Purpose purpose,
+                                          std::int64_t most_examples) const override {
     if (kind() == TaskKind::regression) {
-      return std::make_unique<RegressionDataset>(options_, content, file, tokenizer, purpose);
+      return std::make_unique<RegressionDataset>(options_, content, file, tokenizer, purpose,
+                                                 most_examples);
     }
-    return std::make_unique<ClassificationDataset>(options_, content, file, tokenizer, purpose);
+    return std::make_unique<ClassificationDataset>(options_, content, file, tokenizer, purpose,
+                                                   most_examples);
   }
 };
 

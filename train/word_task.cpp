@@ -78,8 +78,8 @@ void report_mixed_schemes(const std::vector<TaggedSentence>& sentences, const st
 class WordDataset final : public TaskDataset {
  public:
   WordDataset(const TaskOptions& options, std::string_view content, const std::string& file,
-              const Tokenizer& tokenizer, Purpose purpose)
-      : TaskDataset(options.bad_rows),
+              const Tokenizer& tokenizer, Purpose purpose, std::int64_t most_examples)
+      : TaskDataset(options.bad_rows, most_examples),
         labels_(options.labels),
         entities_(are_entity_tags(labels_)),
         room_(static_cast<std::size_t>(options.max_length) - 2) {
@@ -89,6 +89,7 @@ class WordDataset final : public TaskDataset {
     if (with_tags && entities_) report_mixed_schemes(sentences, file, report_);
     const LabelIndex index(labels_);
     for (TaggedSentence& sentence : sentences) {
+      if (has_all()) break;
       std::vector<std::int32_t> tags(sentence.words.size(), kIgnoreIndex);
       if (with_tags && !find_tags(sentence, file, index, tags)) continue;
       add(sentence, tags, file, tokenizer);
@@ -274,9 +275,10 @@ class WordTask final : public Task {
 
  private:
   std::unique_ptr<TaskDataset> parse_file(std::string_view content, const std::string& file,
-                                          const Tokenizer& tokenizer,
-                                          Purpose purpose) const override {
-    return std::make_unique<WordDataset>(options_, content, file, tokenizer, purpose);
+                                          const Tokenizer& tokenizer, Purpose purpose,
+                                          std::int64_t most_examples) const override {
+    return std::make_unique<WordDataset>(options_, content, file, tokenizer, purpose,
+                                         most_examples);
   }
 };
 

@@ -139,9 +139,10 @@ TEST(TextExamples, BadRowsAreNamedAndCounted) {
                      "1 left out: empty text (f.tsv:5: has an empty text)",
                      "1 left out: empty label (f.tsv:6: has an empty label)",
                      "1 left out: invalid UTF-8 (f.tsv:7: is not valid UTF-8)"}));
-  EXPECT_EQ(ERROR_OF(examples_of(content, {}, true, "f.tsv", BadRows::refuse)),
-            "2: f.tsv:3: has 1 field, expected 2 as in line 1 (ragged row; bad_rows: skip leaves "
-            "out and counts what cannot be used)");
+  EXPECT_EQ(
+      ERROR_OF(examples_of(content, {}, true, "f.tsv", BadRows::refuse)),
+      "2: f.tsv:3: has 1 field, expected 2 as in line 1 (ragged row; what cannot be used "
+      "is left out and counted by data.bad_rows=skip of finetune, --skip-bad-rows of predict)");
 }
 
 TEST(TextExamples, OnlyTheFirstPlacesAreKept) {

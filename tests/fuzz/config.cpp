@@ -45,7 +45,7 @@ void use(const FinetuneConfig& config) {
           "a configuration of fine-tuning that was written can be read");
   require(finetune_config_to_yaml(*again) == yaml, "and is the same");
   explain_finetune_config(config);
-  config.task_options();
+  accepts([&] { config.task_options(512); });
   accepts([&] { resolve_model(config, 100, BertConfig{}); });
 }
 

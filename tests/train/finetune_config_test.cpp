@@ -122,7 +122,7 @@ TEST(FinetuneConfig, EveryValueArrives) {
 }
 
 TEST(FinetuneConfig, TheTaskIsToldWhatItsFilesHold) {
-  const TaskOptions texts = parse(kWhole).task_options();
+  const TaskOptions texts = parse(kWhole).task_options(512);
   EXPECT_EQ(texts.kind, TaskKind::classification);
   EXPECT_EQ(texts.max_length, 64);
   EXPECT_EQ(texts.bad_rows, BadRows::skip);
@@ -135,7 +135,7 @@ TEST(FinetuneConfig, TheTaskIsToldWhatItsFilesHold) {
 
   const TaskOptions words = parse(required("token_classification"),
                                   {"data.text=2", "data.label=-2", "data.tagging=iobes"})
-                                .task_options();
+                                .task_options(512);
   EXPECT_EQ(words.token_column, 2);
   EXPECT_EQ(words.tag_column, -2);
   EXPECT_EQ(words.scheme, TagScheme::iobes);
@@ -144,7 +144,7 @@ TEST(FinetuneConfig, TheTaskIsToldWhatItsFilesHold) {
       parse(required("question_answering"),
             {"data={max_length: 384, doc_stride: 100, max_query_length: 40, max_answer_length: 20, "
              "null_threshold: -1.5}"})
-          .task_options();
+          .task_options(512);
   EXPECT_EQ(questions.max_length, 384);
   EXPECT_EQ(questions.doc_stride, 100);
   EXPECT_EQ(questions.max_query_length, 40);
@@ -152,12 +152,13 @@ TEST(FinetuneConfig, TheTaskIsToldWhatItsFilesHold) {
   EXPECT_EQ(questions.null_threshold, -1.5);
 
   // What is auto is left to the task.
-  const TaskOptions open = parse(required("classification")).task_options();
+  const TaskOptions open = parse(required("classification")).task_options(512);
   const TaskOptions defaults;
   EXPECT_EQ(open.labels, defaults.labels);
   EXPECT_EQ(open.table.text_column, defaults.table.text_column);
   EXPECT_EQ(open.table.header, defaults.table.header);
-  EXPECT_EQ(parse(required("token_classification")).task_options().tag_column, defaults.tag_column);
+  EXPECT_EQ(parse(required("token_classification")).task_options(512).tag_column,
+            defaults.tag_column);
 }
 
 // A member without a key, or a key for another member, shows here.
@@ -296,7 +297,7 @@ TEST(FinetuneConfig, ContradictionsAreNamedWithFileAndLine) {
                "argument data.text=context: the key is for classification and regression and "
                "token_classification, and the task is question_answering; leave it out");
   // The default is nothing that is asked for: a run's config.yaml has it.
-  EXPECT_NO_THROW(parse(required("classification"), {"data.tagging=auto", "data.doc_stride=128"}));
+  EXPECT_NO_THROW(parse(required("classification"), {"data.tagging=auto", "data.doc_stride=auto"}));
 
   expect_error("classification", {"data.train='-'"},
                "argument data.train='-': standard input can be read once only; name a file");
@@ -304,17 +305,19 @@ TEST(FinetuneConfig, ContradictionsAreNamedWithFileAndLine) {
       "classification", {"divergence.policy=rollback"},
       "argument divergence.policy=rollback: fine-tuning goes on (skip) or ends (stop); going "
       "back is for runs of weeks");
-  expect_error("question_answering", {"data.max_length=195", "data.doc_stride=128"},
+  const std::string question = "data.max_query_length=64", stride = "data.doc_stride=128";
+  expect_error("question_answering", {"data.max_length=195", stride, question},
                "argument data.doc_stride=128: a stride of 128 is not below the 128 tokens of text "
                "that are left in a window of data.max_length 195 after a question of "
-               "data.max_query_length 64 and 3 special tokens; 384 is a usual max_length for "
-               "question answering");
-  EXPECT_NO_THROW(parse(required("question_answering"), {"data.max_length=196"}));
-  expect_error("question_answering", {"data.max_length=20"},
-               "data.doc_stride (its default): a stride of 128 is not below the 0 tokens of text "
-               "that are left in a window of data.max_length 20 after a question of "
-               "data.max_query_length 64 and 3 special tokens; 384 is a usual max_length for "
-               "question answering");
+               "data.max_query_length 64 and 3 special tokens; leave data.doc_stride at auto, or "
+               "give less");
+  EXPECT_NO_THROW(parse(required("question_answering"), {"data.max_length=196", stride, question}));
+  expect_error(
+      "question_answering", {"data.max_length=20", question},
+      "argument data.max_query_length=64: a stride of 1 is not below the 0 tokens of text "
+      "that are left in a window of data.max_length 20 after a question of "
+      "data.max_query_length 64 and 3 special tokens; leave data.max_query_length at auto, "
+      "or give less");
 
   expect_error("classification", {"freeze.layers=1"},
                "argument freeze.layers=1: the embeddings lie below the frozen layers; give "
@@ -369,7 +372,7 @@ TEST(FinetuneConfig, ResolveModelKeepsTheSizesAndFitsTheData) {
   EXPECT_EQ(
       error("classification", "data.max_length=129"),
       "argument data.max_length=129: sequences of 129 tokens do not fit the model in m, which "
-      "reads 128");
+      "reads 128; leave it at auto, or give less");
   EXPECT_EQ(error("classification", "freeze={embeddings: true, layers: 5}"),
             "argument freeze={embeddings: true, layers: 5}: there are no 5 layers in the model in "
             "m, which has 4");
@@ -380,6 +383,34 @@ TEST(FinetuneConfig, ResolveModelKeepsTheSizesAndFitsTheData) {
   found.max_position_embeddings = 384;
   EXPECT_EQ(error("question_answering", "data.max_length=384"),
             "a.yaml:1: task: pairs of texts need two kinds of segments, and the model in m has 1");
+}
+
+// What the quickstart's model reads is less than what the paper's experiments had.
+TEST(FinetuneConfig, LengthsThatAreLeftOpenFitTheModel) {
+  const FinetuneConfig texts = parse(required("classification"));
+  EXPECT_EQ(texts.lengths(512).max_length, 128);
+  EXPECT_EQ(texts.lengths(64).max_length, 64);
+  EXPECT_EQ(texts.task_options(64).max_length, 64);
+  const FinetuneConfig questions = parse(required("question_answering"));
+  for (const std::int64_t longest : {8, 16, 64, 128, 384, 512}) {
+    const SequenceLengths lengths = questions.lengths(longest);  // does not refuse them
+    EXPECT_EQ(lengths.max_length, std::min<std::int64_t>(longest, 384));
+    EXPECT_GE(lengths.max_query_length, 1);
+    EXPECT_GE(lengths.doc_stride, 1);
+    const TaskOptions options = questions.task_options(longest);
+    EXPECT_EQ(options.doc_stride, lengths.doc_stride);
+    EXPECT_EQ(options.max_query_length, lengths.max_query_length);
+  }
+  EXPECT_EQ(questions.lengths(64).max_query_length, 16);
+  EXPECT_EQ(questions.lengths(64).doc_stride, 22);
+  // One that is given stays what it is, or is refused.
+  const FinetuneConfig given = parse(required("question_answering"), {"data.doc_stride=40"});
+  EXPECT_EQ(given.lengths(64).doc_stride, 40);
+  EXPECT_EQ(
+      error_of([&] { given.lengths(32); }),
+      "argument data.doc_stride=40: a stride of 40 is not below the 21 tokens of text that are "
+      "left in a window of data.max_length 32 after a question of data.max_query_length 8 and "
+      "3 special tokens; leave data.doc_stride at auto, or give less");
 }
 
 TEST(FinetuneConfig, RanksCompareEveryKey) {
@@ -457,12 +488,14 @@ TEST(FinetuneConfig, TheConfigurationsOfThisProjectAreThePapers) {
   }
   EXPECT_EQ(shipped("wnut17").task, TaskKind::token_classification);
   EXPECT_EQ(shipped("cola").evaluation.metric, "matthews");
-  EXPECT_EQ(shipped("cola").task_options().table.text_column, "4");
+  EXPECT_EQ(shipped("cola").task_options(512).table.text_column, "4");
   EXPECT_EQ(shipped("rte").data.text_pair, "sentence2");
   const FinetuneConfig squad = shipped("squad");
   EXPECT_EQ(squad.task, TaskKind::question_answering);
-  EXPECT_EQ(squad.data.max_length, 384);
-  EXPECT_EQ(squad.data.doc_stride, 128);
+  EXPECT_EQ(squad.lengths(512).max_length, 384);
+  EXPECT_EQ(squad.lengths(512).doc_stride, 128);
+  EXPECT_EQ(squad.lengths(512).max_query_length, 64);
+  EXPECT_EQ(shipped("sst2").lengths(512).max_length, 128);
   EXPECT_EQ(squad.optimizer.learning_rate, 5e-5);
 }
 

@@ -189,7 +189,8 @@ TEST_F(FinetunerTest, LearnsEachTask) {
 
 // Stopped by a signal once it trains, and again, then to the end.
 TEST_F(FinetunerTest, ResumesToTheSameBytes) {
-  const std::vector<std::string> more{"--resume", "train.epochs=20", "checkpoint.every_steps=40"};
+  const std::vector<std::string> more{"--resume auto", "train.epochs=20",
+                                      "checkpoint.every_steps=40"};
   finetune("classification", folder_ / "whole", more);
   const fs::path run_dir = folder_ / "stopped";
   for (int stops = 1; stops <= 2; ++stops) {
@@ -202,6 +203,13 @@ TEST_F(FinetunerTest, ResumesToTheSameBytes) {
     ASSERT_EQ(answer.exit_code, 0) << answer.output;
     ASSERT_NE(answer.output.find("stopped by SIGTERM"), std::string::npos) << answer.output;
     EXPECT_FALSE(fs::exists(run_dir / "results.json"));
+    EXPECT_NE(answer.output.find(stops == 1 ? "starting afresh" : "resumed at step "),
+              std::string::npos)
+        << answer.output;
+    // The last that is said.
+    const std::size_t end = answer.output.find("\nstopped: ");
+    ASSERT_NE(end, std::string::npos) << answer.output;
+    EXPECT_EQ(answer.output.find('\n', end + 1), answer.output.size() - 1) << answer.output;
   }
   finetune("classification", run_dir, more);
   EXPECT_NE(read_file(run_dir / "events.jsonl").find("\"resume\""), std::string::npos);
@@ -212,8 +220,10 @@ TEST_F(FinetunerTest, ResumesToTheSameBytes) {
   EXPECT_EQ(read_file(run_dir / "predictions_validation.jsonl"),
             read_file(folder_ / "whole" / "predictions_validation.jsonl"));
   // Once more, it has nothing left to do and says the same.
-  finetune("classification", run_dir, more);
+  finetune("classification", run_dir, {"--resume", "train.epochs=20", "checkpoint.every_steps=40"});
   EXPECT_EQ(results(run_dir), results(folder_ / "whole"));
+  EXPECT_NE(read_file(run_dir / "log.txt").find("validation by the best checkpoint, of step "),
+            std::string::npos);
 }
 
 TEST_F(FinetunerTest, RanksAgreeToTheBitWhenReproducible) {
@@ -300,6 +310,30 @@ TEST_F(FinetunerTest, StopsWhenNothingGetsBetter) {
             std::string::npos);
 }
 
+// Lengths are left to the model, which reads 40 tokens; a warning counts what is used.
+TEST_F(FinetunerTest, LengthsFitTheModel) {
+  std::string text = "text\tlabel\n";
+  for (int i = 0; i < 20; ++i) {
+    text += (i == 3 || i > 9 ? fmt::format("{}", fmt::join(some_words(60, 60), " ")) : "w1") +
+            (i % 2 == 0 ? "\tgood\n" : "\tbad\n");
+  }
+  write_text(folder_ / "long.tsv", text);
+  const fs::path run_dir = folder_ / "auto";
+  const std::string line =
+      command("classification", run_dir,
+              {"data.max_length=auto", "data.max_examples=10", "train.epochs=1",
+               "train.batch_size=4", "data.train=" + (folder_ / "long.tsv").string()});
+  const Answer answer = run(line);
+  ASSERT_EQ(answer.exit_code, 0) << answer.output;
+  EXPECT_NE(answer.output.find("up to 40 tokens; the model reads 40"), std::string::npos)
+      << answer.output;
+  const std::string log = read_file(run_dir / "log.txt");
+  EXPECT_NE(log.find("warning: 1 cut: long text"), std::string::npos) << log;
+  finetune("question_answering", folder_ / "windows",
+           {"data.max_length=auto", "data.max_query_length=auto", "data.doc_stride=auto",
+            "train.epochs=1"});
+}
+
 TEST_F(FinetunerTest, RefusesWhatItCannotUse) {
   finetune("classification", folder_ / "run", {"train.epochs=1"});
   expect_refused(run(command("classification", folder_ / "run")), "is not empty");
@@ -312,6 +346,17 @@ TEST_F(FinetunerTest, RefusesWhatItCannotUse) {
                              {"data.validation=" + (folder_ / "values_dev.tsv").string()})),
                  "label");
   expect_refused(run(command("regression", folder_ / "run", {"--resume"})), "data");
+  expect_refused(
+      run(command("classification", folder_ / "run", {"--resume auto", "evaluation.metric=f1"})),
+      "was trained with another evaluation.metric than this run has");
+  expect_refused(
+      run(command("classification", folder_ / "run", {"--resume auto", "data.max_examples=7"})),
+      "was trained with another data.train than this run has");
+  expect_refused(run(command("classification", folder_ / "other", {"model.init_from=nowhere"})),
+                 "argument model.init_from=nowhere: no such folder");
+  expect_refused(run(command("classification", folder_ / "other", {"data.train=nowhere.tsv"})),
+                 "argument data.train=nowhere.tsv: no such file");
+  expect_refused(run(std::string(BERT_FINETUNE) + " run_dir=x"), "which configuration?");
   EXPECT_FALSE(fs::exists(folder_ / "other"));
 }
 

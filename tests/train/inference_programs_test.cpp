@@ -35,9 +35,10 @@ class Inference : public ToolsTest {
     for (std::string line; std::getline(lines, line);) list.push_back(Json::parse(line));
     return list;
   }
-  std::vector<std::vector<double>> vectors(const std::string& arguments) {
+  std::vector<std::vector<double>> vectors(const std::string& arguments,
+                                           const std::string& checkpoint = "model") {
     std::vector<std::vector<double>> all;
-    for (const Json& record : records(embed(arguments + " 2>/dev/null"))) {
+    for (const Json& record : records(embed(arguments + " 2>/dev/null", checkpoint))) {
       EXPECT_EQ(record.at("index"), all.size());
       all.push_back(record.at("embedding"));
     }
@@ -229,11 +230,21 @@ TEST_F(Inference, EmbedHeedsTheFilesOfSentenceTransformers) {
   EXPECT_EQ(vectors("--input " + file), unit);
   EXPECT_EQ(vectors("--pooling mean --max-length 40 --input " + file), plain);
   EXPECT_NE(vectors("--no-normalize --input " + file), unit);
+  // They go with the model.
+  const Answer exported = run(
+      fmt::format("{} --checkpoint {} --output {}", BERT_EXPORT, path("model"), path("exported")));
+  ASSERT_EQ(exported.exit_code, 0) << exported.output;
+  EXPECT_EQ(vectors("--input " + file, "exported"), unit);
   modules("Dense");
   expect_refused(embed("--input " + file), "Dense");
   modules("Normalize");
   write_text(pooling, "{\"pooling_mode_max_tokens\": true}");
   expect_refused(embed("--input " + file), "max_tokens");
+}
+
+TEST_F(Inference, EmbedTakesTextsOfTheCommandLine) {
+  EXPECT_EQ(vectors("'w5 w7' w9"), vectors("--input " + write_lines("texts.txt", {"w5 w7", "w9"})));
+  expect_refused(embed(""), "Give TEXT or --input");
 }
 
 TEST_F(Inference, EmbedRefuses) {
@@ -281,6 +292,12 @@ TEST_F(Inference, FillMaskOfFiles) {
   EXPECT_EQ(answer.exit_code, 2);
   EXPECT_NE(answer.output.find("bad.txt:11: nothing to fill in"), std::string::npos);
   EXPECT_EQ(std::count(answer.output.begin(), answer.output.end(), '\n'), 11);
+  // Or it is left out, if that is asked for.
+  const Answer most =
+      fill_mask("--json --skip-bad-rows --input " + path("bad.txt") + " 2>&1 >/dev/null", "model");
+  EXPECT_EQ(most.exit_code, 0) << most.output;
+  EXPECT_NE(most.output.find("1 left out"), std::string::npos) << most.output;
+  EXPECT_NE(most.output.find("29 texts"), std::string::npos) << most.output;
 }
 
 // --- predict ------------------------------------------------------------------------------------

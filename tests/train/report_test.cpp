@@ -175,6 +175,29 @@ TEST_F(ReportTest, PutsRunsSideBySide) {
   EXPECT_EQ(runs[1].at("series").at("loss").at("mean"), Json({3.0}));
 }
 
+// Of a task: what it is judged by, where an event says that it was the best.
+TEST_F(ReportTest, ShowsTheMetricsOfTasks) {
+  for (const char* name : {"task/seed_1", "task/seed_0"}) {
+    write_run(name, R"({"step": 1, "val_loss": 1.0, "val_accuracy": 0.5, "val_f1": 0.25}
+{"step": 2, "val_loss": 2.0, "val_accuracy": 0.75, "val_f1": 0.625}
+)");
+    write_text(folder_ / name / "config.yaml", "task: classification\n");
+    write_text(folder_ / name / "events.jsonl",
+               "{\"step\": 1, \"kind\": \"best\"}\n{\"step\": 2, \"kind\": \"best\"}\n");
+  }
+  const Answer answer = report("task");
+  ASSERT_EQ(answer.exit_code, 0) << answer.output;
+  const Json runs = data_of(folder_ / "task" / "report.html").at("runs");
+  ASSERT_EQ(runs.size(), 2u);
+  EXPECT_EQ(runs[0].at("name"), "seed_0");
+  EXPECT_EQ(runs[1].at("name"), "seed_1");
+  const Json& summary = runs[0].at("summary");
+  EXPECT_EQ(summary.at("best at step"), "2");
+  EXPECT_EQ(summary.at("validation loss"), "2.0000");
+  EXPECT_EQ(summary.at("validation f1"), "0.6250");
+  EXPECT_FALSE(summary.contains("best validation loss"));
+}
+
 TEST_F(ReportTest, BadInput) {
   expect_refused(report("nothing"), "nothing: no run directory");
   write_run("empty", "");

@@ -273,11 +273,11 @@ TEST(TimeEstimate, IsTheMeanOfTheStepsAfterTheFirst) {
   EXPECT_EQ(
       describe_estimate(two_phases(), 95, 2.0),
       "estimated: 2 s a step, 10s for the rest without evaluations, a checkpoint every 1m40s");
-  EXPECT_EQ(describe_end(40, 88000, 10.0),
+  EXPECT_EQ(describe_end(40, 88000, 10.0, true),
             "finished: 40 steps in 10s, 0.25 s a step, 8.8k tokens/s, evaluations and checkpoints "
             "included");
-  EXPECT_EQ(describe_end(1, 100, 0.125),
-            "finished: 1 step in 0.12s, 0.12 s a step, 800 tokens/s, evaluations and checkpoints "
+  EXPECT_EQ(describe_end(1, 100, 0.125, false),
+            "stopped: 1 step in 0.12s, 0.12 s a step, 800 tokens/s, evaluations and checkpoints "
             "included");
   const std::string often = describe_estimate(two_phases(), 10, 0.001);
   EXPECT_TRUE(often.ends_with(", a checkpoint every 0.05s")) << often;

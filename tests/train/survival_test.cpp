@@ -53,7 +53,7 @@ TEST_F(SurvivalTest, SignalsEndARunWell) {
   const fs::path whole = folder_ / "whole";
   ASSERT_EQ(train(whole, settings).exit_code, 0);
   const std::pair<int, const char*> signals[] = {
-      {SIGTERM, "SIGTERM"}, {SIGINT, "SIGINT"}, {SIGUSR1, "SIGUSR1"}};
+      {SIGTERM, "SIGTERM"}, {SIGINT, "SIGINT"}, {SIGUSR1, "SIGUSR1"}, {SIGHUP, "SIGHUP"}};
   for (const auto& [number, name] : signals) {
     const fs::path run_dir = folder_ / name;
     const Answer first = run_and(command(run_dir, settings), [&, number = number] {
@@ -75,6 +75,30 @@ TEST_F(SurvivalTest, SignalsEndARunWell) {
     EXPECT_NE(second.output.find(fmt::format("resumed at step {}", step)), std::string::npos);
     expect_same_end(run_dir, whole, 300);
   }
+}
+
+// As `train ... 2>&1 | head` does it.
+TEST_F(SurvivalTest, NobodyReads) {
+  const fs::path run_dir = folder_ / "run";
+  const Answer answer =
+      run("(" + command(run_dir, {"train.max_steps=300", "evaluation.every_steps=20"}) +
+          " 2>&1; echo $? > " + (folder_ / "exit_code").string() + ") | head -n 1");
+  EXPECT_EQ(answer.exit_code, 0) << answer.output;
+  EXPECT_EQ(read_file(folder_ / "exit_code"), "0\n");
+  EXPECT_TRUE(fs::exists(checkpoint_of(run_dir, 300)));
+  EXPECT_NE(read_file(run_dir / "log.txt").find("finished: 300 steps"), std::string::npos);
+}
+
+// nohup: the terminal is closed, and the run goes on.
+TEST_F(SurvivalTest, AHangUpThatIsIgnored) {
+  const fs::path run_dir = folder_ / "run";
+  const Answer answer =
+      run_and("nohup " + command(run_dir, {"train.max_steps=300"}) + " < /dev/null", [&] {
+        ASSERT_TRUE(wait_for([&] { return last_step(run_dir) >= 33; }));
+        signal_all(run_dir, SIGHUP);
+      });
+  EXPECT_EQ(answer.exit_code, 0) << answer.output;
+  EXPECT_TRUE(fs::exists(checkpoint_of(run_dir, 300))) << answer.output;
 }
 
 // mpirun passes SIGUSR1 on to all ranks; one rank alone may get a signal as well.

@@ -75,10 +75,13 @@ TEST_F(TaskTest, ThreeClassesHaveNoPositiveOne) {
 TEST_F(TaskTest, UnknownLabelsAreBad) {
   const auto task = make_task({}, put("known.tsv", "a\t0\nb\t1\n"));
   const std::string file = put("unknown.tsv", "sentence\tlabel\na\t0\nb\t2\n");
-  EXPECT_EQ(ERROR_OF(task->read(file, tokenizer(), Purpose::evaluation)),
-            "2: " + file +
-                ":3: '2' is none of the labels: 0, 1 (unknown label; bad_rows: skip leaves out and "
-                "counts what cannot be used)");
+  EXPECT_EQ(
+      ERROR_OF(task->read(file, tokenizer(), Purpose::evaluation)),
+      "2: " + file +
+          ":3: '2' is none of the labels: 0, 1 (unknown label; what cannot be used is left out "
+          "and counted by data.bad_rows=skip of finetune, --skip-bad-rows of predict)");
+  // What lies behind the examples that are asked for is not looked at.
+  EXPECT_EQ(task->read(file, tokenizer(), Purpose::training, 1)->num_examples(), 1);
   TaskOptions skipping = task->options();
   skipping.bad_rows = BadRows::skip;
   const auto dataset = make_task(skipping)->read(file, tokenizer(), Purpose::evaluation);

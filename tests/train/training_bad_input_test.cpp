@@ -48,6 +48,10 @@ TEST_F(TrainingBadInput, CommandLine) {
   write_text(folder_ / "odd.yaml", "train: {max_steps: 5\n");
   expect_refused(run(fmt::format("{} {}", BERT_TRAIN, (folder_ / "odd.yaml").string())),
                  "not YAML");
+  write_text(folder_ / "task.yaml", "run_dir: x\nseeds: [0]\ntask: classification\n");
+  expect_refused(run(fmt::format("{} {}", BERT_TRAIN, (folder_ / "task.yaml").string())),
+                 "a file with the key task is for finetune");
+  expect_refused(run(fmt::format("{} run_dir=x", BERT_TRAIN)), "which configuration?");
   expect_refused_untouched({"--resum"}, "--resum");
   expect_refused_untouched({"train"}, "key.path=value");
 }
