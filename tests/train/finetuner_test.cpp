@@ -314,8 +314,8 @@ TEST_F(FinetunerTest, StopsWhenNothingGetsBetter) {
 TEST_F(FinetunerTest, LengthsFitTheModel) {
   std::string text = "text\tlabel\n";
   for (int i = 0; i < 20; ++i) {
-    text += (i == 3 || i > 9 ? fmt::format("{}", fmt::join(some_words(60, 60), " ")) : "w1") +
-            (i % 2 == 0 ? "\tgood\n" : "\tbad\n");
+    const std::vector<std::string> words = i == 3 || i > 9 ? some_words(60, 60) : some_words(4, 4);
+    text += fmt::format("{}\t{}\n", fmt::join(words, " "), i % 2 == 0 ? "good" : "bad");
   }
   write_text(folder_ / "long.tsv", text);
   const fs::path run_dir = folder_ / "auto";

@@ -80,9 +80,9 @@ TEST_F(SurvivalTest, SignalsEndARunWell) {
 // As `train ... 2>&1 | head` does it.
 TEST_F(SurvivalTest, NobodyReads) {
   const fs::path run_dir = folder_ / "run";
-  const Answer answer =
-      run("(" + command(run_dir, {"train.max_steps=300", "evaluation.every_steps=20"}) +
-          " 2>&1; echo $? > " + (folder_ / "exit_code").string() + ") | head -n 1");
+  const std::string line = command(run_dir, {"train.max_steps=300", "evaluation.every_steps=20"});
+  const Answer answer = run(
+      fmt::format("({} 2>&1; echo $? > {}) | head -n 1", line, (folder_ / "exit_code").string()));
   EXPECT_EQ(answer.exit_code, 0) << answer.output;
   EXPECT_EQ(read_file(folder_ / "exit_code"), "0\n");
   EXPECT_TRUE(fs::exists(checkpoint_of(run_dir, 300)));
@@ -93,7 +93,7 @@ TEST_F(SurvivalTest, NobodyReads) {
 TEST_F(SurvivalTest, AHangUpThatIsIgnored) {
   const fs::path run_dir = folder_ / "run";
   const Answer answer =
-      run_and("nohup " + command(run_dir, {"train.max_steps=300"}) + " < /dev/null", [&] {
+      run_and(fmt::format("nohup {}", command(run_dir, {"train.max_steps=300"})), [&] {
         ASSERT_TRUE(wait_for([&] { return last_step(run_dir) >= 33; }));
         signal_all(run_dir, SIGHUP);
       });
