@@ -292,7 +292,11 @@ TEST(SquadFile, TheFormIsChecked) {
     return ERROR_OF(parse_squad(content, "s", SquadAnswers::learn, report));
   };
   EXPECT_EQ(error("{}"), "2: s: 'data' is missing: expected what SQuAD's files have");
-  EXPECT_EQ(error("[1]"), "2: s: 'data' is missing: expected what SQuAD's files have");
+  for (const char* other : {"[1]", "sentence\tlabel\na\t1\n", ""}) {
+    EXPECT_EQ(error(other),
+              "2: s: expected JSON as SQuAD's files, which begin with {\"data\": ..., or an object "
+              "with question, context and answers a line");
+  }
   EXPECT_EQ(error("{\"data\": 1}"), "2: s: 'data' is not a list");
   EXPECT_EQ(error(squad("x", R"({"id": "a", "question": 1, "answers": []})")),
             "2: s: a: 'question' is not a string");
