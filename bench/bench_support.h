@@ -12,8 +12,7 @@
 
 namespace bert::bench {
 
-// What to time: "cpu" in fp32 on `threads` threads, or "cuda" in fp32, tf32, bf16 or
-// fp8.
+// What to time: "cpu" in fp32 or bf16 on `threads` threads, or "cuda" in fp32, tf32, bf16 or fp8.
 struct BackendChoice {
   std::string device = "cpu";
   std::string precision = "auto";  // auto: fp32 on a CPU, bf16 on a GPU

@@ -18,8 +18,8 @@
 // - Gradients of parameters accumulate (+=). Gradients of activations are overwritten, except
 //   where a flag `accumulate_dx` says otherwise.
 // - An absent Tensor (default constructed) means "without", where the contract allows it.
-// - No op reduces in an order that depends on timing: the same inputs, backend and parts that work is
-//   cut into (one for each thread, unless told otherwise) give the same bits.
+// - No op reduces in an order that depends on timing: the same inputs, backend and parts that work
+//   is cut into (one for each thread, unless told otherwise) give the same bits.
 // - An Ops object serves one stream of work at a time and owns the scratch its ops need.
 // - Shapes and dtypes are checked; a mismatch is a bug and throws.
 #pragma once

@@ -1,5 +1,5 @@
-// Memory of the host: how much more this process may take before the kernel refuses or kills it, and
-// taking large pieces of it.
+// Memory of the host: how much more this process may take before the kernel refuses or kills it,
+// and taking large pieces of it.
 #pragma once
 
 #include <cstddef>
@@ -8,8 +8,8 @@
 namespace bert {
 
 // At least `bytes`, on a cache line of its own; null where there is none. Large pieces are on huge
-// pages where the kernel has them for who asks: matrices are read across their rows, a page each.
-// To be given to std::free.
+// pages where the kernel has them for who asks, and then a multiple of 2 MiB: matrices are read
+// across their rows, a page each. To be given to std::free.
 void* allocate_host_memory(std::size_t bytes);
 
 // Bytes: the least of what the machine has available (MemAvailable), what is left below the limits

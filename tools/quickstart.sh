@@ -169,7 +169,7 @@ fi
 interrupted() {
   tail -n 1 "$run/events.jsonl" 2>/dev/null | grep -q '"kind": "stop".*"text": "stopped by '
 }
-if [[ -f "$run.done" ]] && ! interrupted; then
+if [[ -d "$run" && -f "$run.done" ]] && ! interrupted; then
   echo "reusing $run"
 else
   echo "$run_from" >"$run.made_from"

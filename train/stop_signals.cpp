@@ -17,15 +17,14 @@ void note(int number) { last_signal = number; }
 StopSignals::StopSignals() {
   last_signal = 0;
   for (std::size_t i = 0; i < std::size(kSignals); ++i) {
+    BERT_CHECK(::sigaction(kSignals[i], nullptr, &before_[i]) == 0);
+    if (kSignals[i] == SIGHUP && before_[i].sa_handler == SIG_IGN) continue;  // nohup
     struct sigaction action {};
     action.sa_handler = kSignals[i] == SIGPIPE ? SIG_IGN : note;
     // Reading and writing go on; after the first SIGINT the next does what it always does.
     action.sa_flags = SA_RESTART;
     if (kSignals[i] == SIGINT) action.sa_flags |= static_cast<int>(SA_RESETHAND);
-    BERT_CHECK(::sigaction(kSignals[i], &action, &before_[i]) == 0);
-    if (kSignals[i] == SIGHUP && before_[i].sa_handler == SIG_IGN) {
-      (void)::sigaction(SIGHUP, &before_[i], nullptr);
-    }
+    BERT_CHECK(::sigaction(kSignals[i], &action, nullptr) == 0);
   }
 }
 

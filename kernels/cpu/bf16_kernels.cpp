@@ -1,6 +1,6 @@
 #include "kernels/cpu/bf16_kernels.h"
 
-#if defined(__AMX_BF16__)
+#if BERT_CPU_TILES
 #include <sys/syscall.h>
 #include <unistd.h>
 

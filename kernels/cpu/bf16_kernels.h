@@ -15,6 +15,8 @@
 #pragma once
 
 #include <cstdint>
+#include <cstring>
+#include <string_view>
 #include <type_traits>
 
 #include "kernels/cpu/f32_kernel.h"
@@ -23,7 +25,10 @@
 #include "kernels/cpu/transpose.h"
 #include "runtime/bfloat16.h"
 
-#if defined(__AVX512BF16__) || defined(__AMX_BF16__)
+#if defined(__AVX512F__) && defined(__AMX_BF16__)
+#define BERT_CPU_TILES 1
+#endif
+#if defined(__AVX512BF16__) || BERT_CPU_TILES
 #define BERT_CPU_BF16_PAIRS 1
 #endif
 
@@ -105,6 +110,7 @@ struct PairPanels {
 
 #if defined(__AVX512BF16__)
 struct DotKernel : PairPanels {
+  static constexpr std::string_view kName = "dot products";
   static constexpr std::int64_t kVectors = 3;
   static constexpr std::int64_t kRows = kLines, kColumns = kVectors * kLines;
   static constexpr std::int64_t kDepth = 384, kHeight = 64, kWidth = 480;
@@ -158,13 +164,18 @@ struct DotKernel : PairPanels {
 };
 #endif  // __AVX512BF16__
 
-#if defined(__AMX_BF16__)
+#if BERT_CPU_TILES
 // Whether the system lets this process use tile registers; asked once.
 bool may_use_tiles();
 
 struct AmxKernel : PairPanels {
+  static constexpr std::string_view kName = "tiles";
   static constexpr std::int64_t kRows = 2 * kLines, kColumns = 2 * kLines;
   static constexpr std::int64_t kDepth = 512, kHeight = 256, kWidth = 512;
+
+  // The compiler does not know that the instructions for tiles read memory: what was stored there
+  // before must be.
+  static void written(const void* memory) { asm volatile("" : : "r"(memory) : "memory"); }
 
   // Eight tiles of 16 lines of 64 bytes.
   class Thread {
@@ -179,6 +190,7 @@ struct AmxKernel : PairPanels {
         shape.bytes_a_line[i] = 64;
         shape.lines[i] = 16;
       }
+      written(&shape);
       _tile_loadconfig(&shape);
     }
     ~Thread() { _tile_release(); }
@@ -197,6 +209,7 @@ struct AmxKernel : PairPanels {
                        std::int64_t stride, bool accumulate) {
     const std::int64_t panel = kLines * depth;
     const auto bytes = static_cast<std::size_t>(stride) * sizeof(float);
+    written(rows);
     float* const below = c + kLines * stride;
     if (accumulate) {
       _tile_loadd(0, c, bytes);
@@ -223,9 +236,10 @@ struct AmxKernel : PairPanels {
     _tile_stored(1, c + kLines, bytes);
     _tile_stored(2, below, bytes);
     _tile_stored(3, below + kLines, bytes);
+    written(c);
   }
 };
-#endif  // __AMX_BF16__
+#endif  // BERT_CPU_TILES
 
 #endif  // BERT_CPU_BF16_PAIRS
 
@@ -238,7 +252,7 @@ struct KernelType {
 template <typename Real, typename Body>
 void with_kernel(Body&& body) {
   if constexpr (std::is_same_v<Real, Bfloat16>) {
-#if defined(__AMX_BF16__)
+#if BERT_CPU_TILES
     if (may_use_tiles()) {
       body(KernelType<AmxKernel>());
       return;

@@ -1,9 +1,10 @@
 #include "kernels/cpu/cpu_ops.h"
 
-#include <new>
+#include <string_view>
 
 #include <omp.h>
 
+#include "kernels/cpu/bf16_kernels.h"
 #include "kernels/cpu/cpu_backend.h"
 #include "kernels/cpu/parallel.h"
 #include "runtime/host_memory.h"
@@ -33,7 +34,8 @@ void* Scratch::reserve(std::size_t bytes) {
     data_.reset();
     bytes_ = 0;
     data_.reset(allocate_host_memory(bytes));
-    if (data_ == nullptr) throw_runtime_error("out of memory: {} bytes asked for as scratch", bytes);
+    if (data_ == nullptr)
+      throw_runtime_error("out of memory: {} bytes asked for as scratch", bytes);
     bytes_ = bytes;
   }
   return data_.get();
@@ -41,7 +43,12 @@ void* Scratch::reserve(std::size_t bytes) {
 
 template <typename Real>
 std::string CpuOps<Real>::name() const {
-  return fmt::format("cpu {}", dtype_name(dtype_of<Real>));
+  std::string text = fmt::format("cpu {}", dtype_name(dtype_of<Real>));
+  with_kernel<Real>([&](auto kernel) {
+    const std::string_view by = decltype(kernel)::type::kName;
+    if (!by.empty()) text += fmt::format(" by {}", by);
+  });
+  return text;
 }
 template class CpuOps<float>;
 template class CpuOps<Bfloat16>;

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <string_view>
 
 #include "kernels/cpu/product.h"
 #include "kernels/cpu/simd.h"
@@ -13,6 +14,7 @@ namespace bert::cpu {
 // Panels of kLanes lines: the lines of p = 0, those of p = 1, and so on.
 template <typename T>
 struct F32Kernel {
+  static constexpr std::string_view kName = "";
   using Element = T;
   using Packed = float;
   static constexpr std::int64_t kVectors = 3;

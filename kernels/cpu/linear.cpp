@@ -1,5 +1,6 @@
 // Products: 2 R N K FLOP forward, twice that backward (product.h); bias and activation in one pass
 // over each block of the output while it is in cache.
+#include <cstring>
 #include <type_traits>
 
 #include "kernels/cpu/activation.h"
@@ -19,9 +20,8 @@ template <typename Real, Activation kActivation, bool kBias, bool kKeep>
 void finish_forward(const float* values, std::int64_t stride, Real* y, Real* pre, const Real* bias,
                     Range rows, Range columns, std::int64_t n) {
   for (std::int64_t r = rows.begin; r < rows.end; ++r, values += stride) {
-    const float* const from = values - columns.begin;
     for_lanes(columns.begin, columns.end, [&](std::int64_t c, auto lanes) {
-      F32 v = load(from + c, lanes);
+      F32 v = load(values + (c - columns.begin), lanes);
       if constexpr (kBias) v += load(bias + c, lanes);
       if constexpr (kKeep) store(pre + r * n + c, v, lanes);
       store(y + r * n + c, activate<kActivation>(v), lanes);
@@ -34,9 +34,8 @@ template <typename Real, Activation kActivation, bool kAccumulate>
 void finish_backward(const float* values, std::int64_t stride, const Real* pre, Real* dx,
                      Range rows, Range columns, std::int64_t n) {
   for (std::int64_t r = rows.begin; r < rows.end; ++r, values += stride) {
-    const float* const from = values - columns.begin;
     for_lanes(columns.begin, columns.end, [&](std::int64_t c, auto lanes) {
-      F32 d = load(from + c, lanes);
+      F32 d = load(values + (c - columns.begin), lanes);
       if constexpr (kAccumulate) d += load(dx + r * n + c, lanes);
       if constexpr (kActivation != Activation::none) {
         d *= activation_derivative<kActivation>(load(pre + r * n + c, lanes));

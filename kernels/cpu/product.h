@@ -3,12 +3,14 @@
 // caches, into panels that a small kernel reads in a straight line while a tile of the result stays
 // in registers. The kernels are f32_kernel.h and bf16_kernels.h.
 //
-// Every element of the result is one sum, added up in the order of k whatever the split: results do
-// not depend on the number of threads or parts.
+// Every element of the result is a sum over k in one order, in blocks that depend on k alone: how
+// the work is shared out among threads decides nothing.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
+
+#include <omp.h>
 
 #include "kernels/cpu/parallel.h"
 #include "kernels/cpu/scratch.h"
@@ -34,6 +36,7 @@ struct Factor {
 //   kDepth, kHeight, kWidth   a block: k, rows and columns whose copies fit in caches
 //   pack_rows(factor, lines, depth, to), pack_columns(...)   copies a range of lines and of k
 //   multiply(depth, rows, columns, c, stride, accumulate)    one tile
+//   kName              for logs, empty for the usual one
 //   Thread             what a thread holds while it multiplies
 // A packed range takes round_up(lines, tile) * round_up(depth, kStep) elements of Packed.
 
@@ -74,17 +77,22 @@ inline std::int64_t largest_share(std::int64_t n, int parts, std::int64_t grain)
   return largest < n ? largest : n;
 }
 
+// Rows whose sums wait in scratch for the rest of k, at most (and a block more): a few MB.
+inline constexpr std::int64_t kTall = 2048;
+
 // How every part cuts its share, and what it needs of scratch.
 template <typename Kernel>
 struct Blocks {
   std::int64_t depth, height, width;
+  std::int64_t tall;    // rows that are taken through all of k before others
   std::int64_t values;  // floats of results that are not in c
 
   Blocks(std::int64_t m, std::int64_t n, std::int64_t k, bool own_values)
       : depth(even_piece(k, Kernel::kDepth, Kernel::kStep)),
         height(even_piece(m, Kernel::kHeight, Kernel::kRows)),
         width(even_piece(n, Kernel::kWidth, Kernel::kColumns)),
-        values(own_values ? (depth >= k ? height : m) * width : 0) {}
+        tall(own_values ? (depth >= k ? height : even_piece(m, kTall, height)) : m),
+        values(own_values ? tall * width : 0) {}
   std::int64_t packed_rows() const { return round_up(height * depth, 32); }
   std::int64_t packed() const { return packed_rows() + round_up(width * depth, 32); }
   std::size_t bytes() const {
@@ -94,8 +102,21 @@ struct Blocks {
   }
 };
 
-inline Range piece(Range whole, std::int64_t begin, std::int64_t size) {
-  return {begin, begin + size < whole.end ? begin + size : whole.end};
+// Calls body(piece) for pieces of `size`, one after the other.
+template <typename Body>
+inline void for_pieces(Range whole, std::int64_t size, Body&& body) {
+  for (std::int64_t i = whole.begin; i < whole.end; i += size) {
+    body(Range{i, i + size < whole.end ? i + size : whole.end});
+  }
+}
+
+inline void copy_tile(const float* from, std::int64_t from_stride, std::int64_t height,
+                      std::int64_t width, float* to, std::int64_t to_stride) {
+  for (std::int64_t r = 0; r < height; ++r) {
+    for_lanes(0, width, [&](std::int64_t x, auto lanes) {
+      store(to + r * to_stride + x, load(from + r * from_stride + x, lanes), lanes);
+    });
+  }
 }
 
 // One block of the result: tiles down and across it. Tiles that reach beyond it are computed aside.
@@ -112,16 +133,12 @@ void multiply_block(std::int64_t m, std::int64_t n, std::int64_t depth,
         Kernel::multiply(depth, a, b, tile, stride, accumulate);
         continue;
       }
-      alignas(64) float aside[kRows * kColumns];
-      Kernel::multiply(depth, a, b, aside, kColumns, false);
+      alignas(64) float aside[kRows * kColumns] = {};
       const std::int64_t height = i + kRows <= m ? kRows : m - i;
-      for (std::int64_t r = 0; r < height; ++r) {
-        for_lanes(0, j + kColumns <= n ? kColumns : n - j, [&](std::int64_t x, auto lanes) {
-          F32 v = load(aside + r * kColumns + x, lanes);
-          if (accumulate) v += load(tile + r * stride + x, lanes);
-          store(tile + r * stride + x, v, lanes);
-        });
-      }
+      const std::int64_t width = j + kColumns <= n ? kColumns : n - j;
+      if (accumulate) copy_tile(tile, stride, height, width, aside, kColumns);
+      Kernel::multiply(depth, a, b, aside, kColumns, accumulate);
+      copy_tile(aside, kColumns, height, width, tile, stride);
     }
   }
 }
@@ -142,38 +159,35 @@ void product(Team team, Scratch& scratch, std::int64_t m, std::int64_t n, std::i
                                       detail::largest_share(n, grid.columns, Kernel::kColumns), k,
                                       c == nullptr);
   const std::size_t bytes = blocks.bytes();
-  const int parts = grid.rows * grid.columns;
-  auto* const memory = static_cast<std::byte*>(scratch.reserve(bytes * parts));
-  on_parts({parts, team.threads}, [&](int part) {
+  const Team shares(grid.rows * grid.columns, team.threads);
+  auto* const memory =
+      static_cast<std::byte*>(scratch.reserve(bytes * static_cast<std::size_t>(shares.threads)));
+  on_parts(shares, [&](int part) {
     const Range part_rows = share(m, part / grid.columns, grid.rows, Kernel::kRows);
     const Range part_columns = share(n, part % grid.columns, grid.columns, Kernel::kColumns);
-    if (part_rows.begin == part_rows.end || part_columns.begin == part_columns.end) return;
     [[maybe_unused]] const typename Kernel::Thread thread;
-    auto* const packed_rows = reinterpret_cast<Packed*>(memory + bytes * part);
+    auto* const packed_rows =
+        reinterpret_cast<Packed*>(memory + bytes * static_cast<std::size_t>(omp_get_thread_num()));
     Packed* const packed_columns = packed_rows + blocks.packed_rows();
     auto* const own = reinterpret_cast<float*>(packed_rows + blocks.packed());
-    for (std::int64_t j = part_columns.begin; j < part_columns.end; j += blocks.width) {
-      const Range columns = detail::piece(part_columns, j, blocks.width);
-      for (std::int64_t p = 0; p < k; p += blocks.depth) {
-        const Range ks = detail::piece({0, k}, p, blocks.depth);
-        const std::int64_t depth = round_up(ks.end - ks.begin, Kernel::kStep);
-        Kernel::pack_columns(b, columns, ks, packed_columns);
-        for (std::int64_t i = part_rows.begin; i < part_rows.end; i += blocks.height) {
-          const Range rows = detail::piece(part_rows, i, blocks.height);
-          float* values = c + i * n + j;
-          std::int64_t stride = n;
-          if (c == nullptr) {
-            values = own + (blocks.depth >= k ? 0 : (i - part_rows.begin) * blocks.width);
-            stride = blocks.width;
-          }
-          Kernel::pack_rows(a, rows, ks, packed_rows);
-          detail::multiply_block<Kernel>(rows.end - rows.begin, columns.end - columns.begin, depth,
-                                         packed_rows, packed_columns, values, stride,
-                                         accumulate || p > 0);
-          if (ks.end == k) finish(rows, columns, values, stride);
-        }
-      }
-    }
+    detail::for_pieces(part_rows, blocks.tall, [&](Range tall) {
+      detail::for_pieces(part_columns, blocks.width, [&](Range columns) {
+        detail::for_pieces({0, k}, blocks.depth, [&](Range ks) {
+          Kernel::pack_columns(b, columns, ks, packed_columns);
+          detail::for_pieces(tall, blocks.height, [&](Range rows) {
+            Kernel::pack_rows(a, rows, ks, packed_rows);
+            float* const values = c == nullptr ? own + (rows.begin - tall.begin) * blocks.width
+                                               : c + rows.begin * n + columns.begin;
+            const std::int64_t stride = c == nullptr ? blocks.width : n;
+            detail::multiply_block<Kernel>(rows.end - rows.begin, columns.end - columns.begin,
+                                           round_up(ks.end - ks.begin, Kernel::kStep), packed_rows,
+                                           packed_columns, values, stride,
+                                           accumulate || ks.begin > 0);
+            if (ks.end == k) finish(rows, columns, values, stride);
+          });
+        });
+      });
+    });
   });
 }
 

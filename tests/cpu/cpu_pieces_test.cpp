@@ -192,7 +192,8 @@ void expect_plain_sums() {
   Scratch scratch;
   const std::int64_t sizes[][3] = {{5, 1, 7},      {16, 48, 32},   {33, 93, 90},
                                    {129, 128, 65}, {70, 2000, 40}, {40, 50, 2100}};
-  for (const auto& [m, n, k] : sizes) {
+  for (const auto& size : sizes) {
+    const std::int64_t m = size[0], n = size[1], k = size[2];
     const auto a = rounded(random_floats(m * k, 1)), b = rounded(random_floats(n * k, 2));
     for (const bool a_along : {true, false}) {
       for (const bool b_along : {true, false}) {
@@ -254,7 +255,7 @@ TEST(Product, OfBfloat16ByDotProductsEqualsThePlainSum) {
 #endif
 }
 TEST(Product, OfBfloat16ByTilesEqualsThePlainSum) {
-#if defined(__AMX_BF16__)
+#if BERT_CPU_TILES
   if (!may_use_tiles()) GTEST_SKIP() << "the system grants no tile registers";
   expect_plain_sums<AmxKernel>();
 #else

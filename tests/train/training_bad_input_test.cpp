@@ -77,7 +77,7 @@ TEST_F(TrainingBadInput, Keys) {
   expect_refused_untouched({"train.max_steps=0"}, "train.max_steps");
   expect_refused_untouched({"model.hidden_dropout_prob=1.5"}, "model.hidden_dropout_prob");
   expect_refused_untouched({"schedule.warmup_steps=50"}, "schedule.warmup_steps");
-  expect_refused_untouched({"runtime.precision=bf16"}, "precision");
+  expect_refused_untouched({"runtime.precision=tf32"}, "precision");
 }
 
 TEST_F(TrainingBadInput, WhatDoesNotFit) {
