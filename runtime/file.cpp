@@ -48,8 +48,11 @@ void write_file_atomic(const fs::path& path, std::string_view content) {
   file.commit();
 }
 
-AtomicFile::AtomicFile(fs::path path)
-    : path_(std::move(path)), temporary_(path_.string() + ".tmp." + std::to_string(::getpid())) {
+AtomicFile::AtomicFile(fs::path path) : path_(std::move(path)) {
+  std::error_code none;
+  const fs::file_status there = fs::status(path_, none);
+  const bool device = fs::exists(there) && !fs::is_regular_file(there);
+  temporary_ = device ? path_ : fs::path(path_.string() + ".tmp." + std::to_string(::getpid()));
   file_ = std::fopen(temporary_.c_str(), "wb");
   if (file_ == nullptr) throw_runtime_error("cannot write {}: {}", path_.string(), cause());
 }
@@ -58,7 +61,7 @@ AtomicFile::~AtomicFile() {
   if (file_ == nullptr) return;
   std::fclose(file_);
   std::error_code ignored;
-  fs::remove(temporary_, ignored);
+  if (temporary_ != path_) fs::remove(temporary_, ignored);
 }
 
 void AtomicFile::write(const void* data, std::size_t size) {
@@ -75,6 +78,12 @@ void AtomicFile::write_at_start(std::string_view text) {
 }
 
 void AtomicFile::commit() {
+  if (temporary_ == path_) {
+    if (std::fclose(std::exchange(file_, nullptr)) != 0) {
+      throw_runtime_error("cannot write {}: {}", path_.string(), cause());
+    }
+    return;
+  }
   if (std::fflush(file_) != 0 || ::fsync(::fileno(file_)) != 0) {
     throw_runtime_error("cannot write {}: {}", path_.string(), cause());
   }

@@ -4,7 +4,10 @@
 #include <cstring>
 #include <functional>
 
+#include <fcntl.h>
 #include <gtest/gtest.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include "runtime/error.h"
 #include "tests/data/corpus_fixture.h"
@@ -63,6 +66,20 @@ TEST(WriteFileAtomic, FailsWithNothingChanged) {
                              (folder / "taken").string());
   EXPECT_TRUE(fs::exists(folder / "taken/inside"));
   EXPECT_EQ(entries(folder.path()), 1u);
+}
+
+TEST(AtomicFileTest, APipeStaysAPipe) {
+  const TemporaryFolder folder;
+  const fs::path pipe = folder / "pipe";
+  ASSERT_EQ(::mkfifo(pipe.c_str(), 0600), 0);
+  const int reader = ::open(pipe.c_str(), O_RDONLY | O_NONBLOCK);
+  ASSERT_GE(reader, 0);
+  write_file_atomic(pipe, "text");
+  char text[8] = {};
+  EXPECT_EQ(::read(reader, text, sizeof text), 4);
+  ::close(reader);
+  EXPECT_EQ(std::string(text), "text");
+  EXPECT_TRUE(fs::is_fifo(pipe));
 }
 
 TEST(AtomicFileTest, WithoutCommitNothingIsLeft) {
