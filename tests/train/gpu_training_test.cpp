@@ -299,9 +299,10 @@ TEST_F(GpuTraining, TheLackOfAGpuIsSaid) {
             "error: runtime.device: cuda is not available: the test wants none; use cpu or auto\n");
   const Answer narrow = train(folder_ / "c", with(kSmall, {"runtime.precision=tf32"}));
   EXPECT_EQ(narrow.exit_code, 2);
-  EXPECT_EQ(narrow.output,
-            "error: runtime.precision: tf32 needs a GPU, and the test wants none; use fp32, bf16 or "
-            "auto\n");
+  EXPECT_EQ(
+      narrow.output,
+      "error: runtime.precision: tf32 needs a GPU, and the test wants none; use fp32, bf16 or "
+      "auto\n");
   const Answer eight = train(folder_ / "d", with(kSmall, {"runtime.precision=fp8"}));
   EXPECT_EQ(eight.exit_code, 2);
   EXPECT_EQ(eight.output,
