@@ -27,8 +27,7 @@ void InputReport::bad(std::string_view kind, std::string_view place, std::string
   if (bad_rows_ == BadRows::refuse) {
     throw_input_error(
         "{}: {} ({}; what cannot be used is left out and counted by data.bad_rows=skip of "
-        "finetune, "
-        "--skip-bad-rows of predict)",
+        "finetune, --skip-bad-rows of predict)",
         place, why, kind);
   }
   add(Effect::left_out, kind, place, why);

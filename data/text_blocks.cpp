@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "data/blank.h"
 #include "data/json_record.h"
 #include "data/unicode.h"
 #include "runtime/error.h"
@@ -12,11 +13,6 @@ namespace {
 
 constexpr std::size_t kBlockBytes = std::size_t{1} << 18;
 constexpr std::string_view kByteOrderMark = "\xef\xbb\xbf";
-
-bool is_blank_char(char c) { return c == ' ' || (c >= '\t' && c <= '\r'); }
-bool is_blank(std::string_view line) {
-  return std::all_of(line.begin(), line.end(), is_blank_char);
-}
 
 // Where to cut a line of more than `limit` bytes: after its last white space before that, else
 // before the character that would be torn.

@@ -8,6 +8,7 @@
 #include <fmt/ranges.h>
 #include <nlohmann/json.hpp>
 
+#include "data/blank.h"
 #include "data/delimited_file.h"
 #include "data/json_objects.h"
 #include "data/read_input.h"
@@ -32,11 +33,6 @@ constexpr std::pair<std::string_view, std::string_view> kUsualTexts[] = {
     {"question", "sentence"},   {"text_a", "text_b"},       {"text1", "text2"},
     {"text", "text_pair"},      {"sentence", ""},           {"text", ""}};
 constexpr std::string_view kUsualLabels[] = {"gold_label", "label", "labels", "score", "target"};
-
-bool is_blank(std::string_view text) {
-  return std::all_of(text.begin(), text.end(),
-                     [](char c) { return c == ' ' || (c >= '\t' && c <= '\r'); });
-}
 
 std::string lower(std::string_view name) {
   std::string result(name);

@@ -126,10 +126,9 @@ void ParameterStore::refresh_compute() {
   for (std::int64_t first = 0; first < flat_size_; first += kPiece) {
     const std::int64_t n = std::min(kPiece, flat_size_ - first);
     values.resize(static_cast<std::size_t>(n));
-    device_->copy_to_host(values.data(), values_.slice(first, n).raw(),
-                          values_.slice(first, n).bytes());
+    const Tensor masters = values_.slice(first, n), copies = compute_copies_.slice(first, n);
+    device_->copy_to_host(values.data(), masters.raw(), masters.bytes());
     const std::vector<Bfloat16> rounded(values.begin(), values.end());
-    const Tensor copies = compute_copies_.slice(first, n);
     device_->copy_from_host(copies.raw(), rounded.data(), copies.bytes());
   }
 }

@@ -281,14 +281,14 @@ Json summary(const Run& run) {
     for (const char* key : {"best validation loss", "at step", "perplexity", "accuracy"}) {
       row[key] = "";
     }
-  }
-  if (!valid.values.empty() && !is_finetuning(run)) {
-    const auto best = std::min_element(valid.values.begin(), valid.values.end());
-    const std::int64_t step = valid.steps[static_cast<std::size_t>(best - valid.values.begin())];
-    row["best validation loss"] = fmt::format("{:.4f}", *best);
-    row["at step"] = fmt::format("{}", step);
-    row["perplexity"] = number(value_at(curve("val_perplexity"), step), "{:.2f}");
-    row["accuracy"] = number(100 * value_at(curve("val_accuracy"), step), "{:.1f} %");
+    if (!valid.values.empty()) {
+      const auto best = std::min_element(valid.values.begin(), valid.values.end());
+      const std::int64_t step = valid.steps[static_cast<std::size_t>(best - valid.values.begin())];
+      row["best validation loss"] = fmt::format("{:.4f}", *best);
+      row["at step"] = fmt::format("{}", step);
+      row["perplexity"] = number(value_at(curve("val_perplexity"), step), "{:.2f}");
+      row["accuracy"] = number(100 * value_at(curve("val_accuracy"), step), "{:.1f} %");
+    }
   }
   row["tokens/s, median"] = speed.values.empty() ? "" : fmt::format("{:.0f}", median(speed.values));
   return row;

@@ -47,7 +47,8 @@ FinetuneResult Finetuner::run() {
     for (const std::string& warning : early_warnings_) log_->note(warning);
   }
   if (!load_note_.empty()) say(load_note_);
-  result.finished = train();
+  train();
+  result.finished = signal_ == 0;
   result.step = state_.best_step;
   if (!result.finished) return result;
 
@@ -66,11 +67,11 @@ FinetuneResult Finetuner::run() {
   return result;
 }
 
-bool Finetuner::train() {
+void Finetuner::train() {
   const std::int64_t patience = config_.evaluation.patience;
   if (state_.step >= max_steps_ || (patience > 0 && state_.evaluations_since_best >= patience)) {
     say(fmt::format("nothing to train: step {} of {} is done", state_.step, max_steps_));
-    return true;
+    return;
   }
   if (log_) log_->event(state_.step > 0 ? RunEvent::resume : RunEvent::start, state_.step, "");
   if (options_.dump_batches && state_.step == 0) save();
@@ -78,7 +79,6 @@ bool Finetuner::train() {
   const Clock::time_point started = Clock::now();
   last_settled_ = started;
   StepBatches batches = training_.batches->step(static_cast<std::uint64_t>(state_.step));
-  bool stopped_early = false;
   for (bool go_on = true; go_on && state_.step < max_steps_;) {
     if (options_.dump_batches) dump_batches(*options_.dump_batches, state_.step, batches);
     const int exponent_before = step_->fixed_point() ? step_->fixed_point()->exponent() : 0;
@@ -103,24 +103,21 @@ bool Finetuner::train() {
     if (saves) save();
     // The best one is needed at the end: a run that cannot keep it must not go on.
     if (verdict.best) checkpoints_.finish(communicator_);
-    stopped_early = verdict.stop;
-    go_on = !stopped_early && signal_ == 0;
+    if (at_end || verdict.stop) signal_ = 0;  // too late to stop anything
+    go_on = !verdict.stop && signal_ == 0;
     if (saves) last_settled_ = Clock::now();
     checkpoints_.tell_if_ended();
   }
   checkpoints_.finish(communicator_);
   if (log_) log_->progress().finish();
-  // A signal in the last step has come too late to stop anything.
-  const bool interrupted = signal_ != 0 && !stopped_early && state_.step < max_steps_;
-  if (interrupted && log_) {
+  if (signal_ != 0 && log_) {
     log_->event(RunEvent::stop, state_.step,
                 fmt::format("stopped by {}; --resume auto goes on", signal_name(signal_)));
   }
   say(describe_end(state_.step - first_step, tokens_done_,
-                   std::chrono::duration<double>(Clock::now() - started).count(), !interrupted));
+                   std::chrono::duration<double>(Clock::now() - started).count(), signal_ == 0));
   if (backend_.profile) say(backend_.profile->table());
   if (log_) log_->finish();
-  return !interrupted;
 }
 
 void Finetuner::settle(TrainingStep::Queued queued, int exponent_before) {

@@ -78,7 +78,7 @@ class Finetuner {
   void warn(const std::string& text);
 
   // Training.
-  bool train();  // whether it came to its end
+  void train();
   // `exponent_before`: of TrainingStep::fixed_point, before the step.
   void settle(TrainingStep::Queued queued, int exponent_before);
   void refused(const StepResult& result, int exponent_before);

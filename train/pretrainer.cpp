@@ -45,7 +45,7 @@ void Pretrainer::run() {
   const auto started = Clock::now();
   last_settled_ = started;
   int signal = 0;
-  bool go_on = true, stopped_early = false;
+  bool go_on = true;
   // A GPU computes one step while the next is queued: a step is settled one step late.
   std::optional<InFlight> before;
   while (go_on && state_.step < config_.train.max_steps) {
@@ -83,22 +83,20 @@ void Pretrainer::run() {
     }
     const Verdict verdict = evaluates ? evaluate_and_report(!refused) : Verdict{};
     saves = saves || verdict.best || verdict.stop;
-    stopped_early = verdict.stop;
-    go_on = !stopped_early && signal == 0;
+    if (at_end || verdict.stop) signal = 0;  // too late to stop anything
+    go_on = !verdict.stop && signal == 0;
     if (saves) save();
     if (evaluates || saves) last_settled_ = Clock::now();
     checkpoints_.tell_if_ended();
   }
   checkpoints_.finish(communicator_);
   if (log_) log_->progress().finish();
-  // A signal in the last step has come too late to stop anything.
-  const bool interrupted = signal != 0 && !stopped_early && state_.step < config_.train.max_steps;
-  if (interrupted && log_) {
+  if (signal != 0 && log_) {
     log_->event(RunEvent::stop, state_.step,
                 fmt::format("stopped by {}; --resume auto goes on", signal_name(signal)));
   }
   say(describe_end(state_.step - first_step, tokens_done_,
-                   std::chrono::duration<double>(Clock::now() - started).count(), !interrupted));
+                   std::chrono::duration<double>(Clock::now() - started).count(), signal == 0));
   if (backend_.profile) say(backend_.profile->table());
   if (log_) log_->finish();
 }

@@ -5,6 +5,7 @@
 #include <string_view>
 #include <utility>
 
+#include "data/blank.h"
 #include "runtime/error.h"
 #include "runtime/file.h"
 #include "train/task_batches.h"
@@ -23,10 +24,6 @@ constexpr const char* kSource = "what is asked";  // in place of a file's name
 
 std::string dump(const ordered_json& json) {
   return json.dump(-1, ' ', false, ordered_json::error_handler_t::replace);
-}
-
-bool is_blank(const std::string& text) {
-  return text.find_first_not_of(" \t\n\v\f\r") == std::string::npos;
 }
 
 bool is_word(const std::string& word) {

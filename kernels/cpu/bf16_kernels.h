@@ -36,14 +36,25 @@ namespace bert::cpu {
 
 #if BERT_CPU_BF16_PAIRS
 
-// How factors are copied into tiles.
+// How factors are copied into tiles, for a kernel that multiplies kRowPanels x kColumnPanels panels
+// at a time.
+template <std::int64_t kRowPanels, std::int64_t kColumnPanels>
 struct PairPanels {
   using Element = Bfloat16;
   using Packed = Bfloat16;
   static constexpr std::int64_t kLines = 16, kStep = 32, kTile = kLines * kStep;
+  static constexpr std::int64_t kRows = kRowPanels * kLines, kColumns = kColumnPanels * kLines;
 
+  static void pack_rows(Factor<Bfloat16> factor, Range lines, Range depth, Bfloat16* to) {
+    pack<false>(factor, lines, depth, kRows, to);
+  }
+  static void pack_columns(Factor<Bfloat16> factor, Range lines, Range depth, Bfloat16* to) {
+    pack<true>(factor, lines, depth, kColumns, to);
+  }
+
+ private:
   // `lines` in panels of 16, zeros for what whole tiles of `grain` lines have beyond them.
-  template <bool kColumns>
+  template <bool kOfColumns>
   static void pack(Factor<Bfloat16> factor, Range lines, Range depth, std::int64_t grain,
                    Bfloat16* to) {
     const std::int64_t end = lines.begin + round_up(lines.end - lines.begin, grain);
@@ -61,13 +72,12 @@ struct PairPanels {
           load_along(factor.data + line * factor.stride + p, factor.stride, count, length, tile);
         }
         // Now tile[i] is line i (along), or pair i of all lines (across).
-        if (transposed != kColumns) transpose_registers(tile);
+        if (transposed != kOfColumns) transpose_registers(tile);
         std::memcpy(static_cast<void*>(to), tile, sizeof tile);
       }
     }
   }
 
- private:
   static F32 load_pairs(const Bfloat16* from, int n) {
     F32 v{};
     std::memcpy(&v, from, static_cast<std::size_t>(n) * sizeof(Bfloat16));
@@ -109,19 +119,12 @@ struct PairPanels {
 };
 
 #if defined(__AVX512BF16__)
-struct DotKernel : PairPanels {
+struct DotKernel : PairPanels<1, 3> {
   static constexpr std::string_view kName = "dot products";
-  static constexpr std::int64_t kVectors = 3;
-  static constexpr std::int64_t kRows = kLines, kColumns = kVectors * kLines;
+  static constexpr std::int64_t kVectors = kColumns / kLines;
   static constexpr std::int64_t kDepth = 384, kHeight = 64, kWidth = 480;
   struct Thread {};
 
-  static void pack_rows(Factor<Bfloat16> factor, Range lines, Range depth, Bfloat16* to) {
-    pack<false>(factor, lines, depth, kRows, to);
-  }
-  static void pack_columns(Factor<Bfloat16> factor, Range lines, Range depth, Bfloat16* to) {
-    pack<true>(factor, lines, depth, kColumns, to);
-  }
   static void multiply(std::int64_t depth, const Bfloat16* rows, const Bfloat16* columns, float* c,
                        std::int64_t stride, bool accumulate) {
     multiply_rows(depth, rows, columns, c, stride, accumulate);
@@ -168,9 +171,8 @@ struct DotKernel : PairPanels {
 // Whether the system lets this process use tile registers; asked once.
 bool may_use_tiles();
 
-struct AmxKernel : PairPanels {
+struct AmxKernel : PairPanels<2, 2> {
   static constexpr std::string_view kName = "tiles";
-  static constexpr std::int64_t kRows = 2 * kLines, kColumns = 2 * kLines;
   static constexpr std::int64_t kDepth = 512, kHeight = 256, kWidth = 512;
 
   // The compiler does not know that the instructions for tiles read memory: what was stored there
@@ -198,12 +200,6 @@ struct AmxKernel : PairPanels {
     Thread& operator=(const Thread&) = delete;
   };
 
-  static void pack_rows(Factor<Bfloat16> factor, Range lines, Range depth, Bfloat16* to) {
-    pack<false>(factor, lines, depth, kRows, to);
-  }
-  static void pack_columns(Factor<Bfloat16> factor, Range lines, Range depth, Bfloat16* to) {
-    pack<true>(factor, lines, depth, kColumns, to);
-  }
   // Tiles 0 to 3: 2 x 2 tiles of sums; 4 and 5 rows, 6 and 7 columns.
   static void multiply(std::int64_t depth, const Bfloat16* rows, const Bfloat16* columns, float* c,
                        std::int64_t stride, bool accumulate) {

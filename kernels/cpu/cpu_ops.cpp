@@ -7,7 +7,6 @@
 #include "kernels/cpu/bf16_kernels.h"
 #include "kernels/cpu/cpu_backend.h"
 #include "kernels/cpu/parallel.h"
-#include "runtime/host_memory.h"
 
 namespace bert {
 
@@ -27,18 +26,6 @@ CpuOpsBase::CpuOpsBase(Team team) : team_(team) {
     throw_input_error("{} threads are asked for, OMP_THREAD_LIMIT allows {}", team.threads,
                       omp_get_thread_limit());
   }
-}
-
-void* Scratch::reserve(std::size_t bytes) {
-  if (bytes > bytes_) {
-    data_.reset();
-    bytes_ = 0;
-    data_.reset(allocate_host_memory(bytes));
-    if (data_ == nullptr)
-      throw_runtime_error("out of memory: {} bytes asked for as scratch", bytes);
-    bytes_ = bytes;
-  }
-  return data_.get();
 }
 
 template <typename Real>

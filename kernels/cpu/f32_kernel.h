@@ -50,8 +50,9 @@ struct F32Kernel {
       if (!factor.lines_along_memory) {
         const T* from = factor.data + depth.begin * factor.stride + line;
         if (count == kLanes) {
-          for (std::int64_t p = 0; p < n; ++p)
+          for (std::int64_t p = 0; p < n; ++p) {
             store(to + p * kLanes, load(from + p * factor.stride));
+          }
         } else {
           for (std::int64_t p = 0; p < n; ++p) {
             store(to + p * kLanes, load(from + p * factor.stride, FirstLanes{count}));
@@ -69,15 +70,7 @@ struct F32Kernel {
                               float* to) {
     for_lanes(0, n, [&](std::int64_t p, auto lanes) {
       F32 lines[kLanes];
-      if (count == kLanes) {
-#pragma GCC unroll 16
-        for (int r = 0; r < kLanes; ++r) lines[r] = load(from + r * stride + p, lanes);
-      } else {
-        for (int r = 0; r < kLanes; ++r) {
-          lines[r] = r < count ? load(from + r * stride + p, lanes) : F32{};
-        }
-      }
-      transpose_registers(lines);
+      load_transposed(from + p, stride, count, lanes, lines);
       const int valid = lane_count(lanes);
       if (valid == kLanes) {
 #pragma GCC unroll 16

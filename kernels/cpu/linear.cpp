@@ -138,8 +138,8 @@ void CpuOps<Real>::linear_backward(const LinearBackward& op) {
   const std::int64_t rows = row_count(op.rows, op.dy.rows());
   const std::int64_t n = op.dy.dim(1), k = op.weight.compute.dim(1);
   const Real* dy = op.dy.data<Real>();
-  if (rows > 0 && op.dbias) add_column_sums(dy, rows, n, op.dbias.data<float>());
   if (rows > 0) {
+    if (op.dbias) add_column_sums(dy, rows, n, op.dbias.data<float>());
     with_kernel<Real>([&](auto kernel) {
       using Kernel = typename decltype(kernel)::type;
       if (op.dweight) {

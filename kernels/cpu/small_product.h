@@ -96,11 +96,7 @@ inline void transpose(const Real* from, std::int64_t from_row, std::int64_t m, s
   for (std::int64_t i = 0; i < m; i += kLanes) {
     for_lanes(0, n, [&](std::int64_t j, auto lanes) {
       F32 rows[kLanes];
-#pragma GCC unroll 16
-      for (int r = 0; r < kLanes; ++r) {
-        rows[r] = i + r < m ? load(from + (i + r) * from_row + j, lanes) : F32{};
-      }
-      transpose_registers(rows);
+      load_transposed(from + i * from_row + j, from_row, m - i, lanes, rows);
 #pragma GCC unroll 16
       for (int r = 0; r < kLanes; ++r) store(to + (j + r) * to_row + i, rows[r]);
     });

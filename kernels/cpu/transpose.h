@@ -36,4 +36,19 @@ inline void transpose_step(F32 (&rows)[kLanes]) {
 // Lane j of register i becomes lane i of register j.
 inline void transpose_registers(F32 (&rows)[kLanes]) { detail::transpose_step<1>(rows); }
 
+// Register j of `columns` = column j of the `count` rows at `from`, zero beyond them.
+template <typename Real, typename Lanes>
+inline void load_transposed(const Real* from, std::int64_t stride, std::int64_t count, Lanes lanes,
+                            F32 (&columns)[kLanes]) {
+  if (count >= kLanes) {
+#pragma GCC unroll 16
+    for (int r = 0; r < kLanes; ++r) columns[r] = load(from + r * stride, lanes);
+  } else {
+    for (int r = 0; r < kLanes; ++r) {
+      columns[r] = r < count ? load(from + r * stride, lanes) : F32{};
+    }
+  }
+  transpose_registers(columns);
+}
+
 }  // namespace bert::cpu
