@@ -1,5 +1,7 @@
 // A module of its own, opened at run time by make_communicator: one process needs no MPI installed.
 #include <algorithm>
+#include <array>
+#include <csignal>
 
 #include <mpi.h>
 
@@ -30,9 +32,32 @@ MPI_Datatype mpi_type(DType dtype) {
   }
 }
 
+// Open MPI answers the signals of a crash by printing the stack from within the handler. That waits
+// for locks of the allocator and the loader, for ever where the crash came inside one: a rank that
+// hangs instead of dying, and with it the whole job. So what these signals did before MPI_Init is
+// what they do after it, and the launcher tells of the death.
+class CrashSignals {
+ public:
+  CrashSignals() {
+    for (std::size_t i = 0; i < kSignals.size(); ++i)
+      ::sigaction(kSignals[i], nullptr, &before_[i]);
+  }
+  ~CrashSignals() {
+    for (std::size_t i = 0; i < kSignals.size(); ++i)
+      ::sigaction(kSignals[i], &before_[i], nullptr);
+  }
+  CrashSignals(const CrashSignals&) = delete;
+  CrashSignals& operator=(const CrashSignals&) = delete;
+
+ private:
+  static constexpr std::array<int, 5> kSignals = {SIGABRT, SIGBUS, SIGFPE, SIGILL, SIGSEGV};
+  std::array<struct sigaction, kSignals.size()> before_;
+};
+
 class MpiCommunicator final : public Communicator {
  public:
   MpiCommunicator() {
+    const CrashSignals as_they_were;
     int provided = 0;
     check(MPI_Init_thread(nullptr, nullptr, MPI_THREAD_FUNNELED, &provided), "MPI_Init_thread");
     check(MPI_Comm_set_errhandler(MPI_COMM_WORLD, MPI_ERRORS_RETURN), "MPI_Comm_set_errhandler");
