@@ -12,7 +12,7 @@
 #include <benchmark/benchmark.h>
 
 #include "bench/bench_support.h"
-#include "kernels/cpu/openmp_wait.h"
+#include "kernels/cpu_module.h"
 #include "runtime/program.h"
 #include "train/ceilings.h"
 #include "train/op_work.h"
@@ -495,6 +495,6 @@ int main_program(int argc, char** argv) {
 }  // namespace bert::bench
 
 int main(int argc, char** argv) {
-  bert::cpu::limit_openmp_spinning(argv);
+  bert::limit_openmp_spinning();
   return bert::run_program([&] { return bert::bench::main_program(argc, argv); });
 }

@@ -20,7 +20,7 @@
 #include "bench/bench_support.h"
 #include "bench/model_step.h"
 #include "bench/product_ops.h"
-#include "kernels/cpu/openmp_wait.h"
+#include "kernels/cpu_module.h"
 #include "runtime/program.h"
 #include "train/config.h"
 
@@ -272,6 +272,6 @@ int main_program(int argc, char** argv) {
 }  // namespace bert::bench
 
 int main(int argc, char** argv) {
-  bert::cpu::limit_openmp_spinning(argv);
+  bert::limit_openmp_spinning();
   return bert::run_program([&] { return bert::bench::main_program(argc, argv); });
 }

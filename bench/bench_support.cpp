@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-#include "kernels/cpu/cpu_ops.h"
+#include "kernels/cpu_module.h"
 #include "kernels/cuda_module.h"
 #include "runtime/error.h"
 #include "runtime/philox.h"
@@ -19,7 +19,8 @@ Backend open_backend(const BackendChoice& choice) {
       throw_input_error("a CPU is timed in fp32 or bf16, not in {}", precision);
     }
     const DType dtype = precision == "bf16" ? DType::bf16 : DType::f32;
-    return {make_cpu_device(), make_cpu_ops(choice.threads, choice.threads, dtype), precision};
+    return {make_cpu_device(), make_cpu_ops({.threads = choice.threads, .dtype = dtype}),
+            precision};
   }
   std::string why_not;
   const bool fp8 = precision == "fp8";

@@ -14,8 +14,9 @@ install(FILES ${CMAKE_SOURCE_DIR}/api/bert.h DESTINATION ${CMAKE_INSTALL_INCLUDE
 # All that is installed, without tests and benchmarks: cmake --build BUILD --target programs
 add_custom_target(programs DEPENDS ${BERT_INSTALLED_PROGRAMS} bert)
 
-# Modules are looked for beside the program, and beside the library (kernels/cuda_module.h).
-foreach(module bert_cuda_backend bert_mpi_communicator)
+# Modules are looked for beside the program, and beside the library (runtime/module.h).
+list(TRANSFORM BERT_CPU_LEVELS PREPEND bert_cpu_ OUTPUT_VARIABLE cpu_modules)
+foreach(module ${cpu_modules} bert_cuda_backend bert_mpi_communicator)
   if(TARGET ${module})
     add_dependencies(programs ${module})
     install(TARGETS ${module} LIBRARY DESTINATION ${CMAKE_INSTALL_BINDIR})

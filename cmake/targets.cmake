@@ -37,13 +37,14 @@ function(bert_program name)
   target_link_libraries(${name} PRIVATE ${ARG_LINK})
 endfunction()
 
-# bert_test(name SOURCES ... LINK ... [LABELS ...]): one gtest binary, one ctest test per gtest case.
+# bert_test(name SOURCES ... LINK ... [LABELS ...] [RUN_BY command ...]): one gtest binary, which is
+# one test of ctest, run by a command that it is the last argument of.
 function(bert_test name)
-  cmake_parse_arguments(ARG "" "" "SOURCES;LINK;LABELS" ${ARGN})
+  cmake_parse_arguments(ARG "" "" "SOURCES;LINK;LABELS;RUN_BY" ${ARGN})
   add_executable(${name} ${ARG_SOURCES})
   target_link_libraries(${name} PRIVATE ${ARG_LINK} GTest::gtest GTest::gtest_main)
   set_target_properties(${name} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/tests)
-  add_test(NAME ${name} COMMAND ${name})
+  add_test(NAME ${name} COMMAND ${ARG_RUN_BY} $<TARGET_FILE:${name}>)
   set(timeout 600)
   if(BERT_SANITIZE)
     set(timeout 3000)  # a sanitizer costs several times as much

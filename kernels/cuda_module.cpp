@@ -1,15 +1,12 @@
 #include "kernels/cuda_module.h"
 
-#include <filesystem>
-
 #include <dlfcn.h>
 
 #include "kernels/cuda_module_entry.h"
 #include "runtime/error.h"
+#include "runtime/module.h"
 
 namespace bert {
-namespace fs = std::filesystem;
-
 namespace {
 
 struct Module {
@@ -17,47 +14,23 @@ struct Module {
   std::string why_not;
 };
 
-std::string dl_error() {
-  const char* text = ::dlerror();
-  return text != nullptr ? text : "unknown error";
-}
-
-// The folder of the shared library that this is part of, if it is part of one.
-fs::path library_folder() {
-  Dl_info info{};
-  if (::dladdr(reinterpret_cast<const void*>(&dl_error), &info) == 0) return {};
-  const fs::path file(info.dli_fname != nullptr ? info.dli_fname : "");
-  return file.is_absolute() ? file.parent_path() : fs::path();
-}
-
-// Where the module is; empty where it is not.
-fs::path find_module() {
-  std::error_code error;
-  const fs::path folder = fs::read_symlink("/proc/self/exe", error).parent_path();
-  for (const fs::path& place : {library_folder(), folder, folder.parent_path() / "bin"}) {
-    if (!place.empty() && fs::exists(place / kCudaModuleFile, error)) {
-      return place / kCudaModuleFile;
-    }
-  }
-  return {};
-}
-
 Module load() {
   Module module;
-  const fs::path file = find_module();
+  const auto file = find_module(kCudaModuleFile);
   if (file.empty()) {
     module.why_not = "this build has no CUDA backend";
     return module;
   }
   // The driver first: without it there is no need to load cuBLAS.
-  if (::dlopen("libcuda.so.1", RTLD_NOW) == nullptr) {
-    module.why_not = "there is no NVIDIA driver here (" + dl_error() + ")";
+  std::string error;
+  if (open_library("libcuda.so.1", RTLD_LOCAL, error) == nullptr) {
+    module.why_not = fmt::format("there is no NVIDIA driver here ({})", error);
     return module;
   }
-  // Neither is ever closed: the CUDA runtime's exit handlers live in them.
-  module.library = ::dlopen(file.c_str(), RTLD_NOW | RTLD_LOCAL);
-  if (module.library == nullptr)
-    module.why_not = "the CUDA backend cannot be loaded: " + dl_error();
+  module.library = open_library(file, RTLD_LOCAL, error);
+  if (module.library == nullptr) {
+    module.why_not = fmt::format("the CUDA backend cannot be loaded: {}", error);
+  }
   return module;
 }
 
@@ -68,11 +41,7 @@ const Module& module() {
 
 template <typename Function>
 Function* entry(const char* name) {
-  auto* const function = reinterpret_cast<Function*>(::dlsym(module().library, name));
-  if (function == nullptr) {
-    throw_runtime_error("{} has no {}: it is of another build", kCudaModuleFile, name);
-  }
-  return function;
+  return module_function<Function>(module().library, kCudaModuleFile, name);
 }
 
 }  // namespace

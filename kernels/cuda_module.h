@@ -33,9 +33,8 @@ struct CudaBackend {
   std::function<bool(const std::string&)> set_product_choices;
 };
 
-// Loads bert_cuda_backend.so from beside the library that this is part of, from beside the program,
-// or from ../bin, and opens a GPU. Nothing, and
-// the reason in `why_not`, when this build has none or there is no driver, GPU or cuBLAS here.
+// Loads bert_cuda_backend.so (runtime/module.h) and opens a GPU. Nothing, and the reason in
+// `why_not`, when this build has none or there is no driver, GPU or cuBLAS here.
 // RuntimeError when there is a GPU that cannot be used. InputError, "precision: ...", when fp8 is
 // asked for and the GPU has none.
 std::optional<CudaBackend> open_cuda_backend(const CudaOptions& options, std::string& why_not);

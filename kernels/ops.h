@@ -349,7 +349,7 @@ struct AdamW {
 class Ops {
  public:
   virtual ~Ops() = default;
-  virtual std::string name() const = 0;  // "reference f64", "cpu f32"
+  virtual std::string name() const = 0;  // "reference f64", "cpu f32 (avx2)"
   virtual DType dtype() const = 0;       // of activations
   virtual DType statistics_dtype() const = 0;
 

@@ -1,10 +1,10 @@
 #include <cstdlib>
-#include <filesystem>
 
 #include <dlfcn.h>
 
 #include "runtime/communicator.h"
 #include "runtime/error.h"
+#include "runtime/module.h"
 
 namespace bert {
 namespace {
@@ -44,21 +44,19 @@ std::unique_ptr<Communicator> make_local_communicator() {
 std::unique_ptr<Communicator> make_communicator() {
   const int processes = launched_processes();
   if (processes <= 1) return make_local_communicator();
-  const auto module =
-      std::filesystem::read_symlink("/proc/self/exe").parent_path() / "bert_mpi_communicator.so";
-  // Never closed: MPI's own threads and exit handlers live in it. RTLD_GLOBAL: OpenMPI's plugins
-  // look for its symbols.
-  void* library = ::dlopen(module.c_str(), RTLD_NOW | RTLD_GLOBAL);
+  const std::string file = "bert_mpi_communicator.so";
+  const auto path = find_module(file);
+  std::string why_not = file + " is not there";
+  // RTLD_GLOBAL: OpenMPI's plugins look for its symbols.
+  void* const library = path.empty() ? nullptr : open_library(path, RTLD_GLOBAL, why_not);
   if (library == nullptr) {
     throw_runtime_error(
         "a launcher started {} processes, but the MPI module cannot be loaded: {}; build with MPI "
         "installed (libopenmpi-dev), or start one process",
-        processes, ::dlerror());
+        processes, why_not);
   }
-  using Factory = Communicator* (*)();
-  const auto factory = reinterpret_cast<Factory>(::dlsym(library, "bert_make_mpi_communicator"));
-  if (factory == nullptr) throw_runtime_error("{} is not the MPI module", module.string());
-  return std::unique_ptr<Communicator>(factory());
+  return std::unique_ptr<Communicator>(
+      module_function<Communicator*()>(library, file, "bert_make_mpi_communicator")());
 }
 
 }  // namespace bert

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Makes a folder that runs on a GPU node without packages: programs, the CUDA and MPI modules, the
+# Makes a folder that runs on a GPU node without packages: programs, the CPU, CUDA and MPI modules, the
 # tests and benchmarks that need a GPU, configurations, what gpu_check.sh trains on, and the shared
 # libraries they need. The C library, cuBLAS, NCCL, MPI and the driver are the node's own.
 # Usage: tools/bundle.sh [--text FILE]... DIR [BUILD]
@@ -25,7 +25,7 @@ most_mib=64
 # libraries.
 programs=(train evaluate forward tokenize)
 preparing=(train_tokenizer prepare_corpus)
-modules=(bert_cuda_backend.so bert_mpi_communicator.so)
+modules=(bert_cuda_backend.so bert_mpi_communicator.so) # and the CPU's
 tests=(op_backends_test optimizer_test loss_sums_test model_backends_test intrinsics_gpu_test)
 benches=(bench_kernels bench_step)
 
@@ -34,16 +34,14 @@ if [[ -e "$target" && -n "$(ls -A "$target")" ]]; then
   exit 2
 fi
 if [[ $# -eq 1 ]]; then
-  cmake -S "$root" -B "$build" -DCMAKE_BUILD_TYPE=Release -DBERT_NATIVE=OFF -DBERT_WITH_CUDA=ON
+  cmake -S "$root" -B "$build" -DCMAKE_BUILD_TYPE=Release -DBERT_WITH_CUDA=ON
   cmake --build "$build" --parallel "$(nproc)" --target "${programs[@]}" "${preparing[@]}" bert_cuda_backend \
     "${tests[@]}" "${benches[@]}" $(cmake --build "$build" --target help |
       grep -ow bert_mpi_communicator | head -1)
-elif grep -q '^BERT_NATIVE:BOOL=ON' "$build/CMakeCache.txt"; then
-  echo "warning: $build is compiled for this machine's processor (BERT_NATIVE), the bundle may not" \
-    "run on another" >&2
 fi
 
 build="$(cd "$build" && pwd)"
+for file in "$build"/bin/bert_cpu_*.so; do modules+=("$(basename "$file")"); done
 mkdir -p "$target/bin" "$target/lib" "$target/tools"
 target="$(cd "$target" && pwd)"
 take() { # FILE FOLDER: a copy without symbols
@@ -55,7 +53,7 @@ for name in "${tests[@]}"; do take "$build/tests/$name" "$target/bin"; done
 for name in "${modules[@]}"; do
   if [[ -f "$build/bin/$name" ]]; then
     take "$build/bin/$name" "$target/bin"
-  elif [[ "$name" == bert_cuda_backend.so ]]; then
+  elif [[ "$name" != bert_mpi_communicator.so ]]; then
     echo "error: $build has no $name" >&2
     exit 1
   fi

@@ -11,7 +11,7 @@
 #include <fmt/ranges.h>
 #include <nlohmann/json.hpp>
 
-#include "kernels/cpu/openmp_wait.h"
+#include "kernels/cpu_module.h"
 #include "runtime/command_line.h"
 #include "runtime/communicator.h"
 #include "runtime/file.h"
@@ -177,7 +177,7 @@ int run(const Arguments& arguments) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  bert::cpu::limit_openmp_spinning(argv);
+  bert::limit_openmp_spinning();
   return bert::run_program([&] {
     CLI::App app{
         "Turns texts into vectors with a model's last hidden states: one vector a text, or one a "

@@ -10,7 +10,7 @@
 #include <nlohmann/json.hpp>
 
 #include "data/pretraining_dataset.h"
-#include "kernels/cpu/openmp_wait.h"
+#include "kernels/cpu_module.h"
 #include "model/model_files.h"
 #include "runtime/command_line.h"
 #include "runtime/communicator.h"
@@ -142,7 +142,7 @@ int run(const Arguments& arguments) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  bert::cpu::limit_openmp_spinning(argv);
+  bert::limit_openmp_spinning();
   return bert::run_program([&] {
     CLI::App app{
         "Measures a model on the validation part of a corpus: loss, perplexity and accuracy on "

@@ -14,7 +14,7 @@
 
 #include "data/tokenizer.h"
 #include "data/wordpiece_tokenizer.h"
-#include "kernels/cpu/openmp_wait.h"
+#include "kernels/cpu_module.h"
 #include "model/model_files.h"
 #include "runtime/command_line.h"
 #include "runtime/file.h"
@@ -327,7 +327,7 @@ int run(const Arguments& arguments) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  bert::cpu::limit_openmp_spinning(argv);
+  bert::limit_openmp_spinning();
   return bert::run_program([&] {
     CLI::App app{kHelp, "export"};
     Arguments arguments;

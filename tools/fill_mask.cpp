@@ -11,7 +11,7 @@
 #include <unistd.h>
 
 #include "data/pretraining_dataset.h"
-#include "kernels/cpu/openmp_wait.h"
+#include "kernels/cpu_module.h"
 #include "model/model_files.h"
 #include "runtime/command_line.h"
 #include "runtime/communicator.h"
@@ -262,7 +262,7 @@ int run(const Arguments& arguments) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  bert::cpu::limit_openmp_spinning(argv);
+  bert::limit_openmp_spinning();
   return bert::run_program([&] {
     CLI::App app{
         "Fills in the [MASK]s of a text with a trained model: the likeliest tokens and their "

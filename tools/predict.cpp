@@ -12,7 +12,7 @@
 #include <fmt/ranges.h>
 #include <nlohmann/json.hpp>
 
-#include "kernels/cpu/openmp_wait.h"
+#include "kernels/cpu_module.h"
 #include "model/model_files.h"
 #include "runtime/command_line.h"
 #include "runtime/communicator.h"
@@ -250,7 +250,7 @@ void add_task_options(CLI::App& app, TaskArguments& task) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  bert::cpu::limit_openmp_spinning(argv);
+  bert::limit_openmp_spinning();
   return bert::run_program([&] {
     CLI::App app{
         "What a fine-tuned model answers: labels, numbers, tags of words, answers to questions. Of "

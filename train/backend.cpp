@@ -9,7 +9,7 @@
 
 #include <sched.h>
 
-#include "kernels/cpu/cpu_ops.h"
+#include "kernels/cpu_module.h"
 #include "kernels/cuda_module.h"
 #include "kernels/reference/reference_ops.h"
 #include "runtime/error.h"
@@ -50,9 +50,10 @@ Backend make_cpu(Precision precision, std::optional<std::int64_t> threads, int l
     case Precision::fp32:
     case Precision::bf16:
       if (reproducible) backend.threads = std::min(backend.threads, kReproducibleParts);
-      backend.ops =
-          make_cpu_ops(backend.threads, reproducible ? kReproducibleParts : backend.threads,
-                       backend.precision == Precision::bf16 ? DType::bf16 : DType::f32);
+      backend.ops = make_cpu_ops(
+          {.threads = backend.threads,
+           .parts = reproducible ? kReproducibleParts : backend.threads,
+           .dtype = backend.precision == Precision::bf16 ? DType::bf16 : DType::f32});
       return backend;
     default:
       throw_input_error("{}precision: {} needs a GPU; on a CPU use fp32, bf16, fp64 or auto", keys,

@@ -29,7 +29,9 @@ struct Backend {
   std::unique_ptr<StepProfile> profile;  // with runtime.profile, of steps computed with `ops`
   std::string why_cpu;                   // under auto, when there is no GPU to use
 
-  std::string description() const;  // "CPU, cpu f32, 2 threads"
+  std::string description() const;  // "CPU, cpu f32 (avx2), 2 threads"
+  // What ranks must have in common: "a GPU"; "cpu f32 (avx2)", as each level rounds in its own way.
+  std::string kind() const { return device->is_cpu() ? ops->name() : "a GPU"; }
 };
 
 // Device auto: a GPU where there is one, else the CPU. Precision auto: bf16 on a GPU, fp32 on a

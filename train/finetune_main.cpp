@@ -11,7 +11,7 @@
 
 #include <nlohmann/json.hpp>
 
-#include "kernels/cpu/openmp_wait.h"
+#include "kernels/cpu_module.h"
 #include "runtime/command_line.h"
 #include "runtime/communicator.h"
 #include "runtime/file.h"
@@ -181,6 +181,6 @@ int finetune(int argc, char** argv) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  cpu::limit_openmp_spinning(argv);
+  limit_openmp_spinning();
   return run_program([&] { return finetune(argc, argv); });
 }

@@ -90,7 +90,7 @@ Finetuner::Finetuner(FinetuneConfig config, std::uint64_t seed, fs::path run_dir
   state_.threads = backend_.threads;
   state_.corpus = fmt::format("{} {} {}", fingerprint_of(training_.sequences),
                               fingerprint_of(validation_.sequences), metric_);
-  check_ranks_agree(communicator_, {{"the device", backend_.device->is_cpu() ? "a CPU" : "a GPU"},
+  check_ranks_agree(communicator_, {{"the device", backend_.kind()},
                                     {"the precision", state_.precision},
                                     {"the data", state_.corpus},
                                     {"the tokenizer", tokenizer_->fingerprint()}});

@@ -5,7 +5,7 @@
 #include <string>
 #include <vector>
 
-#include "kernels/cpu/openmp_wait.h"
+#include "kernels/cpu_module.h"
 #include "runtime/command_line.h"
 #include "runtime/communicator.h"
 #include "train/config.h"
@@ -71,6 +71,6 @@ int train(int argc, char** argv) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  cpu::limit_openmp_spinning(argv);
+  limit_openmp_spinning();
   return run_program([&] { return train(argc, argv); });
 }

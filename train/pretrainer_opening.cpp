@@ -47,7 +47,7 @@ Pretrainer::Pretrainer(Config config, PretrainerOptions options, Communicator& c
   state_.world_size = communicator_.size();
   state_.threads = backend_.threads;
   state_.corpus = corpora_.fingerprint();
-  check_ranks_agree(communicator_, {{"the device", backend_.device->is_cpu() ? "a CPU" : "a GPU"},
+  check_ranks_agree(communicator_, {{"the device", backend_.kind()},
                                     {"the precision", state_.precision},
                                     {"the corpus", state_.corpus},
                                     {"the tokenizer", tokenizer_->fingerprint()}});

@@ -9,25 +9,18 @@
 //   AmxKernel   Intel's tile registers (AMX-BF16): 16 x 16 sums of 32 products an instruction
 //   DotKernel   AVX512-BF16: 16 sums of two products an instruction
 //
-// Where the processor has neither, or where the second is no faster than f32 (Intel), the panels
-// are f32 (F32Kernel<Bfloat16>). All sum in f32, in different orders: so their results differ in
-// the last bits of f32.
 #pragma once
 
 #include <cstdint>
 #include <cstring>
 #include <string_view>
-#include <type_traits>
 
-#include "kernels/cpu/f32_kernel.h"
 #include "kernels/cpu/product.h"
 #include "kernels/cpu/simd.h"
+#include "kernels/cpu/tiles.h"
 #include "kernels/cpu/transpose.h"
 #include "runtime/bfloat16.h"
 
-#if defined(__AVX512F__) && defined(__AMX_BF16__)
-#define BERT_CPU_TILES 1
-#endif
 #if defined(__AVX512BF16__) || BERT_CPU_TILES
 #define BERT_CPU_BF16_PAIRS 1
 #endif
@@ -168,44 +161,17 @@ struct DotKernel : PairPanels<1, 3> {
 #endif  // __AVX512BF16__
 
 #if BERT_CPU_TILES
-// Whether the system lets this process use tile registers; asked once.
-bool may_use_tiles();
-
 struct AmxKernel : PairPanels<2, 2> {
   static constexpr std::string_view kName = "tiles";
+  using Thread = TileRegisters;
   static constexpr std::int64_t kDepth = 512, kHeight = 256, kWidth = 512;
-
-  // The compiler does not know that the instructions for tiles read memory: what was stored there
-  // before must be.
-  static void written(const void* memory) { asm volatile("" : : "r"(memory) : "memory"); }
-
-  // Eight tiles of 16 lines of 64 bytes.
-  class Thread {
-   public:
-    Thread() {
-      struct alignas(64) {
-        std::uint8_t palette = 1, start_row = 0, reserved[14] = {};
-        std::uint16_t bytes_a_line[16] = {};
-        std::uint8_t lines[16] = {};
-      } shape;
-      for (int i = 0; i < 8; ++i) {
-        shape.bytes_a_line[i] = 64;
-        shape.lines[i] = 16;
-      }
-      written(&shape);
-      _tile_loadconfig(&shape);
-    }
-    ~Thread() { _tile_release(); }
-    Thread(const Thread&) = delete;
-    Thread& operator=(const Thread&) = delete;
-  };
 
   // Tiles 0 to 3: 2 x 2 tiles of sums; 4 and 5 rows, 6 and 7 columns.
   static void multiply(std::int64_t depth, const Bfloat16* rows, const Bfloat16* columns, float* c,
                        std::int64_t stride, bool accumulate) {
     const std::int64_t panel = kLines * depth;
     const auto bytes = static_cast<std::size_t>(stride) * sizeof(float);
-    written(rows);
+    tiles_see(rows);
     float* const below = c + kLines * stride;
     if (accumulate) {
       _tile_loadd(0, c, bytes);
@@ -232,36 +198,11 @@ struct AmxKernel : PairPanels<2, 2> {
     _tile_stored(1, c + kLines, bytes);
     _tile_stored(2, below, bytes);
     _tile_stored(3, below + kLines, bytes);
-    written(c);
+    tiles_see(c);
   }
 };
 #endif  // BERT_CPU_TILES
 
 #endif  // BERT_CPU_BF16_PAIRS
-
-template <typename Kernel>
-struct KernelType {
-  using type = Kernel;
-};
-
-// Calls body(KernelType<...>()) with the fastest kernel for factors of Real.
-template <typename Real, typename Body>
-void with_kernel(Body&& body) {
-  if constexpr (std::is_same_v<Real, Bfloat16>) {
-#if BERT_CPU_TILES
-    if (may_use_tiles()) {
-      body(KernelType<AmxKernel>());
-      return;
-    }
-#endif
-#if defined(__AVX512BF16__)
-    if (__builtin_cpu_is("amd")) {
-      body(KernelType<DotKernel>());
-      return;
-    }
-#endif
-  }
-  body(KernelType<F32Kernel<Real>>());
-}
 
 }  // namespace bert::cpu

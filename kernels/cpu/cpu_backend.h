@@ -1,4 +1,5 @@
-// The class behind make_cpu_ops; each op is defined in the .cpp named after it.
+// The classes behind make_cpu_ops (kernels/cpu_module.h); each op is defined in the .cpp named
+// after it.
 #pragma once
 
 #include <cstdint>
@@ -42,7 +43,8 @@ class CpuOpsBase : public Ops {
   Scratch scratch_;       // one op's own
 };
 
-// Activations are Real: f32 or bf16. All arithmetic is in f32, but for products (bf16_kernels.h).
+// Activations are Real: f32 or bf16. All arithmetic is in f32, but for products
+// (product_kernels.h).
 template <typename Real>
 class CpuOps final : public CpuOpsBase {
  public:

@@ -1,24 +1,12 @@
-#include "kernels/cpu/cpu_ops.h"
-
 #include <string_view>
 
 #include <omp.h>
 
-#include "kernels/cpu/bf16_kernels.h"
 #include "kernels/cpu/cpu_backend.h"
 #include "kernels/cpu/parallel.h"
+#include "kernels/cpu/product_kernels.h"
 
-namespace bert {
-
-std::unique_ptr<Ops> make_cpu_ops(int threads, std::optional<int> parts, DType dtype) {
-  BERT_CHECK(threads >= 1 && parts.value_or(1) >= 1, "{} threads", threads);
-  BERT_CHECK(dtype == DType::f32 || dtype == DType::bf16, "CPU ops in {}", dtype_name(dtype));
-  const cpu::Team team(parts.value_or(threads), threads);
-  if (dtype == DType::bf16) return std::make_unique<cpu::CpuOps<Bfloat16>>(team);
-  return std::make_unique<cpu::CpuOps<float>>(team);
-}
-
-namespace cpu {
+namespace bert::cpu {
 
 CpuOpsBase::CpuOpsBase(Team team) : team_(team) {
   omp_set_dynamic(0);
@@ -30,12 +18,12 @@ CpuOpsBase::CpuOpsBase(Team team) : team_(team) {
 
 template <typename Real>
 std::string CpuOps<Real>::name() const {
-  std::string text = fmt::format("cpu {}", dtype_name(dtype_of<Real>));
+  std::string text = fmt::format("cpu {} ({}", dtype_name(dtype_of<Real>), BERT_CPU_LEVEL);
   with_kernel<Real>([&](auto kernel) {
     const std::string_view by = decltype(kernel)::type::kName;
-    if (!by.empty()) text += fmt::format(" by {}", by);
+    if (!by.empty()) text += fmt::format(", {}", by);
   });
-  return text;
+  return text + ")";
 }
 template class CpuOps<float>;
 template class CpuOps<Bfloat16>;
@@ -77,5 +65,4 @@ void CpuOpsBase::add_partials(const float* partials, std::int64_t stride, std::i
   });
 }
 
-}  // namespace cpu
-}  // namespace bert
+}  // namespace bert::cpu

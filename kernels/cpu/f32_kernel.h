@@ -19,7 +19,7 @@ struct F32Kernel {
   using Packed = float;
   static constexpr std::int64_t kVectors = 3;
   static constexpr std::int64_t kRows = kLanes, kColumns = kVectors * kLanes, kStep = 1;
-  static constexpr std::int64_t kDepth = 192, kHeight = 64, kWidth = 1920;
+  static constexpr std::int64_t kDepth = 192, kHeight = 64, kWidth = 960;
   struct Thread {};
 
   static void pack_rows(Factor<T> factor, Range lines, Range depth, float* to) {

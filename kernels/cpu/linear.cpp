@@ -4,11 +4,10 @@
 #include <type_traits>
 
 #include "kernels/cpu/activation.h"
-#include "kernels/cpu/bf16_kernels.h"
 #include "kernels/cpu/cpu_backend.h"
-#include "kernels/cpu/f32_kernel.h"
 #include "kernels/cpu/parallel.h"
 #include "kernels/cpu/product.h"
+#include "kernels/cpu/product_kernels.h"
 #include "kernels/op_checks.h"
 
 namespace bert::cpu {
@@ -124,7 +123,7 @@ void CpuOps<Real>::linear_forward(const LinearForward& op) {
   if (rows > 0) {
     with_kernel<Real>([&](auto kernel) {
       product<typename decltype(kernel)::type>(
-          team_, scratch_, rows, n, k, {op.x.data<Real>(), k, true},
+          team_.threads, scratch_, rows, n, k, {op.x.data<Real>(), k, true},
           {op.weight.compute.data<Real>(), k, true}, false, in_place(y), finish);
     });
   }
@@ -143,15 +142,15 @@ void CpuOps<Real>::linear_backward(const LinearBackward& op) {
     with_kernel<Real>([&](auto kernel) {
       using Kernel = typename decltype(kernel)::type;
       if (op.dweight) {
-        product<Kernel>(team_, scratch_, n, k, rows, {dy, n, false}, {op.x.data<Real>(), k, false},
-                        true, op.dweight.data<float>(), kNothing);
+        product<Kernel>(team_.threads, scratch_, n, k, rows, {dy, n, false},
+                        {op.x.data<Real>(), k, false}, true, op.dweight.data<float>(), kNothing);
       }
       if (op.dx) {
         Real* dx = op.dx.data<Real>();
         const bool in_f32 = in_place(dx) != nullptr;
         product<Kernel>(
-            team_, scratch_, rows, k, n, {dy, n, true}, {op.weight.compute.data<Real>(), k, false},
-            op.accumulate_dx && in_f32, in_place(dx),
+            team_.threads, scratch_, rows, k, n, {dy, n, true},
+            {op.weight.compute.data<Real>(), k, false}, op.accumulate_dx && in_f32, in_place(dx),
             [&](Range block_rows, Range columns, const float* values, std::int64_t stride) {
               if (in_f32 && op.input_activation == Activation::none) return;
               if (op.accumulate_dx) {

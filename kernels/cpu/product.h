@@ -1,17 +1,22 @@
 // Products of large matrices on the CPU, as Goto & van de Geijn 2008 ("Anatomy of high-performance
 // matrix multiplication") lay them out: both factors are copied in blocks that fit in a core's
 // caches, into panels that a small kernel reads in a straight line while a tile of the result stays
-// in registers. The kernels are f32_kernel.h and bf16_kernels.h.
+// in registers. The kernels are in product_kernels.h.
 //
 // Every element of the result is a sum over k in one order, in blocks that depend on k alone: how
 // the work is shared out among threads decides nothing.
 #pragma once
 
+#include <algorithm>
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 
 #include <omp.h>
+#include <sched.h>
 
+#include "kernels/cpu/flush_denormals.h"
 #include "kernels/cpu/parallel.h"
 #include "kernels/cpu/scratch.h"
 #include "kernels/cpu/simd.h"
@@ -40,28 +45,6 @@ struct Factor {
 //   Thread             what a thread holds while it multiplies
 // A packed range takes round_up(lines, tile) * round_up(depth, kStep) elements of Packed.
 
-// The blocks that `parts` parts make of an [m, n] product: rows x columns = parts at most, with the
-// least to read for each.
-struct Grid {
-  int rows = 1, columns = 1;
-};
-inline Grid product_grid(int parts, std::int64_t m, std::int64_t n, std::int64_t k) {
-  constexpr std::int64_t kWorthSharing = 64 * 64 * 64;  // below it, waking a thread costs more
-  if (m * n * k <= kWorthSharing) return {};
-  Grid best;
-  double least = 0.0;
-  for (int rows = 1; rows <= parts; ++rows) {
-    if (parts % rows != 0) continue;
-    const int columns = parts / rows;
-    const double read = static_cast<double>(m) / rows + static_cast<double>(n) / columns;
-    if (rows == 1 || read < least) {
-      best = {rows, columns};
-      least = read;
-    }
-  }
-  return best;
-}
-
 namespace detail {
 
 // Of `n` cut into the fewest pieces of at most `limit`: the size of a piece, a multiple of `grain`.
@@ -70,45 +53,43 @@ inline std::int64_t even_piece(std::int64_t n, std::int64_t limit, std::int64_t 
   return round_up((n + pieces - 1) / pieces, grain);
 }
 
-// The largest of the shares that share() gives.
-inline std::int64_t largest_share(std::int64_t n, int parts, std::int64_t grain) {
-  const std::int64_t grains = (n + grain - 1) / grain;
-  const std::int64_t largest = (grains + parts - 1) / parts * grain;
-  return largest < n ? largest : n;
+inline std::int64_t pieces_of(std::int64_t n, std::int64_t size) { return (n + size - 1) / size; }
+inline Range piece_of(Range whole, std::int64_t size, std::int64_t index) {
+  const std::int64_t begin = whole.begin + index * size, end = begin + size;
+  return {begin < whole.end ? begin : whole.end, end < whole.end ? end : whole.end};
 }
 
 // Rows whose sums wait in scratch for the rest of k, at most (and a block more): a few MB.
 inline constexpr std::int64_t kTall = 2048;
+// Below it, waking a thread costs more.
+inline constexpr std::int64_t kWorthSharing = 64 * 64 * 64;
+// Of a step, for each thread: so many that none waits long for a slower one.
+inline constexpr std::int64_t kTasks = 4;
 
-// How every part cuts its share, and what it needs of scratch.
+// How a product is cut. A step is a block of the right factor, `depth` of k by `width` columns,
+// which all threads copy and then multiply with `tall` rows; a task is to copy `lines` of its
+// columns, or to multiply it with `height` rows, or only `piece` of its columns.
 template <typename Kernel>
 struct Blocks {
-  std::int64_t depth, height, width;
-  std::int64_t tall;    // rows that are taken through all of k before others
-  std::int64_t values;  // floats of results that are not in c
+  std::int64_t depth, width, lines, tall, height, piece;
+  std::int64_t copies, across, down;  // tasks of a step: copies, and across x down products
+  std::int64_t steps;
 
-  Blocks(std::int64_t m, std::int64_t n, std::int64_t k, bool own_values)
+  Blocks(std::int64_t m, std::int64_t n, std::int64_t k, int threads, bool own_values)
       : depth(even_piece(k, Kernel::kDepth, Kernel::kStep)),
-        height(even_piece(m, Kernel::kHeight, Kernel::kRows)),
-        width(even_piece(n, Kernel::kWidth, Kernel::kColumns)),
-        tall(own_values ? (depth >= k ? height : even_piece(m, kTall, height)) : m),
-        values(own_values ? tall * width : 0) {}
-  std::int64_t packed_rows() const { return round_up(height * depth, 32); }
-  std::int64_t packed() const { return packed_rows() + round_up(width * depth, 32); }
-  std::size_t bytes() const {
-    const auto size = static_cast<std::size_t>(packed()) * sizeof(typename Kernel::Packed) +
-                      static_cast<std::size_t>(values) * sizeof(float);
-    return (size + 63) / 64 * 64;
+        width(even_piece(n, Kernel::kWidth, Kernel::kColumns)) {
+    const std::int64_t tasks = threads == 1 ? 1 : kTasks * threads;
+    lines = even_piece(width, pieces_of(width, tasks), Kernel::kColumns);
+    height = even_piece(m, std::clamp(m / tasks, Kernel::kRows, Kernel::kHeight), Kernel::kRows);
+    tall = own_values && depth < k ? even_piece(m, kTall, height) : m;
+    down = pieces_of(tall, height);
+    piece = even_piece(width, pieces_of(width * down, tasks), Kernel::kColumns);
+    if (piece > width) piece = width;
+    across = pieces_of(width, piece);
+    copies = pieces_of(width, lines);
+    steps = pieces_of(m, tall) * pieces_of(n, width) * pieces_of(k, depth);
   }
 };
-
-// Calls body(piece) for pieces of `size`, one after the other.
-template <typename Body>
-inline void for_pieces(Range whole, std::int64_t size, Body&& body) {
-  for (std::int64_t i = whole.begin; i < whole.end; i += size) {
-    body(Range{i, i + size < whole.end ? i + size : whole.end});
-  }
-}
 
 inline void copy_tile(const float* from, std::int64_t from_stride, std::int64_t height,
                       std::int64_t width, float* to, std::int64_t to_stride) {
@@ -143,52 +124,109 @@ void multiply_block(std::int64_t m, std::int64_t n, std::int64_t depth,
   }
 }
 
+// Numbers that only grow, by which threads know what the others have done.
+class Counter {
+ public:
+  explicit Counter(std::int32_t* value) : value_(*value) {}
+  std::int32_t add_one() { return value_.fetch_add(1, std::memory_order_acq_rel); }
+  void wait_for(std::int64_t least) const {
+    while (value_.load(std::memory_order_acquire) < least) ::sched_yield();
+  }
+
+ private:
+  std::atomic_ref<std::int32_t> value_;
+};
+
 }  // namespace detail
 
 // The left factor times the right one: [m, n], k > 0. The result is written to c [m, n], or added
 // to it with `accumulate`; where c is null, it is in scratch, block by block. finish(rows, columns,
 // values, stride) is called once for each block when it is complete, by the thread that made it;
 // its first element, (rows.begin, columns.begin), is values[0]. Not from inside a parallel region.
+//
+// Threads take tasks in one order, whoever is free the next: the copies of step 0, its products,
+// the copies of step 1, ... A task waits for those before it that it needs: a copy, for the
+// products of the step before the last, whose place it takes; a product, for the step's copies, and
+// for the same tile of the step before. So threads that others slow down do less, and are not
+// waited for.
 template <typename Kernel, typename Finish>
-void product(Team team, Scratch& scratch, std::int64_t m, std::int64_t n, std::int64_t k,
+void product(int threads, Scratch& scratch, std::int64_t m, std::int64_t n, std::int64_t k,
              Factor<typename Kernel::Element> a, Factor<typename Kernel::Element> b,
              bool accumulate, float* c, Finish&& finish) {
   using Packed = typename Kernel::Packed;
-  const Grid grid = product_grid(team.parts, m, n, k);
-  const detail::Blocks<Kernel> blocks(detail::largest_share(m, grid.rows, Kernel::kRows),
-                                      detail::largest_share(n, grid.columns, Kernel::kColumns), k,
-                                      c == nullptr);
-  const std::size_t bytes = blocks.bytes();
-  const Team shares(grid.rows * grid.columns, team.threads);
-  auto* const memory =
-      static_cast<std::byte*>(scratch.reserve(bytes * static_cast<std::size_t>(shares.threads)));
-  on_parts(shares, [&](int part) {
-    const Range part_rows = share(m, part / grid.columns, grid.rows, Kernel::kRows);
-    const Range part_columns = share(n, part % grid.columns, grid.columns, Kernel::kColumns);
-    [[maybe_unused]] const typename Kernel::Thread thread;
-    auto* const packed_rows =
-        reinterpret_cast<Packed*>(memory + bytes * static_cast<std::size_t>(omp_get_thread_num()));
-    Packed* const packed_columns = packed_rows + blocks.packed_rows();
-    auto* const own = reinterpret_cast<float*>(packed_rows + blocks.packed());
-    detail::for_pieces(part_rows, blocks.tall, [&](Range tall) {
-      detail::for_pieces(part_columns, blocks.width, [&](Range columns) {
-        detail::for_pieces({0, k}, blocks.depth, [&](Range ks) {
-          Kernel::pack_columns(b, columns, ks, packed_columns);
-          detail::for_pieces(tall, blocks.height, [&](Range rows) {
-            Kernel::pack_rows(a, rows, ks, packed_rows);
-            float* const values = c == nullptr ? own + (rows.begin - tall.begin) * blocks.width
-                                               : c + rows.begin * n + columns.begin;
-            const std::int64_t stride = c == nullptr ? blocks.width : n;
-            detail::multiply_block<Kernel>(rows.end - rows.begin, columns.end - columns.begin,
-                                           round_up(ks.end - ks.begin, Kernel::kStep), packed_rows,
-                                           packed_columns, values, stride,
-                                           accumulate || ks.begin > 0);
-            if (ks.end == k) finish(rows, columns, values, stride);
-          });
-        });
-      });
-    });
-  });
+  using detail::Counter;
+  if (m * n * k <= detail::kWorthSharing) threads = 1;
+  const detail::Blocks<Kernel> blocks(m, n, k, threads, c == nullptr);
+  const std::int64_t products = blocks.down * blocks.across;
+
+  // Scratch: the right factor's blocks of two steps, a block of the left one for each thread,
+  // results that are not in c, and counters.
+  const std::int64_t right_size = round_up(blocks.width * blocks.depth, 32);
+  const std::int64_t left_size = round_up(blocks.height * blocks.depth, 32);
+  const auto packed_bytes =
+      round_up((2 * right_size + threads * left_size) * std::int64_t{sizeof(Packed)}, 64);
+  const std::int64_t values_size = c == nullptr ? blocks.tall * blocks.width : 0;
+  const std::int64_t counters = 1 + 2 * blocks.steps + products;
+  auto* const memory = static_cast<std::byte*>(scratch.reserve(
+      static_cast<std::size_t>(packed_bytes + round_up(values_size, 16) * 4 + counters * 4)));
+  auto* const right = reinterpret_cast<Packed*>(memory);
+  auto* const left = right + 2 * right_size;
+  auto* const own = reinterpret_cast<float*>(memory + packed_bytes);
+  auto* const next = reinterpret_cast<std::int32_t*>(own + round_up(values_size, 16));
+  std::int32_t *const copied = next + 1, *const multiplied = copied + blocks.steps,
+                      *const tiles = multiplied + blocks.steps;
+  std::memset(next, 0, static_cast<std::size_t>(counters) * sizeof(std::int32_t));
+
+  const auto work = [&](int thread) {
+    const FlushDenormals flush;
+    [[maybe_unused]] const typename Kernel::Thread instructions;
+    const std::int64_t widths = detail::pieces_of(n, blocks.width);
+    const std::int64_t depths = detail::pieces_of(k, blocks.depth);
+    for (;;) {
+      const std::int64_t task = Counter(next).add_one();
+      const std::int64_t step = task / (blocks.copies + products);
+      std::int64_t index = task % (blocks.copies + products);
+      if (step >= blocks.steps) return;
+      const Range tall = detail::piece_of({0, m}, blocks.tall, step / (widths * depths));
+      const Range columns = detail::piece_of({0, n}, blocks.width, step / depths % widths);
+      const Range ks = detail::piece_of({0, k}, blocks.depth, step % depths);
+      const std::int64_t depth = round_up(ks.end - ks.begin, Kernel::kStep);
+      Packed* const packed_columns = right + step % 2 * right_size;
+      if (index < blocks.copies) {
+        if (step >= 2) Counter(multiplied + step - 2).wait_for(products);
+        const Range lines = detail::piece_of(columns, blocks.lines, index);
+        Kernel::pack_columns(b, lines, ks, packed_columns + (lines.begin - columns.begin) * depth);
+        Counter(copied + step).add_one();
+        continue;
+      }
+      index -= blocks.copies;
+      const Range rows = detail::piece_of(tall, blocks.height, index / blocks.across);
+      const Range piece = detail::piece_of(columns, blocks.piece, index % blocks.across);
+      Counter(copied + step).wait_for(blocks.copies);
+      Counter(tiles + index).wait_for(step);
+      if (rows.begin < rows.end && piece.begin < piece.end) {
+        Packed* const packed_rows = left + thread * left_size;
+        Kernel::pack_rows(a, rows, ks, packed_rows);
+        float* const values = c == nullptr ? own + (rows.begin - tall.begin) * blocks.width +
+                                                 (piece.begin - columns.begin)
+                                           : c + rows.begin * n + piece.begin;
+        const std::int64_t stride = c == nullptr ? blocks.width : n;
+        detail::multiply_block<Kernel>(rows.end - rows.begin, piece.end - piece.begin, depth,
+                                       packed_rows,
+                                       packed_columns + (piece.begin - columns.begin) * depth,
+                                       values, stride, accumulate || ks.begin > 0);
+        if (ks.end == k) finish(rows, piece, values, stride);
+      }
+      Counter(tiles + index).add_one();
+      Counter(multiplied + step).add_one();
+    }
+  };
+  if (threads == 1) {
+    work(0);
+    return;
+  }
+#pragma omp parallel num_threads(threads)
+  work(omp_get_thread_num());
 }
 
 }  // namespace bert::cpu

@@ -1,14 +1,16 @@
 // The SIMD forms of the dropout bits, bf16, products, transposes and work sharing, each against the
 // plain definition.
+#include <algorithm>
 #include <cmath>
+#include <cstdio>
 #include <limits>
+#include <tuple>
 #include <vector>
 
 #include <gtest/gtest.h>
 
-#include "kernels/cpu/bf16_kernels.h"
-#include "kernels/cpu/cpu_ops.h"
 #include "kernels/cpu/parallel.h"
+#include "kernels/cpu/product_kernels.h"
 #include "kernels/cpu/random_bits.h"
 #include "kernels/cpu/small_product.h"
 #include "runtime/philox.h"
@@ -167,17 +169,21 @@ TEST(SimdRegister, Bfloat16IsThatOfTheHost) {
   EXPECT_EQ(sum(load(row, FirstLanes{3})), 20.0f);
 }
 
-TEST(Product, GridUsesEveryThreadAndKeepsBlocksSquare) {
-  const auto grid = [](int threads, std::int64_t m, std::int64_t n) {
-    const Grid g = product_grid(threads, m, n, 768);
-    return std::pair{g.rows, g.columns};
-  };
-  EXPECT_EQ(grid(1, 1024, 768), std::pair(1, 1));
-  EXPECT_EQ(grid(2, 1024, 768), std::pair(2, 1));
-  EXPECT_EQ(grid(2, 154, 30522), std::pair(1, 2));
-  EXPECT_EQ(grid(16, 4096, 4096), std::pair(4, 4));
-  EXPECT_EQ(grid(7, 4096, 1024), std::pair(7, 1));
-  EXPECT_EQ(grid(8, 4, 2), std::pair(1, 1)) << "too small to share";
+TEST(Product, HasTasksForEveryThread) {
+  using Kernel = F32Kernel<float>;
+  for (const int threads : {1, 2, 16}) {
+    for (const auto& [m, n, k] : {std::tuple{1024, 768, 768}, std::tuple{8192, 3072, 768},
+                                  std::tuple{154, 30522, 768}, std::tuple{8, 768, 768}}) {
+      const detail::Blocks<Kernel> blocks(m, n, k, threads, false);
+      EXPECT_LE(blocks.depth, Kernel::kDepth);
+      EXPECT_LE(blocks.width, Kernel::kWidth);
+      EXPECT_LE(blocks.height, Kernel::kHeight);
+      const auto tasks = std::min(blocks.copies, blocks.down * blocks.across);
+      EXPECT_GE(tasks, threads) << m << " x " << n << " on " << threads;
+      const detail::Blocks<Kernel> alone(m, n, k, 1, false);
+      EXPECT_EQ(blocks.depth, alone.depth) << "sums are cut as on one thread";
+    }
+  }
 }
 
 // Sizes within a tile, beyond one, and beyond a block of rows, of columns and of k.
@@ -246,6 +252,85 @@ void expect_plain_sums() {
 }
 
 TEST(Product, EqualsThePlainSum) { expect_plain_sums<F32Kernel<float>>(); }
+TEST(Product, InThreePartsByTilesEqualsThePlainSum) {
+#if BERT_CPU_TILES
+  if (!may_use_tiles()) GTEST_SKIP() << "the system grants no tile registers";
+  expect_plain_sums<SplitKernel>();
+#else
+  GTEST_SKIP() << "compiled for a processor without AMX-BF16";
+#endif
+}
+// c [m, n] = a [m, k] times b [n, k] transposed.
+template <typename Kernel>
+std::vector<float> product_of(const std::vector<float>& a, const std::vector<float>& b,
+                              std::int64_t m, std::int64_t n, std::int64_t k) {
+  Scratch scratch;
+  std::vector<float> c(static_cast<std::size_t>(m * n));
+  product<Kernel>(1, scratch, m, n, k, {a.data(), k, true}, {b.data(), k, true}, false, c.data(),
+                  [](Range, Range, const float*, std::int64_t) {});
+  return c;
+}
+
+class SplitKernelTest : public testing::Test {
+ protected:
+  void SetUp() override {
+#if BERT_CPU_TILES
+    if (!may_use_tiles()) GTEST_SKIP() << "the system grants no tile registers";
+#else
+    GTEST_SKIP() << "compiled for a processor without AMX-BF16";
+#endif
+  }
+};
+
+#if BERT_CPU_TILES
+// Times one, every number comes out as it went in, to its last bit.
+TEST_F(SplitKernelTest, ThreePartsAreTheWholeNumber) {
+  constexpr std::int64_t kSize = 40;
+  std::vector<float> numbers = random_floats(kSize * kSize, 5), one(numbers.size());
+  for (std::size_t i = 0; i < numbers.size(); ++i) {
+    numbers[i] = std::ldexp(numbers[i], static_cast<int>(i % 200) - 80);
+  }
+  numbers[3] = std::numeric_limits<float>::max();
+  numbers[4] = -std::nextafter(1.0f, 2.0f);
+  numbers[5] = -0x1.fffffep-100f;
+  for (std::int64_t i = 0; i < kSize; ++i) one[static_cast<std::size_t>(i * (kSize + 1))] = 1.0f;
+  EXPECT_EQ(product_of<SplitKernel>(numbers, one, kSize, kSize, kSize), numbers);
+  numbers[7] = kNaN;
+  const auto with_nan = product_of<SplitKernel>(numbers, one, kSize, kSize, kSize);
+  for (std::size_t i = 0; i < numbers.size(); ++i) {
+    EXPECT_EQ(std::isnan(with_nan[i]), i < kSize) << i;  // the first row's sums have it as a term
+  }
+}
+
+// The error of a sum is no larger than that of one whose products are single instructions in f32.
+TEST_F(SplitKernelTest, IsAsExactAsSumsInF32) {
+  for (const std::int64_t k : {64, 768, 3072}) {
+    constexpr std::int64_t kSize = 64;
+    const auto a = random_floats(kSize * k, 8), b = random_floats(kSize * k, 9);
+    const auto rms_error = [&](const std::vector<float>& c) {
+      double squares = 0.0;
+      for (std::int64_t i = 0; i < kSize; ++i) {
+        for (std::int64_t j = 0; j < kSize; ++j) {
+          double sum = 0.0;
+          for (std::int64_t p = 0; p < k; ++p) {
+            sum += static_cast<double>(a[static_cast<std::size_t>(i * k + p)]) *
+                   static_cast<double>(b[static_cast<std::size_t>(j * k + p)]);
+          }
+          const double error = c[static_cast<std::size_t>(i * kSize + j)] - sum;
+          squares += error * error;
+        }
+      }
+      return std::sqrt(squares / (kSize * kSize));
+    };
+    const double split = rms_error(product_of<SplitKernel>(a, b, kSize, kSize, k));
+    const double plain = rms_error(product_of<F32Kernel<float>>(a, b, kSize, kSize, k));
+    std::printf("k = %4d: root mean square of errors %.2g in three parts, %.2g in f32\n",
+                static_cast<int>(k), split, plain);
+    EXPECT_LE(split, plain) << k;
+  }
+}
+#endif
+
 TEST(Product, OfBfloat16InF32EqualsThePlainSum) { expect_plain_sums<F32Kernel<Bfloat16>>(); }
 TEST(Product, OfBfloat16ByDotProductsEqualsThePlainSum) {
 #if defined(__AVX512BF16__)
@@ -262,8 +347,6 @@ TEST(Product, OfBfloat16ByTilesEqualsThePlainSum) {
   GTEST_SKIP() << "compiled for a processor without AMX-BF16";
 #endif
 }
-
-TEST(CpuOps, RefusesAnImpossibleNumberOfThreads) { EXPECT_THROW(make_cpu_ops(0), RuntimeError); }
 
 }  // namespace
 }  // namespace bert::cpu

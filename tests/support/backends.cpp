@@ -2,7 +2,7 @@
 
 #include <utility>
 
-#include "kernels/cpu/cpu_ops.h"
+#include "kernels/cpu_module.h"
 #include "kernels/cuda_module.h"
 #include "kernels/reference/reference_ops.h"
 
@@ -25,8 +25,8 @@ const std::string& why_no_cuda() {
   return reason;
 }
 
-BackendEntry cpu_entry(const std::string& name, int threads, int parts, DType dtype) {
-  return {name, [=] { return Backend{make_cpu_device(), make_cpu_ops(threads, parts, dtype)}; }};
+BackendEntry cpu_entry(const std::string& name, const CpuOptions& options) {
+  return {name, [=] { return Backend{make_cpu_device(), make_cpu_ops(options)}; }};
 }
 
 // How products are computed is chosen by measuring, and another choice gives other bits. So each
@@ -69,12 +69,17 @@ std::vector<BackendEntry>& entries() {
          [] {
            return Backend{make_cpu_device(), make_reference_ops(DType::f32)};
          }},
-        cpu_entry("cpu_f32_1_thread", 1, 1, DType::f32),
-        cpu_entry("cpu_f32_3_threads", 3, 3, DType::f32),
-        cpu_entry("cpu_f32_5_parts", 2, 5, DType::f32),
-        cpu_entry("cpu_bf16_1_thread", 1, 1, DType::bf16),
-        cpu_entry("cpu_bf16_5_parts", 2, 5, DType::bf16),
+        cpu_entry("cpu_f32_1_thread", {}),
+        cpu_entry("cpu_f32_3_threads", {.threads = 3}),
+        cpu_entry("cpu_bf16_1_thread", {.dtype = DType::bf16}),
     };
+    for (const std::string& level : cpu_levels()) {
+      const CpuOptions f32{.threads = 2, .parts = 5, .level = level};
+      list.push_back(cpu_entry(fmt::format("cpu_{}_f32_5_parts", level), f32));
+      CpuOptions bf16 = f32;
+      bf16.dtype = DType::bf16;
+      list.push_back(cpu_entry(fmt::format("cpu_{}_bf16_5_parts", level), bf16));
+    }
     if (why_no_cuda().empty()) {
       list.push_back(cuda_entry("cuda_f32", DType::f32));
       list.push_back(cuda_entry("cuda_bf16", DType::bf16));

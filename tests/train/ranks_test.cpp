@@ -7,6 +7,7 @@
 #include <functional>
 #include <thread>
 
+#include "kernels/cpu_module.h"
 #include "runtime/file.h"
 #include "tests/train/training_fixture.h"
 
@@ -139,10 +140,12 @@ TEST_F(RanksTest, WhatIsWrongEverywhereIsSaidOnce) {
 // Two ranks, each a program of its own, started in a folder of its own with settings of its own.
 class UnlikeRanksTest : public RanksTest {
  protected:
-  Answer run_two(const Arguments& first, const Arguments& second) const {
-    return run(fmt::format("{} -wdir {} {} : -np 1 -wdir {} {}", mpirun(1),
+  Answer run_two(const Arguments& first, const Arguments& second,
+                 const std::string& before_second = "") const {
+    return run(fmt::format("{} -wdir {} {} : -np 1 -wdir {} {} {}", mpirun(1),
                            (folder_ / "first").string(), command(folder_ / "run", first),
-                           (folder_ / "second").string(), command(folder_ / "run", second)));
+                           (folder_ / "second").string(), before_second,
+                           command(folder_ / "run", second)));
   }
   // Refused for that reason within seconds, by rank 1, with nothing written.
   void expect_refused_by_rank_one(const Answer& answer, const std::string& part) {
@@ -182,6 +185,15 @@ TEST_F(UnlikeRanksTest, AnotherCorpus) {
   fs::remove_all(folder_ / "second" / "corpus");
   write_topic_corpus(folder_ / "second" / "corpus", 2);
   expect_refused_by_rank_one(run_two(here_, here_), "this rank is not like rank 0: the corpus is ");
+}
+
+TEST_F(UnlikeRanksTest, AnotherKindOfProcessor) {
+  if (cpu_levels().size() == 1) GTEST_SKIP() << "this processor has one level of instructions";
+  expect_refused_by_rank_one(
+      run_two(here_, here_, "env BERT_CPU_LEVEL=baseline"),
+      fmt::format(
+          "this rank is not like rank 0: the device is cpu f32 (baseline) here, cpu f32 ({}",
+          cpu_levels().front()));
 }
 
 // A rank that fails alone ends the others, which wait for it.
@@ -248,6 +260,27 @@ class DyingRankTest : public RanksTest {
     EXPECT_EQ(answer.output.find("warning"), std::string::npos) << answer.output;
   }
 };
+
+// MPI's own handlers may wait for ever inside a crash; nothing catches one.
+TEST_F(DyingRankTest, NothingStandsInACrashsWay) {
+  const fs::path run_dir = folder_ / "run";
+  std::vector<std::string> caught;
+  train_and_signal(2, run_dir, {"train.max_steps=1000000"}, 0, SIGTERM, [&] {
+    if (last_step(run_dir) < 3) return false;
+    for (const pid_t rank : processes_of(run_dir)) {
+      const std::string status = read_file(fmt::format("/proc/{}/status", rank));
+      const auto mask = status.find("SigCgt:") + 7;
+      const std::uint64_t signals = std::stoull(status.substr(mask, 17), nullptr, 16);
+      for (const int signal : {SIGABRT, SIGBUS, SIGFPE, SIGILL, SIGSEGV}) {
+        if ((signals >> (signal - 1) & 1) != 0) {
+          caught.push_back(fmt::format("process {}, signal {}", rank, signal));
+        }
+      }
+    }
+    return true;
+  });
+  EXPECT_EQ(caught, std::vector<std::string>()) << "caught";
+}
 
 // While the corpus is opened. Before that there is a moment in which MPI itself does not know its
 // ranks, and the launcher tells of the end in its own words.

@@ -6,7 +6,7 @@
 
 #include <gtest/gtest.h>
 
-#include "kernels/cpu/cpu_ops.h"
+#include "kernels/cpu_module.h"
 #include "runtime/error.h"
 #include "tests/data/corpus_fixture.h"
 #include "tests/support/one_rank.h"

@@ -1,4 +1,4 @@
-#include "kernels/cpu/bf16_kernels.h"
+#include "kernels/cpu/tiles.h"
 
 #if BERT_CPU_TILES
 #include <sys/syscall.h>

@@ -1,0 +1,13 @@
+// What the modules bert_cpu_LEVEL.so export to kernels/cpu_module.cpp. All are built together.
+#pragma once
+
+#include <memory>
+
+#include "kernels/cpu_module.h"
+
+namespace bert {
+
+using MakeCpuOps = void(const CpuOptions& options, std::unique_ptr<Ops>& ops);
+inline constexpr const char* kMakeCpuOps = "bert_make_cpu_ops";
+
+}  // namespace bert
