@@ -11,6 +11,7 @@
 #include "kernels/cpu_module_entry.h"
 #include "runtime/error.h"
 #include "runtime/module.h"
+#include "runtime/program.h"
 
 namespace bert {
 namespace {
@@ -22,7 +23,7 @@ std::vector<std::string> find_levels() {
     if (has_it) levels.insert(levels.begin(), level);
     return has_it;
   };
-  // As psABI's x86-64-v3 and -v4; both builtins know whether the system saves the registers, too.
+  // What each is compiled for (kernels/cpu/CMakeLists.txt), and the system saves the registers of.
   if (add("avx2", __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
                       __builtin_cpu_supports("bmi") && __builtin_cpu_supports("bmi2")) &&
       add("avx512", __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
@@ -56,7 +57,8 @@ MakeCpuOps* open(const std::string& level) {
   if (function == nullptr) {
     const std::string file = fmt::format("bert_cpu_{}.so", level);
     const auto path = find_module(file);
-    if (path.empty()) throw_runtime_error("{} lies neither beside the program nor in ../bin", file);
+    if (path.empty())
+      throw_runtime_error("{} lies neither beside the program or the library, nor in ../bin", file);
     std::string why_not;
     void* const library = open_library(path, RTLD_LOCAL, why_not);
     if (library == nullptr) throw_runtime_error("{} cannot be loaded: {}", file, why_not);
@@ -74,7 +76,7 @@ const std::vector<std::string>& cpu_levels() {
 
 std::unique_ptr<Ops> make_cpu_ops(const CpuOptions& options) {
   std::unique_ptr<Ops> ops;
-  open(choose(options.level))(options, ops);
+  open(choose(options.level))(options, version_string(), ops);
   return ops;
 }
 

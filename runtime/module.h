@@ -1,5 +1,6 @@
-// Modules: shared libraries of this build that are opened at run time, so that a program starts
-// where what they need is missing. Never closed: threads and exit handlers live in them.
+// Shared libraries that are opened at run time, so that a program starts where what they need is
+// missing: modules of this build, and a GPU's driver. Never closed: threads and exit handlers live
+// in them.
 #pragma once
 
 #include <filesystem>

@@ -35,7 +35,7 @@ MPI_Datatype mpi_type(DType dtype) {
 // Open MPI answers the signals of a crash by printing the stack from within the handler. That waits
 // for locks of the allocator and the loader, for ever where the crash came inside one: a rank that
 // hangs instead of dying, and with it the whole job. So what these signals did before MPI_Init is
-// what they do after it, and the launcher tells of the death.
+// what they do after it, whatever Open MPI is told to catch, and the launcher tells of the death.
 class CrashSignals {
  public:
   CrashSignals() {

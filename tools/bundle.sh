@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Makes a folder that runs on a GPU node without packages: programs, the CPU, CUDA and MPI modules, the
-# tests and benchmarks that need a GPU, configurations, what gpu_check.sh trains on, and the shared
-# libraries they need. The C library, cuBLAS, NCCL, MPI and the driver are the node's own.
+# Makes a folder that runs on a GPU node without packages: programs, their modules, the tests and
+# benchmarks that need a GPU, configurations, what gpu_check.sh trains on, and the shared libraries
+# they need. The C library, cuBLAS, NCCL, MPI and the driver are the node's own.
 # Usage: tools/bundle.sh [--text FILE]... DIR [BUILD]
 #   BUILD  a built tree; made in build-bundle otherwise
 #   FILE   real text, plain or compressed: gpu_check.sh then trains on it in each precision. Five

@@ -8,7 +8,6 @@
 //
 //   AmxKernel   Intel's tile registers (AMX-BF16): 16 x 16 sums of 32 products an instruction
 //   DotKernel   AVX512-BF16: 16 sums of two products an instruction
-//
 #pragma once
 
 #include <cstdint>
@@ -37,6 +36,8 @@ struct PairPanels {
   using Packed = Bfloat16;
   static constexpr std::int64_t kLines = 16, kStep = 32, kTile = kLines * kStep;
   static constexpr std::int64_t kRows = kRowPanels * kLines, kColumns = kColumnPanels * kLines;
+  static constexpr bool kRowsInPlace = false;
+  static constexpr std::int64_t kFew = 512;
 
   static void pack_rows(Factor<Bfloat16> factor, Range lines, Range depth, Bfloat16* to) {
     pack<false>(factor, lines, depth, kRows, to);
@@ -113,13 +114,14 @@ struct PairPanels {
 
 #if defined(__AVX512BF16__)
 struct DotKernel : PairPanels<1, 3> {
+  using ForFewRows = DotKernel;
   static constexpr std::string_view kName = "dot products";
   static constexpr std::int64_t kVectors = kColumns / kLines;
   static constexpr std::int64_t kDepth = 384, kHeight = 64, kWidth = 480;
   struct Thread {};
 
-  static void multiply(std::int64_t depth, const Bfloat16* rows, const Bfloat16* columns, float* c,
-                       std::int64_t stride, bool accumulate) {
+  static void multiply(std::int64_t depth, const Bfloat16* rows, std::int64_t /*rows_stride*/,
+                       const Bfloat16* columns, float* c, std::int64_t stride, bool accumulate) {
     multiply_rows(depth, rows, columns, c, stride, accumulate);
     multiply_rows(depth, rows + 8 * kStep, columns, c + 8 * stride, stride, accumulate);
   }
@@ -162,13 +164,14 @@ struct DotKernel : PairPanels<1, 3> {
 
 #if BERT_CPU_TILES
 struct AmxKernel : PairPanels<2, 2> {
+  using ForFewRows = AmxKernel;
   static constexpr std::string_view kName = "tiles";
   using Thread = TileRegisters;
   static constexpr std::int64_t kDepth = 512, kHeight = 256, kWidth = 512;
 
   // Tiles 0 to 3: 2 x 2 tiles of sums; 4 and 5 rows, 6 and 7 columns.
-  static void multiply(std::int64_t depth, const Bfloat16* rows, const Bfloat16* columns, float* c,
-                       std::int64_t stride, bool accumulate) {
+  static void multiply(std::int64_t depth, const Bfloat16* rows, std::int64_t /*rows_stride*/,
+                       const Bfloat16* columns, float* c, std::int64_t stride, bool accumulate) {
     const std::int64_t panel = kLines * depth;
     const auto bytes = static_cast<std::size_t>(stride) * sizeof(float);
     tiles_see(rows);

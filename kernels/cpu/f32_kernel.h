@@ -4,12 +4,15 @@
 
 #include <cstdint>
 #include <string_view>
+#include <type_traits>
 
 #include "kernels/cpu/product.h"
 #include "kernels/cpu/simd.h"
 #include "kernels/cpu/transpose.h"
 
 namespace bert::cpu {
+
+struct F32InPlaceKernel;
 
 // Panels of kLanes lines: the lines of p = 0, those of p = 1, and so on.
 template <typename T>
@@ -20,6 +23,9 @@ struct F32Kernel {
   static constexpr std::int64_t kVectors = 3;
   static constexpr std::int64_t kRows = kLanes, kColumns = kVectors * kLanes, kStep = 1;
   static constexpr std::int64_t kDepth = 192, kHeight = 64, kWidth = 960;
+  static constexpr bool kRowsInPlace = false;
+  static constexpr std::int64_t kFew = 512;
+  using ForFewRows = std::conditional_t<std::is_same_v<T, float>, F32InPlaceKernel, F32Kernel>;
   struct Thread {};
 
   static void pack_rows(Factor<T> factor, Range lines, Range depth, float* to) {
@@ -30,8 +36,8 @@ struct F32Kernel {
   }
 
   // As many registers of sums as there are registers, all but those for factors.
-  static void multiply(std::int64_t depth, const float* rows, const float* columns, float* c,
-                       std::int64_t stride, bool accumulate) {
+  static void multiply(std::int64_t depth, const float* rows, std::int64_t /*rows_stride*/,
+                       const float* columns, float* c, std::int64_t stride, bool accumulate) {
     constexpr int kHeldRows = kLanes == 16 ? 8 : 4;
     for (int first = 0; first < kRows; first += kHeldRows) {
       multiply_rows<kHeldRows>(depth, rows + first, columns, c + first * stride, stride,
@@ -39,7 +45,7 @@ struct F32Kernel {
     }
   }
 
- private:
+ protected:
   // `lines` of the range and zeros for what a whole tile has beyond it.
   static void pack(Factor<T> factor, Range lines, Range depth, std::int64_t tile, float* to) {
     const std::int64_t n = depth.end - depth.begin;
@@ -81,6 +87,20 @@ struct F32Kernel {
     });
   }
 
+  template <int kHeldRows, int kHeldVectors>
+  static void write_sums(const F32 (&sums)[kHeldRows][kHeldVectors], float* c, std::int64_t stride,
+                         bool accumulate) {
+#pragma GCC unroll 8
+    for (int i = 0; i < kHeldRows; ++i) {
+#pragma GCC unroll 4
+      for (int j = 0; j < kHeldVectors; ++j) {
+        float* at = c + i * stride + j * kLanes;
+        store(at, accumulate ? load(at) + sums[i][j] : sums[i][j]);
+      }
+    }
+  }
+
+ private:
   template <int kHeldRows>
   static void multiply_rows(std::int64_t depth, const float* rows, const float* columns, float* c,
                             std::int64_t stride, bool accumulate) {
@@ -104,14 +124,38 @@ struct F32Kernel {
         for (int j = 0; j < kVectors; ++j) sums[i][j] += left * right[j];
       }
     }
-#pragma GCC unroll 8
-    for (int i = 0; i < kHeldRows; ++i) {
+    write_sums(sums, c, stride, accumulate);
+  }
+};
+
+// The same where the left factor's rows lie along k and are read as they are: for a left factor
+// that is multiplied with little, and not worth copying.
+struct F32InPlaceKernel : F32Kernel<float> {
+  static constexpr std::int64_t kVectors = kLanes == 16 ? 4 : 2;
+  static constexpr std::int64_t kRows = 6, kColumns = kVectors * kLanes;
+  static constexpr std::int64_t kDepth = 192, kHeight = 48, kWidth = 512;
+  static constexpr bool kRowsInPlace = true;
+
+  static void pack_columns(Factor<float> factor, Range lines, Range depth, float* to) {
+    pack(factor, lines, depth, kColumns, to);
+  }
+  static void multiply(std::int64_t depth, const float* rows, std::int64_t rows_stride,
+                       const float* columns, float* c, std::int64_t stride, bool accumulate) {
+    F32 sums[kRows][kVectors] = {};
+    const std::int64_t panel = kLanes * depth;
+#pragma GCC unroll 2
+    for (std::int64_t p = 0; p < depth; ++p) {
+      F32 right[kVectors];
 #pragma GCC unroll 4
-      for (int j = 0; j < kVectors; ++j) {
-        float* at = c + i * stride + j * kLanes;
-        store(at, accumulate ? load(at) + sums[i][j] : sums[i][j]);
+      for (int j = 0; j < kVectors; ++j) right[j] = load(columns + j * panel + p * kLanes);
+#pragma GCC unroll 8
+      for (int i = 0; i < kRows; ++i) {
+        const F32 left = splat(rows[i * rows_stride + p]);
+#pragma GCC unroll 4
+        for (int j = 0; j < kVectors; ++j) sums[i][j] += left * right[j];
       }
     }
+    write_sums(sums, c, stride, accumulate);
   }
 };
 

@@ -3,9 +3,14 @@
 #include "kernels/cpu/parallel.h"
 #include "kernels/cpu_module_entry.h"
 #include "runtime/error.h"
+#include "runtime/program.h"
 
-extern "C" void bert_make_cpu_ops(const bert::CpuOptions& options,
+extern "C" void bert_make_cpu_ops(const bert::CpuOptions& options, const std::string& version,
                                   std::unique_ptr<bert::Ops>& ops) {
+  if (version != bert::version_string()) {
+    bert::throw_runtime_error("bert_cpu_{}.so is of another build ({}) than the program ({})",
+                              BERT_CPU_LEVEL, bert::version_string(), version);
+  }
   const int parts = options.parts.value_or(options.threads);
   BERT_CHECK(options.threads >= 1 && parts >= 1, "{} threads, {} parts", options.threads, parts);
   const bert::cpu::Team team(parts, options.threads);

@@ -20,6 +20,7 @@
 #include "kernels/cpu/parallel.h"
 #include "kernels/cpu/scratch.h"
 #include "kernels/cpu/simd.h"
+#include "kernels/cpu/transpose.h"
 
 namespace bert::cpu {
 
@@ -39,21 +40,23 @@ struct Factor {
 //   kRows, kColumns    a tile of the result
 //   kStep              k is cut into multiples of it, filled up with zeros
 //   kDepth, kHeight, kWidth   a block: k, rows and columns whose copies fit in caches
+//   kRowsInPlace       whether it reads the left factor where it is, k along memory
 //   pack_rows(factor, lines, depth, to), pack_columns(...)   copies a range of lines and of k
-//   multiply(depth, rows, columns, c, stride, accumulate)    one tile
+//   multiply(depth, rows, rows_stride, columns, c, stride, accumulate)   one tile
+//   kFew, ForFewRows   the kernel for results of no more rows, where copying is much of the work
 //   kName              for logs, empty for the usual one
 //   Thread             what a thread holds while it multiplies
 // A packed range takes round_up(lines, tile) * round_up(depth, kStep) elements of Packed.
 
 namespace detail {
 
+inline std::int64_t divide_up(std::int64_t n, std::int64_t by) { return (n + by - 1) / by; }
+
 // Of `n` cut into the fewest pieces of at most `limit`: the size of a piece, a multiple of `grain`.
 inline std::int64_t even_piece(std::int64_t n, std::int64_t limit, std::int64_t grain) {
-  const std::int64_t pieces = (n + limit - 1) / limit;
-  return round_up((n + pieces - 1) / pieces, grain);
+  return round_up(divide_up(n, divide_up(n, limit)), grain);
 }
-
-inline std::int64_t pieces_of(std::int64_t n, std::int64_t size) { return (n + size - 1) / size; }
+// Piece `index` of a range in pieces of `size`; empty beyond the last.
 inline Range piece_of(Range whole, std::int64_t size, std::int64_t index) {
   const std::int64_t begin = whole.begin + index * size, end = begin + size;
   return {begin < whole.end ? begin : whole.end, end < whole.end ? end : whole.end};
@@ -61,8 +64,6 @@ inline Range piece_of(Range whole, std::int64_t size, std::int64_t index) {
 
 // Rows whose sums wait in scratch for the rest of k, at most (and a block more): a few MB.
 inline constexpr std::int64_t kTall = 2048;
-// Below it, waking a thread costs more.
-inline constexpr std::int64_t kWorthSharing = 64 * 64 * 64;
 // Of a step, for each thread: so many that none waits long for a slower one.
 inline constexpr std::int64_t kTasks = 4;
 
@@ -79,15 +80,14 @@ struct Blocks {
       : depth(even_piece(k, Kernel::kDepth, Kernel::kStep)),
         width(even_piece(n, Kernel::kWidth, Kernel::kColumns)) {
     const std::int64_t tasks = threads == 1 ? 1 : kTasks * threads;
-    lines = even_piece(width, pieces_of(width, tasks), Kernel::kColumns);
+    lines = even_piece(width, divide_up(width, tasks), Kernel::kColumns);
     height = even_piece(m, std::clamp(m / tasks, Kernel::kRows, Kernel::kHeight), Kernel::kRows);
-    tall = own_values && depth < k ? even_piece(m, kTall, height) : m;
-    down = pieces_of(tall, height);
-    piece = even_piece(width, pieces_of(width * down, tasks), Kernel::kColumns);
-    if (piece > width) piece = width;
-    across = pieces_of(width, piece);
-    copies = pieces_of(width, lines);
-    steps = pieces_of(m, tall) * pieces_of(n, width) * pieces_of(k, depth);
+    tall = own_values ? even_piece(m, kTall, height) : m;
+    down = divide_up(tall, height);
+    piece = even_piece(width, divide_up(width * down, tasks), Kernel::kColumns);
+    across = divide_up(width, piece);
+    copies = divide_up(width, lines);
+    steps = divide_up(m, tall) * divide_up(n, width) * divide_up(k, depth);
   }
 };
 
@@ -101,24 +101,33 @@ inline void copy_tile(const float* from, std::int64_t from_stride, std::int64_t 
 }
 
 // One block of the result: tiles down and across it. Tiles that reach beyond it are computed aside.
+// Rows of the left factor are `rows_stride` apart in memory, or on average in panels.
 template <typename Kernel>
 void multiply_block(std::int64_t m, std::int64_t n, std::int64_t depth,
-                    const typename Kernel::Packed* rows, const typename Kernel::Packed* columns,
-                    float* c, std::int64_t stride, bool accumulate) {
+                    const typename Kernel::Packed* rows, std::int64_t rows_stride,
+                    const typename Kernel::Packed* columns, float* c, std::int64_t stride,
+                    bool accumulate) {
   constexpr std::int64_t kRows = Kernel::kRows, kColumns = Kernel::kColumns;
   for (std::int64_t j = 0; j < n; j += kColumns) {
     for (std::int64_t i = 0; i < m; i += kRows) {
-      const auto *a = rows + i * depth, *b = columns + j * depth;
+      const auto *a = rows + i * rows_stride, *b = columns + j * depth;
       float* tile = c + i * stride + j;
       if (i + kRows <= m && j + kColumns <= n) {
-        Kernel::multiply(depth, a, b, tile, stride, accumulate);
+        Kernel::multiply(depth, a, rows_stride, b, tile, stride, accumulate);
         continue;
       }
       alignas(64) float aside[kRows * kColumns] = {};
       const std::int64_t height = i + kRows <= m ? kRows : m - i;
       const std::int64_t width = j + kColumns <= n ? kColumns : n - j;
       if (accumulate) copy_tile(tile, stride, height, width, aside, kColumns);
-      Kernel::multiply(depth, a, b, aside, kColumns, accumulate);
+      if constexpr (Kernel::kRowsInPlace) {
+        // There may be no memory beyond the last row.
+        typename Kernel::Packed copy[kRows * Kernel::kDepth] = {};
+        copy_tile(a, rows_stride, height, depth, copy, depth);
+        Kernel::multiply(depth, copy, depth, b, aside, kColumns, accumulate);
+      } else {
+        Kernel::multiply(depth, a, rows_stride, b, aside, kColumns, accumulate);
+      }
       copy_tile(aside, kColumns, height, width, tile, stride);
     }
   }
@@ -128,93 +137,110 @@ void multiply_block(std::int64_t m, std::int64_t n, std::int64_t depth,
 class Counter {
  public:
   explicit Counter(std::int32_t* value) : value_(*value) {}
-  std::int32_t add_one() { return value_.fetch_add(1, std::memory_order_acq_rel); }
+  std::int32_t add_one() {
+    const std::int32_t before = value_.fetch_add(1, std::memory_order_acq_rel);
+    value_.notify_all();
+    return before;
+  }
+  // Spins a little, as the wait is mostly short, then sleeps.
   void wait_for(std::int64_t least) const {
-    while (value_.load(std::memory_order_acquire) < least) ::sched_yield();
+    constexpr int kSpins = 100;
+    for (int i = 0;; ++i) {
+      const std::int32_t seen = value_.load(std::memory_order_acquire);
+      if (seen >= least) return;
+      if (i < kSpins) {
+        ::sched_yield();
+      } else {
+        value_.wait(seen, std::memory_order_acquire);
+      }
+    }
   }
 
  private:
   std::atomic_ref<std::int32_t> value_;
 };
 
-}  // namespace detail
-
-// The left factor times the right one: [m, n], k > 0. The result is written to c [m, n], or added
-// to it with `accumulate`; where c is null, it is in scratch, block by block. finish(rows, columns,
-// values, stride) is called once for each block when it is complete, by the thread that made it;
-// its first element, (rows.begin, columns.begin), is values[0]. Not from inside a parallel region.
+// The product, where threads share what they copy of the right factor.
 //
 // Threads take tasks in one order, whoever is free the next: the copies of step 0, its products,
 // the copies of step 1, ... A task waits for those before it that it needs: a copy, for the
 // products of the step before the last, whose place it takes; a product, for the step's copies, and
-// for the same tile of the step before. So threads that others slow down do less, and are not
-// waited for.
+// for the same tile of the step before. So a thread that something else slows down does less, and
+// the others wait for it by a task at most.
 template <typename Kernel, typename Finish>
-void product(int threads, Scratch& scratch, std::int64_t m, std::int64_t n, std::int64_t k,
-             Factor<typename Kernel::Element> a, Factor<typename Kernel::Element> b,
-             bool accumulate, float* c, Finish&& finish) {
+void product_by_steps(int threads, Scratch& scratch, std::int64_t m, std::int64_t n, std::int64_t k,
+                      Factor<typename Kernel::Element> a, Factor<typename Kernel::Element> b,
+                      bool accumulate, float* c, Finish&& finish) {
   using Packed = typename Kernel::Packed;
-  using detail::Counter;
-  if (m * n * k <= detail::kWorthSharing) threads = 1;
-  const detail::Blocks<Kernel> blocks(m, n, k, threads, c == nullptr);
+  const Blocks<Kernel> blocks(m, n, k, threads, c == nullptr);
   const std::int64_t products = blocks.down * blocks.across;
 
   // Scratch: the right factor's blocks of two steps, a block of the left one for each thread,
   // results that are not in c, and counters.
   const std::int64_t right_size = round_up(blocks.width * blocks.depth, 32);
-  const std::int64_t left_size = round_up(blocks.height * blocks.depth, 32);
+  const std::int64_t left_size =
+      Kernel::kRowsInPlace ? 0 : round_up(blocks.height * blocks.depth, 32);
   const auto packed_bytes =
       round_up((2 * right_size + threads * left_size) * std::int64_t{sizeof(Packed)}, 64);
   const std::int64_t values_size = c == nullptr ? blocks.tall * blocks.width : 0;
-  const std::int64_t counters = 1 + 2 * blocks.steps + products;
+  constexpr std::int64_t kLine = 16;  // the one that all count on has a cache line to itself
+  const std::int64_t counters = kLine + 2 * blocks.steps + products;
   auto* const memory = static_cast<std::byte*>(scratch.reserve(
       static_cast<std::size_t>(packed_bytes + round_up(values_size, 16) * 4 + counters * 4)));
   auto* const right = reinterpret_cast<Packed*>(memory);
   auto* const left = right + 2 * right_size;
   auto* const own = reinterpret_cast<float*>(memory + packed_bytes);
   auto* const next = reinterpret_cast<std::int32_t*>(own + round_up(values_size, 16));
-  std::int32_t *const copied = next + 1, *const multiplied = copied + blocks.steps,
+  std::int32_t *const copied = next + kLine, *const multiplied = copied + blocks.steps,
                       *const tiles = multiplied + blocks.steps;
   std::memset(next, 0, static_cast<std::size_t>(counters) * sizeof(std::int32_t));
 
   const auto work = [&](int thread) {
     const FlushDenormals flush;
     [[maybe_unused]] const typename Kernel::Thread instructions;
-    const std::int64_t widths = detail::pieces_of(n, blocks.width);
-    const std::int64_t depths = detail::pieces_of(k, blocks.depth);
+    const std::int64_t widths = divide_up(n, blocks.width);
+    const std::int64_t depths = divide_up(k, blocks.depth);
     for (;;) {
       const std::int64_t task = Counter(next).add_one();
       const std::int64_t step = task / (blocks.copies + products);
       std::int64_t index = task % (blocks.copies + products);
       if (step >= blocks.steps) return;
-      const Range tall = detail::piece_of({0, m}, blocks.tall, step / (widths * depths));
-      const Range columns = detail::piece_of({0, n}, blocks.width, step / depths % widths);
-      const Range ks = detail::piece_of({0, k}, blocks.depth, step % depths);
+      const Range tall = piece_of({0, m}, blocks.tall, step / (widths * depths));
+      const Range columns = piece_of({0, n}, blocks.width, step / depths % widths);
+      const Range ks = piece_of({0, k}, blocks.depth, step % depths);
       const std::int64_t depth = round_up(ks.end - ks.begin, Kernel::kStep);
       Packed* const packed_columns = right + step % 2 * right_size;
       if (index < blocks.copies) {
         if (step >= 2) Counter(multiplied + step - 2).wait_for(products);
-        const Range lines = detail::piece_of(columns, blocks.lines, index);
+        const Range lines = piece_of(columns, blocks.lines, index);
         Kernel::pack_columns(b, lines, ks, packed_columns + (lines.begin - columns.begin) * depth);
         Counter(copied + step).add_one();
         continue;
       }
       index -= blocks.copies;
-      const Range rows = detail::piece_of(tall, blocks.height, index / blocks.across);
-      const Range piece = detail::piece_of(columns, blocks.piece, index % blocks.across);
+      const Range rows = piece_of(tall, blocks.height, index / blocks.across);
+      const Range piece = piece_of(columns, blocks.piece, index % blocks.across);
       Counter(copied + step).wait_for(blocks.copies);
       Counter(tiles + index).wait_for(step);
       if (rows.begin < rows.end && piece.begin < piece.end) {
-        Packed* const packed_rows = left + thread * left_size;
-        Kernel::pack_rows(a, rows, ks, packed_rows);
+        const Packed* left_rows;
+        std::int64_t rows_stride;
+        if constexpr (Kernel::kRowsInPlace) {
+          left_rows = a.data + rows.begin * a.stride + ks.begin;
+          rows_stride = a.stride;
+        } else {
+          Packed* const packed_rows = left + thread * left_size;
+          Kernel::pack_rows(a, rows, ks, packed_rows);
+          left_rows = packed_rows;
+          rows_stride = depth;
+        }
         float* const values = c == nullptr ? own + (rows.begin - tall.begin) * blocks.width +
                                                  (piece.begin - columns.begin)
                                            : c + rows.begin * n + piece.begin;
         const std::int64_t stride = c == nullptr ? blocks.width : n;
-        detail::multiply_block<Kernel>(rows.end - rows.begin, piece.end - piece.begin, depth,
-                                       packed_rows,
-                                       packed_columns + (piece.begin - columns.begin) * depth,
-                                       values, stride, accumulate || ks.begin > 0);
+        multiply_block<Kernel>(rows.end - rows.begin, piece.end - piece.begin, depth, left_rows,
+                               rows_stride, packed_columns + (piece.begin - columns.begin) * depth,
+                               values, stride, accumulate || ks.begin > 0);
         if (ks.end == k) finish(rows, piece, values, stride);
       }
       Counter(tiles + index).add_one();
@@ -229,4 +255,67 @@ void product(int threads, Scratch& scratch, std::int64_t m, std::int64_t n, std:
   work(omp_get_thread_num());
 }
 
+// The product of few rows, where copying the right factor is much of the work. So its columns
+// become the rows: each is read by the one thread that multiplies it, and what is shared is small.
+// The result is transposed, and turned round in strips.
+template <typename Kernel, typename Finish>
+void product_of_few_rows(int threads, Scratch& scratch, std::int64_t m, std::int64_t n,
+                         std::int64_t k, Factor<typename Kernel::Element> a,
+                         Factor<typename Kernel::Element> b, bool accumulate, float* c,
+                         Finish&& finish) {
+  constexpr std::int64_t kStrip = round_up(Kernel::kHeight, kLanes);
+  product_by_steps<Kernel>(
+      threads, scratch, n, m, k, b, a, false, nullptr,
+      [&](Range columns, Range rows, const float* values, std::int64_t stride) {
+        alignas(64) float strip[kLanes * kStrip];
+        for_lanes(rows.begin, rows.end, [&](std::int64_t row, auto lanes) {
+          const Range these{row, row + lane_count(lanes)};
+          for (std::int64_t column = columns.begin; column < columns.end; column += kLanes) {
+            F32 lines[kLanes];
+            load_transposed(values + (column - columns.begin) * stride + (row - rows.begin), stride,
+                            columns.end - column, lanes, lines);
+            for (int i = 0; i < lane_count(lanes); ++i) {
+              store(strip + i * kStrip + (column - columns.begin), lines[i]);
+            }
+          }
+          if (c == nullptr) {
+            finish(these, columns, strip, kStrip);
+            return;
+          }
+          float* const to = c + row * n + columns.begin;
+          for (int i = 0; i < lane_count(lanes); ++i) {
+            for_lanes(0, columns.end - columns.begin, [&](std::int64_t x, auto few) {
+              const F32 v = load(strip + i * kStrip + x, few);
+              store(to + i * n + x, accumulate ? load(to + i * n + x, few) + v : v, few);
+            });
+          }
+          finish(these, columns, to, n);
+        });
+      });
+}
+
+}  // namespace detail
+
+// The left factor times the right one: [m, n], k > 0. The result is written to c [m, n], or added
+// to it with `accumulate`; where c is null (then nothing accumulates), it is in scratch, block by
+// block. finish(rows, columns, values, stride) is called once for each block when it is complete,
+// by the thread that made it; its first element, (rows.begin, columns.begin), is values[0]. Not
+// from inside a parallel region.
+template <typename Kernel, typename Finish>
+void product(int threads, Scratch& scratch, std::int64_t m, std::int64_t n, std::int64_t k,
+             Factor<typename Kernel::Element> a, Factor<typename Kernel::Element> b,
+             bool accumulate, float* c, Finish&& finish) {
+  constexpr std::int64_t kWorthSharing = 64 * 64 * 64;  // below it, waking a thread costs more
+  if (m * n * k <= kWorthSharing) threads = 1;
+  if (m > Kernel::kFew || m >= n) {
+    detail::product_by_steps<Kernel>(threads, scratch, m, n, k, a, b, accumulate, c, finish);
+    return;
+  }
+  if (b.lines_along_memory) {
+    detail::product_of_few_rows<typename Kernel::ForFewRows>(threads, scratch, m, n, k, a, b,
+                                                             accumulate, c, finish);
+  } else {
+    detail::product_of_few_rows<Kernel>(threads, scratch, m, n, k, a, b, accumulate, c, finish);
+  }
+}
 }  // namespace bert::cpu

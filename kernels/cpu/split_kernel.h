@@ -1,25 +1,27 @@
 // Products of f32 factors by tile registers, which multiply bf16 (see product.h).
 //
-// The 24 significant bits of an f32 are cut into three bf16 of 8, exactly: a = a1 + a2 + a3, each
-// 2^-8 of the one before or less. Of the nine products that a * b then is, the six largest are
-// summed,
+// The 24 significant bits of an f32 are three bf16 of 8, exactly: a = a1 + a2 + a3, where a1 is a
+// rounded to the nearest bf16, a2 what is left rounded, a3 the rest. So a2 is at most 2^-8 of a,
+// and a3 at most 2^-17. Of the nine products that a * b then is, the six largest are summed,
 //   a1 b1 + (a1 b2 + a2 b1) + (a2 b2 + a1 b3 + a3 b1),
-// and what is left out is below 2^-23 of a * b: as much as one rounding of f32. Each product is
-// exact in the f32 that it is added to. The five small ones are summed first, where the sums are
-// small and so are their roundings, then a1 b1 on top of that: so that a result is rounded as often
-// as in a plain f32 product, and is as close to the exact one (tests/cpu).
+// and what is left out is at most about 2^-24 of a * b, one rounding of f32, of either sign. Each
+// product is exact in f32. The five small ones are summed first, where the sums are small and so
+// are their roundings, then a1 b1 on top of that: so that a sum is rounded at its full size as
+// often as with FMA. tests/cpu compares the errors of both with f64.
 //
 // (Henry, Tang & Heinecke 2019, "Leveraging the bfloat16 Artificial Intelligence Datatype For
 // Higher-Precision Computations".)
 //
-// Numbers below 2^-110 lose their last bits, as tile instructions take a bf16 below 2^-126 for
-// zero. Infinity gives NaN.
+// Tile instructions take what is below 2^-126 for zero, operands and results: numbers below 2^-103
+// lose their last bits, and so do products. Numbers beyond the largest bf16 (3.39e38) and infinity
+// give NaN.
 #pragma once
 
 #include <cstdint>
 #include <cstring>
 #include <string_view>
 
+#include "kernels/cpu/f32_kernel.h"
 #include "kernels/cpu/product.h"
 #include "kernels/cpu/simd.h"
 #include "kernels/cpu/tiles.h"
@@ -43,6 +45,9 @@ struct SplitKernel {
   using Thread = TileRegisters;
   static constexpr std::int64_t kLines = 16, kStep = 32, kTile = kLines * kStep;
   static constexpr std::int64_t kRows = 2 * kLines, kColumns = 2 * kLines;
+  static constexpr bool kRowsInPlace = false;
+  static constexpr std::int64_t kFew = 192;
+  using ForFewRows = F32InPlaceKernel;
   static constexpr std::int64_t kDepth = 384, kHeight = 64, kWidth = 384;
 
   static void pack_rows(Factor<float> factor, Range lines, Range depth, Packed* to) {
@@ -52,8 +57,8 @@ struct SplitKernel {
     pack<true>(factor, lines, depth, to);
   }
 
-  static void multiply(std::int64_t depth, const Packed* rows, const Packed* columns, float* c,
-                       std::int64_t stride, bool accumulate) {
+  static void multiply(std::int64_t depth, const Packed* rows, std::int64_t /*rows_stride*/,
+                       const Packed* columns, float* c, std::int64_t stride, bool accumulate) {
     const std::int64_t panel = kLines * depth;
     const Packed *const below = rows + panel, *const right = columns + panel;
     const auto take_rows = [&](std::int64_t p, int part) {
@@ -119,10 +124,11 @@ struct SplitKernel {
 
   // Register i of each part's tile: pairs of the f32 in two registers, the first of a pair below.
   static void split(F32 first, F32 second, int i, F32 (&tiles)[3][kLines]) {
-    const U32 upper = splat(0xFFFF0000u);
+    const U32 upper = splat(0xFFFF0000u), half = splat(0x8000u);
 #pragma GCC unroll 3
     for (int part = 0; part < 3; ++part) {
-      const U32 a = bit_cast<U32>(first) & upper, b = bit_cast<U32>(second) & upper;
+      const U32 a = (bit_cast<U32>(first) + half) & upper;
+      const U32 b = (bit_cast<U32>(second) + half) & upper;
       tiles[part][i] = bit_cast<F32>((a >> 16) | b);
       first -= bit_cast<F32>(a);
       second -= bit_cast<F32>(b);

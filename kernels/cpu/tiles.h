@@ -11,7 +11,7 @@
 
 namespace bert::cpu {
 
-// Whether the system lets this process use tile registers; asked once.
+// Whether the processor has tile registers and the system lets this process use them; asked once.
 bool may_use_tiles();
 
 // The compiler does not know that the instructions for tiles read and write memory: what was stored

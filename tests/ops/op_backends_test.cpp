@@ -2,9 +2,12 @@
 // kernels/ops.h states for all ops (what is written, what accumulates, what tails may do).
 #include <algorithm>
 #include <cmath>
+#include <cstdio>
 #include <cstdlib>
 #include <limits>
 #include <map>
+#include <set>
+#include <string_view>
 #include <tuple>
 
 #include <gtest/gtest.h>
@@ -80,9 +83,10 @@ bool comes_from_fp8(const OpCase& c, const CaseTensor& tensor) {
   return c.fp8 && (tensor.name != "dbias" || rounds_on_the_way(c));
 }
 
-// |value - expected| <= tolerance * max(largest |expected|, `also`), on valid rows.
-void expect_close(const CaseTensor& tensor, const std::vector<double>& values,
-                  const std::vector<double>& expected, DType dtype, double also = 0.0) {
+// |value - expected| <= tolerance * max(largest |expected|, `also`), on valid rows. The largest
+// error, relative to that maximum.
+double expect_close(const CaseTensor& tensor, const std::vector<double>& values,
+                    const std::vector<double>& expected, DType dtype, double also = 0.0) {
   const double size = std::max(largest(expected, tensor), also);
   const double allowed = tolerance(dtype, tensor.terms) * size;
   double worst = 0.0;
@@ -100,7 +104,42 @@ void expect_close(const CaseTensor& tensor, const std::vector<double>& values,
                             << ", the reference says " << expected[worst_index]
                             << "; largest of the tensor " << size << ", error " << worst / allowed
                             << " of what is allowed";
+  return size > 0.0 ? worst / size : 0.0;
 }
+
+// The largest error of each op's tensors on the backends of one precision, for a table at the end.
+class WorstErrors : public ::testing::Environment {
+ public:
+  void note(const std::string& precision, const std::string& op, double error) {
+    double& worst = worst_[op][precision];
+    if (!(error <= worst)) worst = error;
+    precisions_.insert(precision);
+  }
+  void TearDown() override {
+    if (worst_.empty()) return;
+    std::printf("largest error, relative to the largest number of the tensor\n%-42s", "");
+    for (const std::string& precision : precisions_) std::printf("%10s", precision.c_str());
+    for (const auto& [op, errors] : worst_) {
+      std::printf("\n%-42s", op.c_str());
+      for (const std::string& precision : precisions_) {
+        const auto error = errors.find(precision);
+        std::printf("%10s",
+                    error == errors.end() ? "" : fmt::format("{:.1e}", error->second).c_str());
+      }
+    }
+    std::printf("\n");
+  }
+
+ private:
+  std::map<std::string, std::map<std::string, double>> worst_;
+  std::set<std::string> precisions_;
+};
+WorstErrors& worst_errors() {  // googletest owns it
+  static auto* const errors =
+      static_cast<WorstErrors*>(::testing::AddGlobalTestEnvironment(new WorstErrors));
+  return *errors;
+}
+const WorstErrors& registered_before_main = worst_errors();
 
 void expect_tail(const CaseTensor& tensor, const std::vector<double>& values, bool zero) {
   for (std::size_t i = 0; i < values.size(); ++i) {
@@ -126,6 +165,13 @@ class OpOnBackend : public ::testing::TestWithParam<std::tuple<std::size_t, std:
   const OpCase& case_ = all_op_cases()[index_];
   const BackendEntry& entry_ = available_backends()[std::get<0>(GetParam())];
   Backend backend_ = entry_.make();
+
+  void compare(const CaseTensor& tensor, const std::vector<double>& values,
+               const std::vector<double>& expected, DType dtype, double also = 0.0) {
+    const std::string_view precision = dtype_name(backend_.ops->dtype());
+    worst_errors().note(std::string(entry_.fp8 ? "fp8" : precision), case_.op,
+                        expect_close(tensor, values, expected, dtype, also));
+  }
 };
 
 TEST_P(OpOnBackend, KeepsItsContract) {
@@ -147,7 +193,7 @@ TEST_P(OpOnBackend, KeepsItsContract) {
           << "forward changed its input " << t.name;
     }
     if (t.role != Role::output) continue;
-    expect_close(t, bound.values(t.name), expected.at(t.name), precision_of(t));
+    compare(t, bound.values(t.name), expected.at(t.name), precision_of(t));
     if (t.kind == Kind::real) expect_tail(t, bound.values(t.name), false);
   }
   EXPECT_EQ(bound.broken_guards(), "") << "forward wrote outside";
@@ -167,13 +213,13 @@ TEST_P(OpOnBackend, KeepsItsContract) {
       EXPECT_EQ(bound.bytes(t.name), encode(t.values, bound.dtype_of_kind(t.kind)))
           << "backward changed the upstream gradient " << t.name;
     } else if (t.role == Role::gradient) {
-      expect_close(t, values, expected.at(t.name), precision_of(t));
+      compare(t, values, expected.at(t.name), precision_of(t));
       expect_tail(t, values, true);
     } else if (t.role == Role::accumulated_gradient) {
       const std::vector<double> initial = bound.initial_gradient(t);
       std::vector<double> gained = values;
       for (std::size_t i = 0; i < gained.size(); ++i) gained[i] -= initial[i];
-      expect_close(t, gained, expected.at(t.name), precision_of(t), largest(initial, t));
+      compare(t, gained, expected.at(t.name), precision_of(t), largest(initial, t));
       expect_tail(t, values, true);
     }
     if (is_compared(t)) first[t.name] = bound.bytes(t.name);
@@ -193,7 +239,7 @@ TEST_P(OpOnBackend, KeepsItsContract) {
       gained[i] -= initial[i];
       twice[i] *= 2.0;
     }
-    expect_close(t, gained, twice, precision_of(t), largest(initial, t));
+    compare(t, gained, twice, precision_of(t), largest(initial, t));
   }
 
   // All over again in other memory, at another timing: the same bits. Large cases, where threads

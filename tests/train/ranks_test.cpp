@@ -189,6 +189,7 @@ TEST_F(UnlikeRanksTest, AnotherCorpus) {
 
 TEST_F(UnlikeRanksTest, AnotherKindOfProcessor) {
   if (cpu_levels().size() == 1) GTEST_SKIP() << "this processor has one level of instructions";
+  ::unsetenv("BERT_CPU_LEVEL");
   expect_refused_by_rank_one(
       run_two(here_, here_, "env BERT_CPU_LEVEL=baseline"),
       fmt::format(
@@ -261,13 +262,16 @@ class DyingRankTest : public RanksTest {
   }
 };
 
-// MPI's own handlers may wait for ever inside a crash; nothing catches one.
+// MPI's own handlers may wait for ever inside a crash; nothing catches one. (But sanitizers do.)
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
 TEST_F(DyingRankTest, NothingStandsInACrashsWay) {
   const fs::path run_dir = folder_ / "run";
+  std::size_t ranks = 0;
   std::vector<std::string> caught;
   train_and_signal(2, run_dir, {"train.max_steps=1000000"}, 0, SIGTERM, [&] {
     if (last_step(run_dir) < 3) return false;
     for (const pid_t rank : processes_of(run_dir)) {
+      ++ranks;
       const std::string status = read_file(fmt::format("/proc/{}/status", rank));
       const auto mask = status.find("SigCgt:") + 7;
       const std::uint64_t signals = std::stoull(status.substr(mask, 17), nullptr, 16);
@@ -279,8 +283,10 @@ TEST_F(DyingRankTest, NothingStandsInACrashsWay) {
     }
     return true;
   });
-  EXPECT_EQ(caught, std::vector<std::string>()) << "caught";
+  EXPECT_GE(ranks, 2u);
+  EXPECT_EQ(caught, std::vector<std::string>());
 }
+#endif
 
 // While the corpus is opened. Before that there is a moment in which MPI itself does not know its
 // ranks, and the launcher tells of the end in its own words.
