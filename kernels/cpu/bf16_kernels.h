@@ -114,7 +114,10 @@ struct PairPanels {
 
 #if defined(__AVX512BF16__)
 struct DotKernel : PairPanels<1, 3> {
-  using ForFewRows = DotKernel;
+  template <typename Body>
+  static void for_few_rows(std::int64_t, Body&& body) {
+    body(KernelType<DotKernel>());
+  }
   static constexpr std::string_view kName = "dot products";
   static constexpr std::int64_t kVectors = kColumns / kLines;
   static constexpr std::int64_t kDepth = 384, kHeight = 64, kWidth = 480;
@@ -164,7 +167,10 @@ struct DotKernel : PairPanels<1, 3> {
 
 #if BERT_CPU_TILES
 struct AmxKernel : PairPanels<2, 2> {
-  using ForFewRows = AmxKernel;
+  template <typename Body>
+  static void for_few_rows(std::int64_t, Body&& body) {
+    body(KernelType<AmxKernel>());
+  }
   static constexpr std::string_view kName = "tiles";
   using Thread = TileRegisters;
   static constexpr std::int64_t kDepth = 512, kHeight = 256, kWidth = 512;

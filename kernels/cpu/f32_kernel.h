@@ -12,8 +12,6 @@
 
 namespace bert::cpu {
 
-struct F32InPlaceKernel;
-
 // Panels of kLanes lines: the lines of p = 0, those of p = 1, and so on.
 template <typename T>
 struct F32Kernel {
@@ -25,7 +23,8 @@ struct F32Kernel {
   static constexpr std::int64_t kDepth = 192, kHeight = 64, kWidth = 960;
   static constexpr bool kRowsInPlace = false;
   static constexpr std::int64_t kFew = 512;
-  using ForFewRows = std::conditional_t<std::is_same_v<T, float>, F32InPlaceKernel, F32Kernel>;
+  template <typename Body>
+  static void for_few_rows(std::int64_t m, Body&& body);
   struct Thread {};
 
   static void pack_rows(Factor<T> factor, Range lines, Range depth, float* to) {
@@ -90,7 +89,7 @@ struct F32Kernel {
   template <int kHeldRows, int kHeldVectors>
   static void write_sums(const F32 (&sums)[kHeldRows][kHeldVectors], float* c, std::int64_t stride,
                          bool accumulate) {
-#pragma GCC unroll 8
+#pragma GCC unroll 12
     for (int i = 0; i < kHeldRows; ++i) {
 #pragma GCC unroll 4
       for (int j = 0; j < kHeldVectors; ++j) {
@@ -129,10 +128,13 @@ struct F32Kernel {
 };
 
 // The same where the left factor's rows lie along k and are read as they are: for a left factor
-// that is multiplied with little, and not worth copying.
+// that is multiplied with little, and not worth copying. `kVectorsWide` registers of columns.
+template <int kVectorsWide>
 struct F32InPlaceKernel : F32Kernel<float> {
-  static constexpr std::int64_t kVectors = kLanes == 16 ? 4 : 2;
-  static constexpr std::int64_t kRows = 6, kColumns = kVectors * kLanes;
+  static constexpr std::int64_t kVectors = kVectorsWide;
+  static constexpr std::int64_t kSums = kLanes == 16 ? 24 : 12;  // registers
+  static constexpr std::int64_t kRows = kVectors == 1 ? 12 : kSums / kVectors;
+  static constexpr std::int64_t kColumns = kVectors * kLanes;
   static constexpr std::int64_t kDepth = 192, kHeight = 48, kWidth = 512;
   static constexpr bool kRowsInPlace = true;
 
@@ -148,7 +150,7 @@ struct F32InPlaceKernel : F32Kernel<float> {
       F32 right[kVectors];
 #pragma GCC unroll 4
       for (int j = 0; j < kVectors; ++j) right[j] = load(columns + j * panel + p * kLanes);
-#pragma GCC unroll 8
+#pragma GCC unroll 12
       for (int i = 0; i < kRows; ++i) {
         const F32 left = splat(rows[i * rows_stride + p]);
 #pragma GCC unroll 4
@@ -158,5 +160,31 @@ struct F32InPlaceKernel : F32Kernel<float> {
     write_sums(sums, c, stride, accumulate);
   }
 };
+
+// With bf16 in memory there is nothing to be read as it is. Else the tile that m fills best, the
+// widest of those.
+template <typename T>
+template <typename Body>
+void F32Kernel<T>::for_few_rows(std::int64_t m, Body&& body) {
+  if constexpr (std::is_same_v<T, float>) {
+    constexpr std::int64_t kWidest = kLanes == 16 ? 4 : 2;
+    std::int64_t best = kWidest;
+    for (std::int64_t vectors = kWidest; vectors > 0; --vectors) {
+      if (round_up(m, vectors * kLanes) < round_up(m, best * kLanes)) best = vectors;
+    }
+    switch (best) {
+      case 1:
+        return body(KernelType<F32InPlaceKernel<1>>());
+      case 2:
+        return body(KernelType<F32InPlaceKernel<2>>());
+      case 3:
+        return body(KernelType<F32InPlaceKernel<3>>());
+      default:
+        return body(KernelType<F32InPlaceKernel<4>>());
+    }
+  } else {
+    body(KernelType<F32Kernel>());
+  }
+}
 
 }  // namespace bert::cpu

@@ -34,6 +34,11 @@ struct Factor {
   bool lines_along_memory;
 };
 
+template <typename Kernel>
+struct KernelType {
+  using type = Kernel;
+};
+
 // What a kernel multiplies at a time, and how it wants its factors:
 //   Element            what lies in memory
 //   Packed             what lies in panels
@@ -43,7 +48,8 @@ struct Factor {
 //   kRowsInPlace       whether it reads the left factor where it is, k along memory
 //   pack_rows(factor, lines, depth, to), pack_columns(...)   copies a range of lines and of k
 //   multiply(depth, rows, rows_stride, columns, c, stride, accumulate)   one tile
-//   kFew, ForFewRows   the kernel for results of no more rows, where copying is much of the work
+//   kFew               of how many rows, at most, is copying the right factor much of the work, and
+//   for_few_rows(m, body)   calls body(KernelType<...>()) with the kernel for m of them
 //   kName              for logs, empty for the usual one
 //   Thread             what a thread holds while it multiplies
 // A packed range takes round_up(lines, tile) * round_up(depth, kStep) elements of Packed.
@@ -311,11 +317,14 @@ void product(int threads, Scratch& scratch, std::int64_t m, std::int64_t n, std:
     detail::product_by_steps<Kernel>(threads, scratch, m, n, k, a, b, accumulate, c, finish);
     return;
   }
+  const auto run = [&](auto kernel) {
+    detail::product_of_few_rows<typename decltype(kernel)::type>(threads, scratch, m, n, k, a, b,
+                                                                 accumulate, c, finish);
+  };
   if (b.lines_along_memory) {
-    detail::product_of_few_rows<typename Kernel::ForFewRows>(threads, scratch, m, n, k, a, b,
-                                                             accumulate, c, finish);
+    Kernel::for_few_rows(m, run);
   } else {
-    detail::product_of_few_rows<Kernel>(threads, scratch, m, n, k, a, b, accumulate, c, finish);
+    run(KernelType<Kernel>());
   }
 }
 }  // namespace bert::cpu

@@ -18,11 +18,6 @@
 
 namespace bert::cpu {
 
-template <typename Kernel>
-struct KernelType {
-  using type = Kernel;
-};
-
 // Calls body(KernelType<...>()) with the fastest kernel for factors of Real.
 template <typename Real, typename Body>
 void with_kernel(Body&& body) {

@@ -47,7 +47,10 @@ struct SplitKernel {
   static constexpr std::int64_t kRows = 2 * kLines, kColumns = 2 * kLines;
   static constexpr bool kRowsInPlace = false;
   static constexpr std::int64_t kFew = 192;
-  using ForFewRows = F32InPlaceKernel;
+  template <typename Body>
+  static void for_few_rows(std::int64_t m, Body&& body) {
+    F32Kernel<float>::for_few_rows(m, body);
+  }
   static constexpr std::int64_t kDepth = 384, kHeight = 64, kWidth = 384;
 
   static void pack_rows(Factor<float> factor, Range lines, Range depth, Packed* to) {
