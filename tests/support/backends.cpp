@@ -63,6 +63,7 @@ bool has_cuda_fp8() {
 
 std::vector<BackendEntry>& entries() {
   static std::vector<BackendEntry> all = [] {
+    limit_openmp_spinning();  // several tests run at once
     std::vector<BackendEntry> list = {
         {"reference_f64", reference_backend},
         {"reference_f32",
