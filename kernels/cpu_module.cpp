@@ -58,7 +58,10 @@ MakeCpuOps* open(const std::string& level) {
     const std::string file = fmt::format("bert_cpu_{}.so", level);
     const auto path = find_module(file);
     if (path.empty())
-      throw_runtime_error("{} lies neither beside the program or the library, nor in ../bin", file);
+      throw_runtime_error(
+          "{} is missing: it lies neither beside the program or the library, nor in ../bin; "
+          "build the target programs, or copy the bert_cpu_*.so along",
+          file);
     std::string why_not;
     void* const library = open_library(path, RTLD_LOCAL, why_not);
     if (library == nullptr) throw_runtime_error("{} cannot be loaded: {}", file, why_not);

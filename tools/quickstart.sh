@@ -113,7 +113,10 @@ build_failed() {
   echo "error: the build failed; the whole log is $build_log" >&2
   exit 1
 }
-configure_build build >"$build_log" 2>&1 || build_failed
+# Kernels for a GPU take minutes to compile; without one they are left out of a new build.
+options=()
+if [[ ! -e build/CMakeCache.txt && ! -e /dev/nvidiactl ]]; then options=(-DBERT_WITH_CUDA=OFF); fi
+configure_build build "${options[@]}" >"$build_log" 2>&1 || build_failed
 if [[ -t 1 ]]; then
   build_programs # ninja shows its progress in one line
 else

@@ -32,6 +32,8 @@ struct Backend {
   std::string description() const;  // "CPU, cpu f32 (avx2), 2 threads"
   // What ranks must have in common: "a GPU"; "cpu f32 (avx2)", as each level rounds in its own way.
   std::string kind() const { return device->is_cpu() ? ops->name() : "a GPU"; }
+  // What a run must go on with to round as before: "cpu f32 (avx2)", or a GPU's name.
+  std::string rounds_as() const { return device->is_cpu() ? ops->name() : device->name(); }
 };
 
 // Device auto: a GPU where there is one, else the CPU. Precision auto: bf16 on a GPU, fp32 on a

@@ -85,7 +85,7 @@ Finetuner::Finetuner(FinetuneConfig config, std::uint64_t seed, fs::path run_dir
   }
   state_.seed = seed_;
   state_.precision = precision_name(backend_.precision);
-  state_.device = backend_.device->name();
+  state_.device = backend_.rounds_as();
   state_.world_size = communicator_.size();
   state_.threads = backend_.threads;
   state_.corpus = fmt::format("{} {} {}", fingerprint_of(training_.sequences),

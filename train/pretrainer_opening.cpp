@@ -43,7 +43,7 @@ Pretrainer::Pretrainer(Config config, PretrainerOptions options, Communicator& c
   check_datasets();
   state_.seed = config_.seed;
   state_.precision = precision_name(backend_.precision);
-  state_.device = backend_.device->name();
+  state_.device = backend_.rounds_as();
   state_.world_size = communicator_.size();
   state_.threads = backend_.threads;
   state_.corpus = corpora_.fingerprint();

@@ -1,4 +1,7 @@
 // A run that is killed and resumed ends with the bytes of one that never was.
+#include <cstdlib>
+
+#include "kernels/cpu_module.h"
 #include "tests/train/training_fixture.h"
 #include "train/checkpoint.h"
 
@@ -109,6 +112,19 @@ TEST_F(ResumeTest, WithOtherThreads) {
   const std::vector<double> expected = losses(whole), found = losses(broken);
   ASSERT_EQ(found.size(), 40u);
   for (std::size_t i = 0; i < 40; ++i) EXPECT_NEAR(found[i], expected[i], 1e-4 * expected[i]);
+}
+
+TEST_F(ResumeTest, AtAnotherLevelOfInstructions) {
+  if (cpu_levels().size() == 1) GTEST_SKIP() << "this processor has one level of instructions";
+  const fs::path run_dir = folder_ / "run";
+  ASSERT_EQ(train(run_dir, {"train.max_steps=20"}).exit_code, 0);
+  ::setenv("BERT_CPU_LEVEL", "baseline", 1);
+  const Answer answer = train(run_dir, {"train.max_steps=25", "--resume", "auto"});
+  ::unsetenv("BERT_CPU_LEVEL");
+  ASSERT_EQ(answer.exit_code, 0) << answer.output;
+  EXPECT_NE(answer.output.find("this run computes in fp32 on cpu f32 (baseline): it goes on"),
+            std::string::npos)
+      << answer.output;
 }
 
 TEST_F(ResumeTest, NothingToDoAtTheEnd) {
