@@ -1,3 +1,4 @@
+#include <limits>
 #include <string_view>
 
 #include <omp.h>
@@ -19,7 +20,7 @@ CpuOpsBase::CpuOpsBase(Team team) : team_(team) {
 template <typename Real>
 std::string CpuOps<Real>::name() const {
   std::string text = fmt::format("cpu {} ({}", dtype_name(dtype_of<Real>), BERT_CPU_LEVEL);
-  with_kernel<Real>([&](auto kernel) {
+  with_kernel<Real>(std::numeric_limits<std::int64_t>::max(), [&](auto kernel) {
     const std::string_view by = decltype(kernel)::type::kName;
     if (!by.empty()) text += fmt::format(", {}", by);
   });

@@ -1,5 +1,6 @@
 // Products: 2 R N K FLOP forward, twice that backward (product.h); bias and activation in one pass
 // over each block of the output while it is in cache.
+#include <algorithm>
 #include <cstring>
 #include <type_traits>
 
@@ -121,7 +122,7 @@ void CpuOps<Real>::linear_forward(const LinearForward& op) {
     });
   };
   if (rows > 0) {
-    with_kernel<Real>([&](auto kernel) {
+    with_kernel<Real>(std::min(n, k), [&](auto kernel) {
       product<typename decltype(kernel)::type>(
           team_.threads, scratch_, rows, n, k, {op.x.data<Real>(), k, true},
           {op.weight.compute.data<Real>(), k, true}, false, in_place(y), finish);
@@ -139,7 +140,7 @@ void CpuOps<Real>::linear_backward(const LinearBackward& op) {
   const Real* dy = op.dy.data<Real>();
   if (rows > 0) {
     if (op.dbias) add_column_sums(dy, rows, n, op.dbias.data<float>());
-    with_kernel<Real>([&](auto kernel) {
+    with_kernel<Real>(std::min(n, k), [&](auto kernel) {
       using Kernel = typename decltype(kernel)::type;
       if (op.dweight) {
         product<Kernel>(team_.threads, scratch_, n, k, rows, {dy, n, false},

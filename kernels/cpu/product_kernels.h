@@ -2,12 +2,13 @@
 // so their results differ in the last bits of f32.
 //
 //              with tiles    with AVX512-BF16, AMD    otherwise
-//   f32        SplitKernel   F32Kernel                F32Kernel
+//   f32        SplitKernel   F32Kernel                F32Kernel     (small ones: F32Kernel)
 //   bf16       AmxKernel     DotKernel                F32Kernel<Bfloat16>
 //
 // Intel's dot products of bf16 are no faster than f32.
 #pragma once
 
+#include <cstdint>
 #include <type_traits>
 
 #include "kernels/cpu/bf16_kernels.h"
@@ -18,12 +19,15 @@
 
 namespace bert::cpu {
 
-// Calls body(KernelType<...>()) with the fastest kernel for factors of Real.
+// Calls body(KernelType<...>()) with the fastest kernel for factors of Real, of which the weight
+// has `side` rows or columns, whichever is less.
 template <typename Real, typename Body>
-void with_kernel(Body&& body) {
+void with_kernel([[maybe_unused]] std::int64_t side, Body&& body) {
+  // Below it, cutting f32 in three takes longer than tiles save.
+  [[maybe_unused]] constexpr std::int64_t kWorthSplitting = 256;
   [[maybe_unused]] constexpr bool kBf16 = std::is_same_v<Real, Bfloat16>;
 #if BERT_CPU_TILES
-  if (may_use_tiles()) {
+  if (may_use_tiles() && (kBf16 || side >= kWorthSplitting)) {
     body(KernelType<std::conditional_t<kBf16, AmxKernel, SplitKernel>>());
     return;
   }
