@@ -12,6 +12,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <iterator>
 
 #include <omp.h>
 #include <sched.h>
@@ -116,7 +117,8 @@ void multiply_block(std::int64_t m, std::int64_t n, std::int64_t depth,
   constexpr std::int64_t kRows = Kernel::kRows, kColumns = Kernel::kColumns;
   for (std::int64_t j = 0; j < n; j += kColumns) {
     for (std::int64_t i = 0; i < m; i += kRows) {
-      const auto *a = rows + i * rows_stride, *b = columns + j * depth;
+      const auto* a = rows + i * rows_stride;
+      const auto* const b = columns + j * depth;
       float* tile = c + i * stride + j;
       if (i + kRows <= m && j + kColumns <= n) {
         Kernel::multiply(depth, a, rows_stride, b, tile, stride, accumulate);
@@ -126,14 +128,18 @@ void multiply_block(std::int64_t m, std::int64_t n, std::int64_t depth,
       const std::int64_t height = i + kRows <= m ? kRows : m - i;
       const std::int64_t width = j + kColumns <= n ? kColumns : n - j;
       if (accumulate) copy_tile(tile, stride, height, width, aside, kColumns);
+      std::int64_t a_stride = rows_stride;
+      [[maybe_unused]]
+      typename Kernel::Packed copy[Kernel::kRowsInPlace ? kRows * Kernel::kDepth : 1];
       if constexpr (Kernel::kRowsInPlace) {
-        // There may be no memory beyond the last row.
-        typename Kernel::Packed copy[kRows * Kernel::kDepth] = {};
-        copy_tile(a, rows_stride, height, depth, copy, depth);
-        Kernel::multiply(depth, copy, depth, b, aside, kColumns, accumulate);
-      } else {
-        Kernel::multiply(depth, a, rows_stride, b, aside, kColumns, accumulate);
+        if (height < kRows) {  // there may be no memory beyond the last row
+          std::fill(std::begin(copy), std::end(copy), 0.0f);
+          copy_tile(a, rows_stride, height, depth, copy, depth);
+          a = copy;
+          a_stride = depth;
+        }
       }
+      Kernel::multiply(depth, a, a_stride, b, aside, kColumns, accumulate);
       copy_tile(aside, kColumns, height, width, tile, stride);
     }
   }
