@@ -12,7 +12,6 @@
 
 #include <cstdint>
 #include <cstring>
-#include <string_view>
 
 #include "kernels/cpu/product.h"
 #include "kernels/cpu/simd.h"
@@ -37,7 +36,6 @@ struct PairPanels {
   static constexpr std::int64_t kLines = 16, kStep = 32, kTile = kLines * kStep;
   static constexpr std::int64_t kRows = kRowPanels * kLines, kColumns = kColumnPanels * kLines;
   static constexpr bool kRowsInPlace = false;
-  static constexpr std::int64_t kFew = 512;
 
   static void pack_rows(Factor<Bfloat16> factor, Range lines, Range depth, Bfloat16* to) {
     pack<false>(factor, lines, depth, kRows, to);
@@ -114,11 +112,6 @@ struct PairPanels {
 
 #if defined(__AVX512BF16__)
 struct DotKernel : PairPanels<1, 3> {
-  template <typename Body>
-  static void for_few_rows(std::int64_t, Body&& body) {
-    body(KernelType<DotKernel>());
-  }
-  static constexpr std::string_view kName = "dot products";
   static constexpr std::int64_t kVectors = kColumns / kLines;
   static constexpr std::int64_t kDepth = 384, kHeight = 64, kWidth = 480;
   struct Thread {};
@@ -167,11 +160,6 @@ struct DotKernel : PairPanels<1, 3> {
 
 #if BERT_CPU_TILES
 struct AmxKernel : PairPanels<2, 2> {
-  template <typename Body>
-  static void for_few_rows(std::int64_t, Body&& body) {
-    body(KernelType<AmxKernel>());
-  }
-  static constexpr std::string_view kName = "tiles";
   using Thread = TileRegisters;
   static constexpr std::int64_t kDepth = 512, kHeight = 256, kWidth = 512;
 

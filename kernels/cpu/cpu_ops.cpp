@@ -1,5 +1,3 @@
-#include <limits>
-#include <string_view>
 
 #include <omp.h>
 
@@ -20,10 +18,9 @@ CpuOpsBase::CpuOpsBase(Team team) : team_(team) {
 template <typename Real>
 std::string CpuOps<Real>::name() const {
   std::string text = fmt::format("cpu {} ({}", dtype_name(dtype_of<Real>), BERT_CPU_LEVEL);
-  with_kernel<Real>(std::numeric_limits<std::int64_t>::max(), [&](auto kernel) {
-    const std::string_view by = decltype(kernel)::type::kName;
-    if (!by.empty()) text += fmt::format(", {}", by);
-  });
+  const ProductInstructions by = product_instructions<Real>();
+  if (by == ProductInstructions::dot_products) text += ", dot products";
+  if (by == ProductInstructions::tiles) text += ", tiles";
   return text + ")";
 }
 template class CpuOps<float>;

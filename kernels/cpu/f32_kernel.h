@@ -3,8 +3,6 @@
 #pragma once
 
 #include <cstdint>
-#include <string_view>
-#include <type_traits>
 
 #include "kernels/cpu/product.h"
 #include "kernels/cpu/simd.h"
@@ -15,16 +13,12 @@ namespace bert::cpu {
 // Panels of kLanes lines: the lines of p = 0, those of p = 1, and so on.
 template <typename T>
 struct F32Kernel {
-  static constexpr std::string_view kName = "";
   using Element = T;
   using Packed = float;
   static constexpr std::int64_t kVectors = 3;
   static constexpr std::int64_t kRows = kLanes, kColumns = kVectors * kLanes, kStep = 1;
   static constexpr std::int64_t kDepth = 192, kHeight = 64, kWidth = 960;
   static constexpr bool kRowsInPlace = false;
-  static constexpr std::int64_t kFew = 512;
-  template <typename Body>
-  static void for_few_rows(std::int64_t m, Body&& body);
   struct Thread {};
 
   static void pack_rows(Factor<T> factor, Range lines, Range depth, float* to) {
@@ -39,8 +33,9 @@ struct F32Kernel {
                        const float* columns, float* c, std::int64_t stride, bool accumulate) {
     constexpr int kHeldRows = kLanes == 16 ? 8 : 4;
     for (int first = 0; first < kRows; first += kHeldRows) {
-      multiply_rows<kHeldRows>(depth, rows + first, columns, c + first * stride, stride,
-                               accumulate);
+      multiply_tile<kHeldRows, kVectors>(
+          depth, [&](int i, std::int64_t p) { return rows[p * kLanes + first + i]; }, columns,
+          c + first * stride, stride, accumulate);
     }
   }
 
@@ -86,9 +81,30 @@ struct F32Kernel {
     });
   }
 
-  template <int kHeldRows, int kHeldVectors>
-  static void write_sums(const F32 (&sums)[kHeldRows][kHeldVectors], float* c, std::int64_t stride,
-                         bool accumulate) {
+  // Sums in registers of left(row, p) times the right factor's panels.
+  template <int kHeldRows, int kHeldVectors, typename Left>
+  static void multiply_tile(std::int64_t depth, Left left, const float* columns, float* c,
+                            std::int64_t stride, bool accumulate) {
+    // What the sums are added to or written over is far away, and time enough until it is needed.
+    for (int i = 0; i < kHeldRows; ++i) {
+      for (int j = 0; j < kHeldVectors; ++j) __builtin_prefetch(c + i * stride + j * kLanes);
+    }
+    F32 sums[kHeldRows][kHeldVectors] = {};
+    const std::int64_t panel = kLanes * depth;
+    // Twice, for fewer instructions a product: a processor whose other thread is busy has little
+    // else to spare.
+#pragma GCC unroll 2
+    for (std::int64_t p = 0; p < depth; ++p) {
+      F32 right[kHeldVectors];
+#pragma GCC unroll 4
+      for (int j = 0; j < kHeldVectors; ++j) right[j] = load(columns + j * panel + p * kLanes);
+#pragma GCC unroll 12
+      for (int i = 0; i < kHeldRows; ++i) {
+        const F32 number = splat(left(i, p));
+#pragma GCC unroll 4
+        for (int j = 0; j < kHeldVectors; ++j) sums[i][j] += number * right[j];
+      }
+    }
 #pragma GCC unroll 12
     for (int i = 0; i < kHeldRows; ++i) {
 #pragma GCC unroll 4
@@ -97,33 +113,6 @@ struct F32Kernel {
         store(at, accumulate ? load(at) + sums[i][j] : sums[i][j]);
       }
     }
-  }
-
- private:
-  template <int kHeldRows>
-  static void multiply_rows(std::int64_t depth, const float* rows, const float* columns, float* c,
-                            std::int64_t stride, bool accumulate) {
-    // What the sums are added to or written over is far away, and time enough until it is needed.
-    for (int i = 0; i < kHeldRows; ++i) {
-      for (int j = 0; j < kVectors; ++j) __builtin_prefetch(c + i * stride + j * kLanes);
-    }
-    F32 sums[kHeldRows][kVectors] = {};
-    const std::int64_t panel = kLanes * depth;
-    // Twice, for fewer instructions a product: a processor whose other thread is busy has little
-    // else to spare.
-#pragma GCC unroll 2
-    for (std::int64_t p = 0; p < depth; ++p) {
-      F32 right[kVectors];
-#pragma GCC unroll 4
-      for (int j = 0; j < kVectors; ++j) right[j] = load(columns + j * panel + p * kLanes);
-#pragma GCC unroll 8
-      for (int i = 0; i < kHeldRows; ++i) {
-        const F32 left = splat(rows[p * kLanes + i]);
-#pragma GCC unroll 4
-        for (int j = 0; j < kVectors; ++j) sums[i][j] += left * right[j];
-      }
-    }
-    write_sums(sums, c, stride, accumulate);
   }
 };
 
@@ -135,7 +124,7 @@ struct F32InPlaceKernel : F32Kernel<float> {
   static constexpr std::int64_t kSums = kLanes == 16 ? 24 : 12;  // registers
   static constexpr std::int64_t kRows = kVectors == 1 ? 12 : kSums / kVectors;
   static constexpr std::int64_t kColumns = kVectors * kLanes;
-  static constexpr std::int64_t kDepth = 192, kHeight = 48, kWidth = 512;
+  static constexpr std::int64_t kDepth = 192, kHeight = 48;
   static constexpr bool kRowsInPlace = true;
 
   static void pack_columns(Factor<float> factor, Range lines, Range depth, float* to) {
@@ -143,48 +132,10 @@ struct F32InPlaceKernel : F32Kernel<float> {
   }
   static void multiply(std::int64_t depth, const float* rows, std::int64_t rows_stride,
                        const float* columns, float* c, std::int64_t stride, bool accumulate) {
-    F32 sums[kRows][kVectors] = {};
-    const std::int64_t panel = kLanes * depth;
-#pragma GCC unroll 2
-    for (std::int64_t p = 0; p < depth; ++p) {
-      F32 right[kVectors];
-#pragma GCC unroll 4
-      for (int j = 0; j < kVectors; ++j) right[j] = load(columns + j * panel + p * kLanes);
-#pragma GCC unroll 12
-      for (int i = 0; i < kRows; ++i) {
-        const F32 left = splat(rows[i * rows_stride + p]);
-#pragma GCC unroll 4
-        for (int j = 0; j < kVectors; ++j) sums[i][j] += left * right[j];
-      }
-    }
-    write_sums(sums, c, stride, accumulate);
+    multiply_tile<static_cast<int>(kRows), static_cast<int>(kVectors)>(
+        depth, [&](int i, std::int64_t p) { return rows[i * rows_stride + p]; }, columns, c, stride,
+        accumulate);
   }
 };
-
-// With bf16 in memory there is nothing to be read as it is. Else the tile that m fills best, the
-// widest of those.
-template <typename T>
-template <typename Body>
-void F32Kernel<T>::for_few_rows(std::int64_t m, Body&& body) {
-  if constexpr (std::is_same_v<T, float>) {
-    constexpr std::int64_t kWidest = kLanes == 16 ? 4 : 2;
-    std::int64_t best = kWidest;
-    for (std::int64_t vectors = kWidest; vectors > 0; --vectors) {
-      if (round_up(m, vectors * kLanes) < round_up(m, best * kLanes)) best = vectors;
-    }
-    switch (best) {
-      case 1:
-        return body(KernelType<F32InPlaceKernel<1>>());
-      case 2:
-        return body(KernelType<F32InPlaceKernel<2>>());
-      case 3:
-        return body(KernelType<F32InPlaceKernel<3>>());
-      default:
-        return body(KernelType<F32InPlaceKernel<4>>());
-    }
-  } else {
-    body(KernelType<F32Kernel>());
-  }
-}
 
 }  // namespace bert::cpu

@@ -122,11 +122,8 @@ void CpuOps<Real>::linear_forward(const LinearForward& op) {
     });
   };
   if (rows > 0) {
-    with_kernel<Real>(std::min(n, k), [&](auto kernel) {
-      product<typename decltype(kernel)::type>(
-          team_.threads, scratch_, rows, n, k, {op.x.data<Real>(), k, true},
-          {op.weight.compute.data<Real>(), k, true}, false, in_place(y), finish);
-    });
+    product<Real>(team_.threads, scratch_, rows, n, k, {op.x.data<Real>(), k, true},
+                  {op.weight.compute.data<Real>(), k, true}, false, in_place(y), finish);
   }
   zero_tail(op.y, rows);
   zero_tail(op.pre_activation, rows);
@@ -140,33 +137,29 @@ void CpuOps<Real>::linear_backward(const LinearBackward& op) {
   const Real* dy = op.dy.data<Real>();
   if (rows > 0) {
     if (op.dbias) add_column_sums(dy, rows, n, op.dbias.data<float>());
-    with_kernel<Real>(std::min(n, k), [&](auto kernel) {
-      using Kernel = typename decltype(kernel)::type;
-      if (op.dweight) {
-        product<Kernel>(team_.threads, scratch_, n, k, rows, {dy, n, false},
-                        {op.x.data<Real>(), k, false}, true, op.dweight.data<float>(), kNothing);
-      }
-      if (op.dx) {
-        Real* dx = op.dx.data<Real>();
-        const bool in_f32 = in_place(dx) != nullptr;
-        product<Kernel>(
-            team_.threads, scratch_, rows, k, n, {dy, n, true},
-            {op.weight.compute.data<Real>(), k, false}, op.accumulate_dx && in_f32, in_place(dx),
-            [&](Range block_rows, Range columns, const float* values, std::int64_t stride) {
-              if (in_f32 && op.input_activation == Activation::none) return;
-              if (op.accumulate_dx) {
-                finish_backward<Real, Activation::none, true>(values, stride, nullptr, dx,
-                                                              block_rows, columns, k);
-                return;
-              }
-              with_activation(op.input_activation, [&](auto activation) {
-                finish_backward<Real, decltype(activation)::value, false>(
-                    values, stride, op.input_pre_activation.data<Real>(), dx, block_rows, columns,
-                    k);
-              });
+    if (op.dweight) {
+      product<Real>(team_.threads, scratch_, n, k, rows, {dy, n, false},
+                    {op.x.data<Real>(), k, false}, true, op.dweight.data<float>(), kNothing);
+    }
+    if (op.dx) {
+      Real* dx = op.dx.data<Real>();
+      const bool in_f32 = in_place(dx) != nullptr;
+      product<Real>(
+          team_.threads, scratch_, rows, k, n, {dy, n, true},
+          {op.weight.compute.data<Real>(), k, false}, op.accumulate_dx && in_f32, in_place(dx),
+          [&](Range block_rows, Range columns, const float* values, std::int64_t stride) {
+            if (in_f32 && op.input_activation == Activation::none) return;
+            if (op.accumulate_dx) {
+              finish_backward<Real, Activation::none, true>(values, stride, nullptr, dx, block_rows,
+                                                            columns, k);
+              return;
+            }
+            with_activation(op.input_activation, [&](auto activation) {
+              finish_backward<Real, decltype(activation)::value, false>(
+                  values, stride, op.input_pre_activation.data<Real>(), dx, block_rows, columns, k);
             });
-      }
-    });
+          });
+    }
   }
   if (op.dx && !op.accumulate_dx) zero_tail(op.dx, rows);
 }

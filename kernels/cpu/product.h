@@ -1,10 +1,16 @@
 // Products of large matrices on the CPU, as Goto & van de Geijn 2008 ("Anatomy of high-performance
 // matrix multiplication") lay them out: both factors are copied in blocks that fit in a core's
 // caches, into panels that a small kernel reads in a straight line while a tile of the result stays
-// in registers. The kernels are in product_kernels.h.
+// in registers. The kernels, and which of them multiplies what, are in product_kernels.h.
 //
 // Every element of the result is a sum over k in one order, in blocks that depend on k alone: how
 // the work is shared out among threads decides nothing.
+//
+// All functions compute [m, n], the left factor times the right one, k > 0. The result is written
+// to c [m, n], or added to it with `accumulate`; where c is null (then nothing accumulates), it is
+// in scratch, block by block. finish(rows, columns, values, stride) is called once for each block
+// when it is complete, by the thread that made it; its first element, (rows.begin, columns.begin),
+// is values[0]. Not from inside a parallel region.
 #pragma once
 
 #include <algorithm>
@@ -35,27 +41,18 @@ struct Factor {
   bool lines_along_memory;
 };
 
-template <typename Kernel>
-struct KernelType {
-  using type = Kernel;
-};
-
 // What a kernel multiplies at a time, and how it wants its factors:
 //   Element            what lies in memory
 //   Packed             what lies in panels
 //   kRows, kColumns    a tile of the result
 //   kStep              k is cut into multiples of it, filled up with zeros
 //   kDepth, kHeight, kWidth   a block: k, rows and columns whose copies fit in caches
-//   kRowsInPlace       whether it reads the left factor where it is, k along memory
+//   kRowsInPlace       whether it reads the left factor where it is, k along memory; such a kernel
+//                      is for few rows only
 //   pack_rows(factor, lines, depth, to), pack_columns(...)   copies a range of lines and of k
 //   multiply(depth, rows, rows_stride, columns, c, stride, accumulate)   one tile
-//   kFew               of how many rows, at most, is copying the right factor much of the work, and
-//   for_few_rows(m, body)   calls body(KernelType<...>()) with the kernel for m of them
-//   kName              for logs, empty for the usual one
 //   Thread             what a thread holds while it multiplies
 // A packed range takes round_up(lines, tile) * round_up(depth, kStep) elements of Packed.
-
-namespace detail {
 
 inline std::int64_t divide_up(std::int64_t n, std::int64_t by) { return (n + by - 1) / by; }
 
@@ -67,6 +64,12 @@ inline std::int64_t even_piece(std::int64_t n, std::int64_t limit, std::int64_t 
 inline Range piece_of(Range whole, std::int64_t size, std::int64_t index) {
   const std::int64_t begin = whole.begin + index * size, end = begin + size;
   return {begin < whole.end ? begin : whole.end, end < whole.end ? end : whole.end};
+}
+
+// How much of k its copies have.
+template <typename Kernel>
+std::int64_t depth_of(Range ks) {
+  return round_up(ks.end - ks.begin, Kernel::kStep);
 }
 
 // Rows whose sums wait in scratch for the rest of k, at most (and a block more): a few MB.
@@ -149,10 +152,11 @@ void multiply_block(std::int64_t m, std::int64_t n, std::int64_t depth,
 class Counter {
  public:
   explicit Counter(std::int32_t* value) : value_(*value) {}
-  std::int32_t add_one() {
-    const std::int32_t before = value_.fetch_add(1, std::memory_order_acq_rel);
+  // What it was. Wakes nobody.
+  std::int32_t take_one() { return value_.fetch_add(1, std::memory_order_relaxed); }
+  void add_one() {
+    value_.fetch_add(1, std::memory_order_acq_rel);
     value_.notify_all();
-    return before;
   }
   // Spins a little, as the wait is mostly short, then sleeps.
   void wait_for(std::int64_t least) const {
@@ -190,8 +194,7 @@ void product_by_steps(int threads, Scratch& scratch, std::int64_t m, std::int64_
   // Scratch: the right factor's blocks of two steps, a block of the left one for each thread,
   // results that are not in c, and counters.
   const std::int64_t right_size = round_up(blocks.width * blocks.depth, 32);
-  const std::int64_t left_size =
-      Kernel::kRowsInPlace ? 0 : round_up(blocks.height * blocks.depth, 32);
+  const std::int64_t left_size = round_up(blocks.height * blocks.depth, 32);
   const auto packed_bytes =
       round_up((2 * right_size + threads * left_size) * std::int64_t{sizeof(Packed)}, 64);
   const std::int64_t values_size = c == nullptr ? blocks.tall * blocks.width : 0;
@@ -213,14 +216,14 @@ void product_by_steps(int threads, Scratch& scratch, std::int64_t m, std::int64_
     const std::int64_t widths = divide_up(n, blocks.width);
     const std::int64_t depths = divide_up(k, blocks.depth);
     for (;;) {
-      const std::int64_t task = Counter(next).add_one();
+      const std::int64_t task = Counter(next).take_one();
       const std::int64_t step = task / (blocks.copies + products);
       std::int64_t index = task % (blocks.copies + products);
       if (step >= blocks.steps) return;
       const Range tall = piece_of({0, m}, blocks.tall, step / (widths * depths));
       const Range columns = piece_of({0, n}, blocks.width, step / depths % widths);
       const Range ks = piece_of({0, k}, blocks.depth, step % depths);
-      const std::int64_t depth = round_up(ks.end - ks.begin, Kernel::kStep);
+      const std::int64_t depth = depth_of<Kernel>(ks);
       Packed* const packed_columns = right + step % 2 * right_size;
       if (index < blocks.copies) {
         if (step >= 2) Counter(multiplied + step - 2).wait_for(products);
@@ -235,23 +238,14 @@ void product_by_steps(int threads, Scratch& scratch, std::int64_t m, std::int64_
       Counter(copied + step).wait_for(blocks.copies);
       Counter(tiles + index).wait_for(step);
       if (rows.begin < rows.end && piece.begin < piece.end) {
-        const Packed* left_rows;
-        std::int64_t rows_stride;
-        if constexpr (Kernel::kRowsInPlace) {
-          left_rows = a.data + rows.begin * a.stride + ks.begin;
-          rows_stride = a.stride;
-        } else {
-          Packed* const packed_rows = left + thread * left_size;
-          Kernel::pack_rows(a, rows, ks, packed_rows);
-          left_rows = packed_rows;
-          rows_stride = depth;
-        }
+        Packed* const packed_rows = left + thread * left_size;
+        Kernel::pack_rows(a, rows, ks, packed_rows);
         float* const values = c == nullptr ? own + (rows.begin - tall.begin) * blocks.width +
                                                  (piece.begin - columns.begin)
                                            : c + rows.begin * n + piece.begin;
         const std::int64_t stride = c == nullptr ? blocks.width : n;
-        multiply_block<Kernel>(rows.end - rows.begin, piece.end - piece.begin, depth, left_rows,
-                               rows_stride, packed_columns + (piece.begin - columns.begin) * depth,
+        multiply_block<Kernel>(rows.end - rows.begin, piece.end - piece.begin, depth, packed_rows,
+                               depth, packed_columns + (piece.begin - columns.begin) * depth,
                                values, stride, accumulate || ks.begin > 0);
         if (ks.end == k) finish(rows, piece, values, stride);
       }
@@ -267,70 +261,88 @@ void product_by_steps(int threads, Scratch& scratch, std::int64_t m, std::int64_
   work(omp_get_thread_num());
 }
 
-// The product of few rows, where copying the right factor is much of the work. So its columns
-// become the rows: each is read by the one thread that multiplies it, and what is shared is small.
-// The result is transposed, and turned round in strips.
+// The product of few rows with a right factor whose lines run along memory, where copying that is
+// much of the work. So its columns become the rows of a transposed product: each is read by the one
+// thread that multiplies it, over all of k. Each thread copies the few rows for itself, as fetching
+// what another core has just written takes as long. What comes out is turned round in strips.
 template <typename Kernel, typename Finish>
 void product_of_few_rows(int threads, Scratch& scratch, std::int64_t m, std::int64_t n,
                          std::int64_t k, Factor<typename Kernel::Element> a,
                          Factor<typename Kernel::Element> b, bool accumulate, float* c,
                          Finish&& finish) {
-  constexpr std::int64_t kStrip = round_up(Kernel::kHeight, kLanes);
-  product_by_steps<Kernel>(
-      threads, scratch, n, m, k, b, a, false, nullptr,
-      [&](Range columns, Range rows, const float* values, std::int64_t stride) {
-        alignas(64) float strip[kLanes * kStrip];
-        for_lanes(rows.begin, rows.end, [&](std::int64_t row, auto lanes) {
-          const Range these{row, row + lane_count(lanes)};
-          for (std::int64_t column = columns.begin; column < columns.end; column += kLanes) {
-            F32 lines[kLanes];
-            load_transposed(values + (column - columns.begin) * stride + (row - rows.begin), stride,
-                            columns.end - column, lanes, lines);
-            for (int i = 0; i < lane_count(lanes); ++i) {
-              store(strip + i * kStrip + (column - columns.begin), lines[i]);
-            }
-          }
-          if (c == nullptr) {
-            finish(these, columns, strip, kStrip);
-            return;
-          }
-          float* const to = c + row * n + columns.begin;
-          for (int i = 0; i < lane_count(lanes); ++i) {
-            for_lanes(0, columns.end - columns.begin, [&](std::int64_t x, auto few) {
-              const F32 v = load(strip + i * kStrip + x, few);
-              store(to + i * n + x, accumulate ? load(to + i * n + x, few) + v : v, few);
-            });
-          }
-          finish(these, columns, to, n);
+  using Packed = typename Kernel::Packed;
+  // A task is to multiply `height` columns of the right factor with all rows.
+  const std::int64_t depth = even_piece(k, Kernel::kDepth, Kernel::kStep);
+  const std::int64_t width = round_up(m, Kernel::kColumns);
+  const std::int64_t height =
+      even_piece(n, std::clamp(n / (2 * threads), Kernel::kRows, Kernel::kHeight), Kernel::kRows);
+
+  // A thread's scratch: all rows, a block of columns and its results.
+  const std::int64_t rows_size = divide_up(k, depth) * depth * width;
+  const std::int64_t columns_size = Kernel::kRowsInPlace ? 0 : height * depth;
+  const std::int64_t packed_bytes =
+      round_up((rows_size + columns_size) * std::int64_t{sizeof(Packed)}, 64);
+  const std::int64_t bytes = round_up(packed_bytes + height * width * 4, 64);
+  auto* const memory =
+      static_cast<std::byte*>(scratch.reserve(static_cast<std::size_t>(threads * bytes)));
+
+  const auto turn_round = [&](Range columns, const float* values) {
+    constexpr std::int64_t kStrip = round_up(Kernel::kHeight, kLanes);
+    alignas(64) float strip[kLanes * kStrip];
+    for_lanes(0, m, [&](std::int64_t row, auto lanes) {
+      const Range rows{row, row + lane_count(lanes)};
+      for (std::int64_t column = columns.begin; column < columns.end; column += kLanes) {
+        F32 lines[kLanes];
+        load_transposed(values + (column - columns.begin) * width + row, width,
+                        columns.end - column, lanes, lines);
+        for (int i = 0; i < lane_count(lanes); ++i) {
+          store(strip + i * kStrip + (column - columns.begin), lines[i]);
+        }
+      }
+      if (c == nullptr) {
+        finish(rows, columns, strip, kStrip);
+        return;
+      }
+      float* const to = c + row * n + columns.begin;
+      for (int i = 0; i < lane_count(lanes); ++i) {
+        for_lanes(0, columns.end - columns.begin, [&](std::int64_t x, auto few) {
+          const F32 v = load(strip + i * kStrip + x, few);
+          store(to + i * n + x, accumulate ? load(to + i * n + x, few) + v : v, few);
         });
-      });
-}
-
-}  // namespace detail
-
-// The left factor times the right one: [m, n], k > 0. The result is written to c [m, n], or added
-// to it with `accumulate`; where c is null (then nothing accumulates), it is in scratch, block by
-// block. finish(rows, columns, values, stride) is called once for each block when it is complete,
-// by the thread that made it; its first element, (rows.begin, columns.begin), is values[0]. Not
-// from inside a parallel region.
-template <typename Kernel, typename Finish>
-void product(int threads, Scratch& scratch, std::int64_t m, std::int64_t n, std::int64_t k,
-             Factor<typename Kernel::Element> a, Factor<typename Kernel::Element> b,
-             bool accumulate, float* c, Finish&& finish) {
-  constexpr std::int64_t kWorthSharing = 64 * 64 * 64;  // below it, waking a thread costs more
-  if (m * n * k <= kWorthSharing) threads = 1;
-  if (m > Kernel::kFew || m >= n) {
-    detail::product_by_steps<Kernel>(threads, scratch, m, n, k, a, b, accumulate, c, finish);
-    return;
-  }
-  const auto run = [&](auto kernel) {
-    detail::product_of_few_rows<typename decltype(kernel)::type>(threads, scratch, m, n, k, a, b,
-                                                                 accumulate, c, finish);
+      }
+      finish(rows, columns, to, n);
+    });
   };
-  if (b.lines_along_memory) {
-    Kernel::for_few_rows(m, run);
-  } else {
-    run(KernelType<Kernel>());
+
+#pragma omp parallel num_threads(threads)
+  {
+    const FlushDenormals flush;
+    [[maybe_unused]] const typename Kernel::Thread instructions;
+    std::byte* const own = memory + omp_get_thread_num() * bytes;
+    auto* const rows = reinterpret_cast<Packed*>(own);
+    auto* const values = reinterpret_cast<float*>(own + packed_bytes);
+    for (std::int64_t p = 0; p < k; p += depth) {
+      Kernel::pack_columns(a, {0, m}, {p, std::min(p + depth, k)}, rows + p * width);
+    }
+#pragma omp for schedule(dynamic, 1) nowait
+    for (std::int64_t first = 0; first < n; first += height) {
+      const Range columns{first, std::min(first + height, n)};
+      for (std::int64_t p = 0; p < k; p += depth) {
+        const Range ks{p, std::min(p + depth, k)};
+        const Packed* lines = rows + rows_size;
+        std::int64_t stride = depth_of<Kernel>(ks);
+        if constexpr (Kernel::kRowsInPlace) {
+          lines = b.data + first * b.stride + p;
+          stride = b.stride;
+        } else {
+          Kernel::pack_rows(b, columns, ks, rows + rows_size);
+        }
+        multiply_block<Kernel>(columns.end - first, width, depth_of<Kernel>(ks), lines, stride,
+                               rows + p * width, values, width, p > 0);
+      }
+      turn_round(columns, values);
+    }
   }
 }
+
 }  // namespace bert::cpu

@@ -19,9 +19,7 @@
 
 #include <cstdint>
 #include <cstring>
-#include <string_view>
 
-#include "kernels/cpu/f32_kernel.h"
 #include "kernels/cpu/product.h"
 #include "kernels/cpu/simd.h"
 #include "kernels/cpu/tiles.h"
@@ -37,7 +35,6 @@ namespace bert::cpu {
 //   rows      16 lines of 16 such pairs, one line after the other
 //   columns   the first pair of every line, then the second, ...
 struct SplitKernel {
-  static constexpr std::string_view kName = "tiles";
   using Element = float;
   struct Packed {
     Bfloat16 parts[3];
@@ -46,11 +43,6 @@ struct SplitKernel {
   static constexpr std::int64_t kLines = 16, kStep = 32, kTile = kLines * kStep;
   static constexpr std::int64_t kRows = 2 * kLines, kColumns = 2 * kLines;
   static constexpr bool kRowsInPlace = false;
-  static constexpr std::int64_t kFew = 192;
-  template <typename Body>
-  static void for_few_rows(std::int64_t m, Body&& body) {
-    F32Kernel<float>::for_few_rows(m, body);
-  }
   static constexpr std::int64_t kDepth = 384, kHeight = 64, kWidth = 384;
 
   static void pack_rows(Factor<float> factor, Range lines, Range depth, Packed* to) {

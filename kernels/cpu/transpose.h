@@ -1,4 +1,4 @@
-// Transposes in registers.
+// Transposes in registers, and sums across them.
 #pragma once
 
 #include <cstdint>
@@ -31,7 +31,28 @@ inline void transpose_step(F32 (&rows)[kLanes]) {
   }
 }
 
+template <int kWidth>
+inline void sum_step(F32 (&rows)[kLanes]) {
+  if constexpr (kWidth < kLanes) {
+#pragma GCC unroll 16
+    for (int i = 0; i < kLanes; i += 2 * kWidth) {
+      exchange<kWidth>(rows[i], rows[i + kWidth], std::make_index_sequence<kLanes>{});
+      rows[i] += rows[i + kWidth];
+    }
+    sum_step<2 * kWidth>(rows);
+  }
+}
+
 }  // namespace detail
+
+// Lane i is the sum of register i's lanes, of kLanes registers; always in the same order.
+inline F32 sum_each(const F32* registers) {
+  F32 rows[kLanes];
+#pragma GCC unroll 16
+  for (int i = 0; i < kLanes; ++i) rows[i] = registers[i];
+  detail::sum_step<1>(rows);
+  return rows[0];
+}
 
 // Lane j of register i becomes lane i of register j.
 inline void transpose_registers(F32 (&rows)[kLanes]) { detail::transpose_step<1>(rows); }

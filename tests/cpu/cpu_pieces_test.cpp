@@ -5,6 +5,7 @@
 #include <cstdio>
 #include <limits>
 #include <tuple>
+#include <utility>
 #include <vector>
 
 #include <gtest/gtest.h>
@@ -174,75 +175,85 @@ TEST(Product, HasTasksForEveryThread) {
   for (const int threads : {1, 2, 16}) {
     for (const auto& [m, n, k] : {std::tuple{1024, 768, 768}, std::tuple{8192, 3072, 768},
                                   std::tuple{154, 30522, 768}, std::tuple{8, 768, 768}}) {
-      const detail::Blocks<Kernel> blocks(m, n, k, threads, false);
+      const Blocks<Kernel> blocks(m, n, k, threads, false);
       EXPECT_LE(blocks.depth, Kernel::kDepth);
       EXPECT_LE(blocks.width, Kernel::kWidth);
       EXPECT_LE(blocks.height, Kernel::kHeight);
       const auto tasks = std::min(blocks.copies, blocks.down * blocks.across);
       EXPECT_GE(tasks, threads) << m << " x " << n << " on " << threads;
-      const detail::Blocks<Kernel> alone(m, n, k, 1, false);
+      const Blocks<Kernel> alone(m, n, k, 1, false);
       EXPECT_EQ(blocks.depth, alone.depth) << "sums are cut as on one thread";
     }
   }
 }
 
-// Sizes within a tile, beyond one, and beyond a block of rows, of columns and of k.
-template <typename Kernel>
-void expect_plain_sums() {
-  using Element = typename Kernel::Element;
+struct Sizes {
+  std::int64_t m, n, k;
+};
+// Within a tile, beyond one, and beyond a block of rows, of columns and of k.
+const std::vector<Sizes> kSizes = {{5, 1, 7},       {16, 48, 32},   {33, 93, 90},   {129, 128, 65},
+                                   {70, 2000, 40},  {40, 50, 2100}, {600, 70, 100}, {520, 530, 20},
+                                   {2100, 20, 100}, {2100, 20, 400}};
+// A handful of rows.
+const std::vector<Sizes> kSizesOfDots = {{1, 1, 1},     {1, 70, 768}, {2, 3, 17},
+                                         {19, 261, 40}, {48, 64, 33}, {kMostDotRows, 66, 300}};
+
+// product(threads, scratch, m, n, k, a, b, accumulate, c, finish), one of those in product.h, with
+// factors of T. `along`: whether it wants the left or the right factor's lines along memory.
+struct Along {
+  bool a = false, b = false;
+};
+template <typename T, typename Product>
+void expect_plain_sums(const std::vector<Sizes>& sizes, Along along, Product&& product) {
+  using Element = T;
   const auto rounded = [](std::vector<float> values) {
     std::vector<Element> result;
     for (const float v : values) result.emplace_back(v);
     return result;
   };
   Scratch scratch;
-  const std::int64_t sizes[][3] = {{5, 1, 7},       {16, 48, 32},   {33, 93, 90},   {129, 128, 65},
-                                   {70, 2000, 40},  {40, 50, 2100}, {600, 70, 100}, {520, 530, 20},
-                                   {2100, 20, 100}, {2100, 20, 400}};
-  for (const auto& size : sizes) {
-    const std::int64_t m = size[0], n = size[1], k = size[2];
+  for (const auto& [m_, n_, k_] : sizes) {
+    const std::int64_t m = m_, n = n_, k = k_;
     const auto a = rounded(random_floats(m * k, 1)), b = rounded(random_floats(n * k, 2));
     for (const bool a_along : {true, false}) {
       for (const bool b_along : {true, false}) {
-        const auto left = [&](std::int64_t i, std::int64_t p) {
-          return static_cast<double>(
-              static_cast<float>(a[static_cast<std::size_t>(a_along ? i * k + p : p * m + i)]));
-        };
-        const auto right = [&](std::int64_t j, std::int64_t p) {
-          return static_cast<double>(
-              static_cast<float>(b[static_cast<std::size_t>(b_along ? j * k + p : p * n + j)]));
-        };
+        if ((along.a && !a_along) || (along.b && !b_along)) continue;
+        std::vector<double> sums(static_cast<std::size_t>(m * n), 0.0);
+        for (std::int64_t i = 0; i < m; ++i) {
+          for (std::int64_t j = 0; j < n; ++j) {
+            for (std::int64_t p = 0; p < k; ++p) {
+              const Element left = a[static_cast<std::size_t>(a_along ? i * k + p : p * m + i)];
+              const Element right = b[static_cast<std::size_t>(b_along ? j * k + p : p * n + j)];
+              sums[static_cast<std::size_t>(i * n + j)] +=
+                  static_cast<double>(static_cast<float>(left)) * static_cast<float>(right);
+            }
+          }
+        }
         std::vector<float> of_one_thread;
         for (const int threads : {1, 2, 3}) {
           std::vector<float> c(static_cast<std::size_t>(m * n), 1.0f), copied(c.size(), -1.0f);
           std::vector<int> finished(c.size(), 0);
           const auto run = [&](bool accumulate, float* to) {
-            product<Kernel>(
-                threads, scratch, m, n, k, {a.data(), a_along ? k : m, a_along},
-                {b.data(), b_along ? k : n, b_along}, accumulate, to,
-                [&](Range rows, Range columns, const float* values, std::int64_t stride) {
-                  for (std::int64_t i = rows.begin; i < rows.end; ++i) {
-                    for (std::int64_t j = columns.begin; j < columns.end; ++j) {
-                      const auto at = static_cast<std::size_t>(i * n + j);
-                      ++finished[at];
-                      copied[at] = values[(i - rows.begin) * stride + (j - columns.begin)];
-                    }
-                  }
-                });
+            product(threads, scratch, m, n, k, Factor<T>{a.data(), a_along ? k : m, a_along},
+                    Factor<T>{b.data(), b_along ? k : n, b_along}, accumulate, to,
+                    [&](Range rows, Range columns, const float* values, std::int64_t stride) {
+                      for (std::int64_t i = rows.begin; i < rows.end; ++i) {
+                        for (std::int64_t j = columns.begin; j < columns.end; ++j) {
+                          const auto at = static_cast<std::size_t>(i * n + j);
+                          ++finished[at];
+                          copied[at] = values[(i - rows.begin) * stride + (j - columns.begin)];
+                        }
+                      }
+                    });
           };
           run(true, c.data());
           EXPECT_EQ(finished, std::vector<int>(c.size(), 1));
           EXPECT_EQ(copied, c);
           run(false, nullptr);
-          for (std::int64_t i = 0; i < m; ++i) {
-            for (std::int64_t j = 0; j < n; ++j) {
-              double sum = 0.0;
-              for (std::int64_t p = 0; p < k; ++p) sum += left(i, p) * right(j, p);
-              const auto at = static_cast<std::size_t>(i * n + j);
-              ASSERT_NEAR(c[at], 1.0 + sum, 2e-5)
-                  << m << " x " << n << " x " << k << " on " << threads << " threads";
-              ASSERT_NEAR(copied[at], sum, 2e-5);
-            }
+          for (std::size_t at = 0; at < c.size(); ++at) {
+            ASSERT_NEAR(c[at], 1.0 + sums[at], 2e-5)
+                << m << " x " << n << " x " << k << " on " << threads << " threads, element " << at;
+            ASSERT_NEAR(copied[at], sums[at], 2e-5);
           }
           if (of_one_thread.empty()) of_one_thread = c;
           EXPECT_EQ(c, of_one_thread) << "threads decide nothing";
@@ -252,7 +263,45 @@ void expect_plain_sums() {
   }
 }
 
+// Both forms with a kernel, whether or not they would be taken for these sizes.
+template <typename Kernel>
+void expect_plain_sums() {
+  using Element = typename Kernel::Element;
+  if constexpr (!Kernel::kRowsInPlace) {
+    expect_plain_sums<Element>(kSizes, {}, [](auto&&... arguments) {
+      product_by_steps<Kernel>(std::forward<decltype(arguments)>(arguments)...);
+    });
+  }
+  expect_plain_sums<Element>(kSizes, {false, true}, [](auto&&... arguments) {
+    product_of_few_rows<Kernel>(std::forward<decltype(arguments)>(arguments)...);
+  });
+}
+template <typename T>
+void expect_plain_dots() {
+  expect_plain_sums<T>(kSizesOfDots, {true, true}, [](int threads, Scratch&, auto&&... arguments) {
+    dot_products(threads, std::forward<decltype(arguments)>(arguments)...);
+  });
+}
+
 TEST(Product, EqualsThePlainSum) { expect_plain_sums<F32Kernel<float>>(); }
+TEST(Product, OfRowsInPlaceEqualsThePlainSum) {
+  expect_plain_sums<F32InPlaceKernel<1>>();
+  expect_plain_sums<F32InPlaceKernel<2>>();
+  expect_plain_sums<F32InPlaceKernel<3>>();
+  expect_plain_sums<F32InPlaceKernel<4>>();
+}
+TEST(Product, OfLinesEqualsThePlainSum) { expect_plain_dots<float>(); }
+TEST(Product, OfLinesOfBfloat16EqualsThePlainSum) { expect_plain_dots<Bfloat16>(); }
+TEST(Product, WhicheverIsFastestEqualsThePlainSum) {
+  for (const auto& sizes : {kSizes, kSizesOfDots}) {
+    expect_plain_sums<float>(sizes, {}, [](auto&&... arguments) {
+      product<float>(std::forward<decltype(arguments)>(arguments)...);
+    });
+    expect_plain_sums<Bfloat16>(sizes, {}, [](auto&&... arguments) {
+      product<Bfloat16>(std::forward<decltype(arguments)>(arguments)...);
+    });
+  }
+}
 TEST(Product, InThreePartsByTilesEqualsThePlainSum) {
 #if BERT_CPU_TILES
   if (!may_use_tiles()) GTEST_SKIP() << "the system grants no tile registers";
@@ -268,9 +317,8 @@ std::vector<float> product_of(const std::vector<float>& a, const std::vector<flo
                               std::int64_t m, std::int64_t n, std::int64_t k) {
   Scratch scratch;
   std::vector<float> c(static_cast<std::size_t>(m * n));
-  detail::product_by_steps<Kernel>(1, scratch, m, n, k, {a.data(), k, true}, {b.data(), k, true},
-                                   false, c.data(),
-                                   [](Range, Range, const float*, std::int64_t) {});
+  product_by_steps<Kernel>(1, scratch, m, n, k, {a.data(), k, true}, {b.data(), k, true}, false,
+                           c.data(), [](Range, Range, const float*, std::int64_t) {});
   return c;
 }
 
