@@ -110,6 +110,17 @@ inline void copy_tile(const float* from, std::int64_t from_stride, std::int64_t 
   }
 }
 
+// The first `height` of `count` rows, for a cache: a processor does not see by itself that rows
+// come next.
+template <typename T>
+void ask_ahead(const T* rows, std::int64_t stride, std::int64_t count, std::int64_t height,
+               std::int64_t depth) {
+  constexpr std::int64_t kLine = 64 / sizeof(T);
+  for (std::int64_t r = 0; r < std::min(count, height); ++r) {
+    for (std::int64_t p = 0; p < depth; p += kLine) __builtin_prefetch(rows + r * stride + p, 0, 2);
+  }
+}
+
 // One block of the result: tiles down and across it. Tiles that reach beyond it are computed aside.
 // Rows of the left factor are `rows_stride` apart in memory, or on average in panels.
 template <typename Kernel>
@@ -121,6 +132,9 @@ void multiply_block(std::int64_t m, std::int64_t n, std::int64_t depth,
   for (std::int64_t j = 0; j < n; j += kColumns) {
     for (std::int64_t i = 0; i < m; i += kRows) {
       const auto* a = rows + i * rows_stride;
+      if constexpr (Kernel::kRowsInPlace) {
+        if (j == 0) ask_ahead(a + kRows * rows_stride, rows_stride, m - i - kRows, kRows, depth);
+      }
       const auto* const b = columns + j * depth;
       float* tile = c + i * stride + j;
       if (i + kRows <= m && j + kColumns <= n) {
