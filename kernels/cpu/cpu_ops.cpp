@@ -1,4 +1,3 @@
-
 #include <omp.h>
 
 #include "kernels/cpu/cpu_backend.h"
@@ -19,7 +18,7 @@ template <typename Real>
 std::string CpuOps<Real>::name() const {
   std::string text = fmt::format("cpu {} ({}", dtype_name(dtype_of<Real>), BERT_CPU_LEVEL);
   const ProductInstructions by = product_instructions<Real>();
-  if (by == ProductInstructions::dot_products) text += ", dot products";
+  if (by == ProductInstructions::bf16_pairs) text += ", dot products";
   if (by == ProductInstructions::tiles) text += ", tiles";
   return text + ")";
 }

@@ -85,7 +85,7 @@ struct F32Kernel {
   template <int kHeldRows, int kHeldVectors, typename Left>
   static void multiply_tile(std::int64_t depth, Left left, const float* columns, float* c,
                             std::int64_t stride, bool accumulate) {
-    // What the sums are added to or written over is far away, and time enough until it is needed.
+    // What the sums are added to or written over is far away; there is time until it is needed.
     for (int i = 0; i < kHeldRows; ++i) {
       for (int j = 0; j < kHeldVectors; ++j) __builtin_prefetch(c + i * stride + j * kLanes);
     }

@@ -1,6 +1,5 @@
 // Products: 2 R N K FLOP forward, twice that backward (product.h); bias and activation in one pass
 // over each block of the output while it is in cache.
-#include <algorithm>
 #include <cstring>
 #include <type_traits>
 

@@ -6,11 +6,12 @@
 // Every element of the result is a sum over k in one order, in blocks that depend on k alone: how
 // the work is shared out among threads decides nothing.
 //
-// All functions compute [m, n], the left factor times the right one, k > 0. The result is written
-// to c [m, n], or added to it with `accumulate`; where c is null (then nothing accumulates), it is
-// in scratch, block by block. finish(rows, columns, values, stride) is called once for each block
-// when it is complete, by the thread that made it; its first element, (rows.begin, columns.begin),
-// is values[0]. Not from inside a parallel region.
+// The functions for products, here, in dot_products.h and in product_kernels.h, compute [m, n], the
+// left factor times the right one, k > 0. The result is written to c [m, n], or added to it with
+// `accumulate`; where c is null (then nothing accumulates), it is in memory of the function's own,
+// block by block. finish(rows, columns, values, stride) is called once for each block when it is
+// complete, by the thread that made it; its first element, (rows.begin, columns.begin), is
+// values[0]. Not from inside a parallel region.
 #pragma once
 
 #include <algorithm>
@@ -110,13 +111,11 @@ inline void copy_tile(const float* from, std::int64_t from_stride, std::int64_t 
   }
 }
 
-// The first `height` of `count` rows, for a cache: a processor does not see by itself that rows
-// come next.
-template <typename T>
-void ask_ahead(const T* rows, std::int64_t stride, std::int64_t count, std::int64_t height,
-               std::int64_t depth) {
-  constexpr std::int64_t kLine = 64 / sizeof(T);
-  for (std::int64_t r = 0; r < std::min(count, height); ++r) {
+// Asks for rows: the processor does not see by itself that they come next.
+inline void prefetch_rows(const float* rows, std::int64_t stride, std::int64_t count,
+                          std::int64_t depth) {
+  constexpr std::int64_t kLine = 64 / sizeof(float);
+  for (std::int64_t r = 0; r < count; ++r) {
     for (std::int64_t p = 0; p < depth; p += kLine) __builtin_prefetch(rows + r * stride + p, 0, 2);
   }
 }
@@ -133,7 +132,9 @@ void multiply_block(std::int64_t m, std::int64_t n, std::int64_t depth,
     for (std::int64_t i = 0; i < m; i += kRows) {
       const auto* a = rows + i * rows_stride;
       if constexpr (Kernel::kRowsInPlace) {
-        if (j == 0) ask_ahead(a + kRows * rows_stride, rows_stride, m - i - kRows, kRows, depth);
+        if (const std::int64_t next = i + kRows; j == 0 && next < m) {
+          prefetch_rows(rows + next * rows_stride, rows_stride, std::min(kRows, m - next), depth);
+        }
       }
       const auto* const b = columns + j * depth;
       float* tile = c + i * stride + j;
@@ -201,6 +202,7 @@ template <typename Kernel, typename Finish>
 void product_by_steps(int threads, Scratch& scratch, std::int64_t m, std::int64_t n, std::int64_t k,
                       Factor<typename Kernel::Element> a, Factor<typename Kernel::Element> b,
                       bool accumulate, float* c, Finish&& finish) {
+  static_assert(!Kernel::kRowsInPlace, "copies both factors");
   using Packed = typename Kernel::Packed;
   const Blocks<Kernel> blocks(m, n, k, threads, c == nullptr);
   const std::int64_t products = blocks.down * blocks.across;
@@ -278,7 +280,8 @@ void product_by_steps(int threads, Scratch& scratch, std::int64_t m, std::int64_
 // The product of few rows with a right factor whose lines run along memory, where copying that is
 // much of the work. So its columns become the rows of a transposed product: each is read by the one
 // thread that multiplies it, over all of k. Each thread copies the few rows for itself, as fetching
-// what another core has just written takes as long. What comes out is turned round in strips.
+// what another core has just written took as long (measured with two of them). What comes out is
+// turned round in strips.
 template <typename Kernel, typename Finish>
 void product_of_few_rows(int threads, Scratch& scratch, std::int64_t m, std::int64_t n,
                          std::int64_t k, Factor<typename Kernel::Element> a,
@@ -288,8 +291,8 @@ void product_of_few_rows(int threads, Scratch& scratch, std::int64_t m, std::int
   // A task is to multiply `height` columns of the right factor with all rows.
   const std::int64_t depth = even_piece(k, Kernel::kDepth, Kernel::kStep);
   const std::int64_t width = round_up(m, Kernel::kColumns);
-  const std::int64_t height =
-      even_piece(n, std::clamp(n / (2 * threads), Kernel::kRows, Kernel::kHeight), Kernel::kRows);
+  const std::int64_t height = even_piece(
+      n, std::clamp(n / (kTasks * threads), Kernel::kRows, Kernel::kHeight), Kernel::kRows);
 
   // A thread's scratch: all rows, a block of columns and its results.
   const std::int64_t rows_size = divide_up(k, depth) * depth * width;
@@ -300,7 +303,7 @@ void product_of_few_rows(int threads, Scratch& scratch, std::int64_t m, std::int
   auto* const memory =
       static_cast<std::byte*>(scratch.reserve(static_cast<std::size_t>(threads * bytes)));
 
-  const auto turn_round = [&](Range columns, const float* values) {
+  const auto write_transposed = [&](Range columns, const float* values) {
     constexpr std::int64_t kStrip = round_up(Kernel::kHeight, kLanes);
     alignas(64) float strip[kLanes * kStrip];
     for_lanes(0, m, [&](std::int64_t row, auto lanes) {
@@ -335,11 +338,13 @@ void product_of_few_rows(int threads, Scratch& scratch, std::int64_t m, std::int
     std::byte* const own = memory + omp_get_thread_num() * bytes;
     auto* const rows = reinterpret_cast<Packed*>(own);
     auto* const values = reinterpret_cast<float*>(own + packed_bytes);
-    for (std::int64_t p = 0; p < k; p += depth) {
-      Kernel::pack_columns(a, {0, m}, {p, std::min(p + depth, k)}, rows + p * width);
-    }
+    bool copied = false;  // a thread without a task need not
 #pragma omp for schedule(dynamic, 1) nowait
     for (std::int64_t first = 0; first < n; first += height) {
+      for (std::int64_t p = 0; !copied && p < k; p += depth) {
+        Kernel::pack_columns(a, {0, m}, {p, std::min(p + depth, k)}, rows + p * width);
+      }
+      copied = true;
       const Range columns{first, std::min(first + height, n)};
       for (std::int64_t p = 0; p < k; p += depth) {
         const Range ks{p, std::min(p + depth, k)};
@@ -354,7 +359,7 @@ void product_of_few_rows(int threads, Scratch& scratch, std::int64_t m, std::int
         multiply_block<Kernel>(columns.end - first, width, depth_of<Kernel>(ks), lines, stride,
                                rows + p * width, values, width, p > 0);
       }
-      turn_round(columns, values);
+      write_transposed(columns, values);
     }
   }
 }

@@ -151,6 +151,12 @@ TEST(SimdRegister, ReductionsSeeEveryLane) {
     peak[i] = -1.0f;
     EXPECT_EQ(max(peak), -1.0f);
   }
+  F32 registers[kLanes];
+  for (int r = 0; r < kLanes; ++r) registers[r] = v + splat(static_cast<float>(r));
+  const F32 sums = sum_each(registers);
+  for (int r = 0; r < kLanes; ++r) {
+    EXPECT_EQ(sums[r], static_cast<float>((1 << kLanes) - 1 + r * kLanes)) << r;
+  }
 }
 
 TEST(SimdRegister, Bfloat16IsThatOfTheHost) {
@@ -195,41 +201,43 @@ const std::vector<Sizes> kSizes = {{5, 1, 7},       {16, 48, 32},   {33, 93, 90}
                                    {70, 2000, 40},  {40, 50, 2100}, {600, 70, 100}, {520, 530, 20},
                                    {2100, 20, 100}, {2100, 20, 400}};
 // A handful of rows.
-const std::vector<Sizes> kSizesOfDots = {{1, 1, 1},     {1, 70, 768}, {2, 3, 17},
-                                         {19, 261, 40}, {48, 64, 33}, {kMostDotRows, 66, 300}};
+const std::vector<Sizes> kSizesOfDots = {
+    {1, 1, 1}, {1, 70, 768}, {2, 3, 17}, {19, 261, 40}, {kMostDotRows, 66, 300}};
+// Around the limits between forms.
+const std::vector<Sizes> kSizesAtLimits = {
+    {49, 70, 40}, {256, 300, 30}, {257, 300, 30}, {270, 160, 150}};
 
-// product(threads, scratch, m, n, k, a, b, accumulate, c, finish), one of those in product.h, with
-// factors of T. `along`: whether it wants the left or the right factor's lines along memory.
-struct Along {
-  bool a = false, b = false;
+// product(threads, scratch, m, n, k, a, b, accumulate, c, finish), with factors of T, against the
+// plain sums; with lines of both factors along memory and across it, where it takes both.
+struct Takes {
+  bool a_across = true, b_across = true;
 };
 template <typename T, typename Product>
-void expect_plain_sums(const std::vector<Sizes>& sizes, Along along, Product&& product) {
-  using Element = T;
+void expect_plain_sums(const std::vector<Sizes>& all_sizes, Takes takes, Product&& product) {
   const auto rounded = [](std::vector<float> values) {
-    std::vector<Element> result;
+    std::vector<T> result;
     for (const float v : values) result.emplace_back(v);
     return result;
   };
   Scratch scratch;
-  for (const auto& [m_, n_, k_] : sizes) {
-    const std::int64_t m = m_, n = n_, k = k_;
+  for (const Sizes& sizes : all_sizes) {
+    const std::int64_t m = sizes.m, n = sizes.n, k = sizes.k;
     const auto a = rounded(random_floats(m * k, 1)), b = rounded(random_floats(n * k, 2));
     for (const bool a_along : {true, false}) {
       for (const bool b_along : {true, false}) {
-        if ((along.a && !a_along) || (along.b && !b_along)) continue;
+        if ((!a_along && !takes.a_across) || (!b_along && !takes.b_across)) continue;
         std::vector<double> sums(static_cast<std::size_t>(m * n), 0.0);
         for (std::int64_t i = 0; i < m; ++i) {
           for (std::int64_t j = 0; j < n; ++j) {
             for (std::int64_t p = 0; p < k; ++p) {
-              const Element left = a[static_cast<std::size_t>(a_along ? i * k + p : p * m + i)];
-              const Element right = b[static_cast<std::size_t>(b_along ? j * k + p : p * n + j)];
+              const T left = a[static_cast<std::size_t>(a_along ? i * k + p : p * m + i)];
+              const T right = b[static_cast<std::size_t>(b_along ? j * k + p : p * n + j)];
               sums[static_cast<std::size_t>(i * n + j)] +=
                   static_cast<double>(static_cast<float>(left)) * static_cast<float>(right);
             }
           }
         }
-        std::vector<float> of_one_thread;
+        std::vector<float> of_one_thread, copied_by_one_thread;
         for (const int threads : {1, 2, 3}) {
           std::vector<float> c(static_cast<std::size_t>(m * n), 1.0f), copied(c.size(), -1.0f);
           std::vector<int> finished(c.size(), 0);
@@ -255,8 +263,12 @@ void expect_plain_sums(const std::vector<Sizes>& sizes, Along along, Product&& p
                 << m << " x " << n << " x " << k << " on " << threads << " threads, element " << at;
             ASSERT_NEAR(copied[at], sums[at], 2e-5);
           }
-          if (of_one_thread.empty()) of_one_thread = c;
+          if (threads == 1) {
+            of_one_thread = c;
+            copied_by_one_thread = copied;
+          }
           EXPECT_EQ(c, of_one_thread) << "threads decide nothing";
+          EXPECT_EQ(copied, copied_by_one_thread) << "threads decide nothing";
         }
       }
     }
@@ -272,15 +284,16 @@ void expect_plain_sums() {
       product_by_steps<Kernel>(std::forward<decltype(arguments)>(arguments)...);
     });
   }
-  expect_plain_sums<Element>(kSizes, {false, true}, [](auto&&... arguments) {
+  expect_plain_sums<Element>(kSizes, {.b_across = false}, [](auto&&... arguments) {
     product_of_few_rows<Kernel>(std::forward<decltype(arguments)>(arguments)...);
   });
 }
 template <typename T>
 void expect_plain_dots() {
-  expect_plain_sums<T>(kSizesOfDots, {true, true}, [](int threads, Scratch&, auto&&... arguments) {
-    dot_products(threads, std::forward<decltype(arguments)>(arguments)...);
-  });
+  expect_plain_sums<T>(kSizesOfDots, {.a_across = false, .b_across = false},
+                       [](int threads, Scratch&, auto&&... arguments) {
+                         dot_products(threads, std::forward<decltype(arguments)>(arguments)...);
+                       });
 }
 
 TEST(Product, EqualsThePlainSum) { expect_plain_sums<F32Kernel<float>>(); }
@@ -293,7 +306,8 @@ TEST(Product, OfRowsInPlaceEqualsThePlainSum) {
 TEST(Product, OfLinesEqualsThePlainSum) { expect_plain_dots<float>(); }
 TEST(Product, OfLinesOfBfloat16EqualsThePlainSum) { expect_plain_dots<Bfloat16>(); }
 TEST(Product, WhicheverIsFastestEqualsThePlainSum) {
-  for (const auto& sizes : {kSizes, kSizesOfDots}) {
+  EXPECT_TRUE(worth_splitting(270, 160, 150));
+  for (const auto& sizes : {kSizes, kSizesOfDots, kSizesAtLimits}) {
     expect_plain_sums<float>(sizes, {}, [](auto&&... arguments) {
       product<float>(std::forward<decltype(arguments)>(arguments)...);
     });
