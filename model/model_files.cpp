@@ -139,6 +139,10 @@ ModelDescription describe_model(const fs::path& folder) {
                       folder.string());
   }
   const fs::path config = folder / "config.json";
+  if (!fs::exists(config) && fs::is_directory(folder / "checkpoints")) {
+    throw_input_error("{} is the folder of a run; its models are in {}, such as latest or best",
+                      folder.string(), (folder / "checkpoints").string());
+  }
   ModelDescription description;
   const std::string text = read_file(config);
   description.config = from_hugging_face_json(text, config.string());

@@ -5,16 +5,23 @@
 # has it). From a bundle (tools/bundle.sh); writes gpu_check.md, gpu_check.json, the curves on real
 # text as gpu_check_losses.csv, and gpu_check_logs.tar.gz. Exit code 1 when anything failed, 2 for a
 # mistake in the call. More seconds than 235 are for PyTorch, which compiles for long.
-# Usage: gpu_check.sh [--out DIR] [--seconds N]
+# Of the parts (tests, training, real_text, sanitizer, racecheck, speed, pytorch) --only does some,
+# each with all the time that is left: --only racecheck,pytorch --rows bert_large:512
+# Usage: gpu_check.sh [--out DIR] [--seconds N] [--only PART,...] [--rows "MODEL:LENGTH[:natural] ..."]
 set -uo pipefail
 bundle="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
 out="$PWD"
 deadline=235
+all_parts=(tests training real_text sanitizer racecheck speed pytorch)
+only=""
+pytorch_rows=(bert_base:128 bert_base:512 bert_large:512 bert_base:512:natural)
 while (($#)); do
   case "$1" in
     --out) out="${2:?--out needs a folder}"; shift 2 ;;
     --seconds) deadline="${2:?--seconds needs a number}"; shift 2 ;;
-    -h | --help) sed -n '2,8s/^# //p' "${BASH_SOURCE[0]}"; exit 0 ;;
+    --only) only="${2:?--only needs parts}"; shift 2 ;;
+    --rows) read -ra pytorch_rows <<< "${2:?--rows needs models and lengths}"; shift 2 ;;
+    -h | --help) sed -n '2,10s/^# //p' "${BASH_SOURCE[0]}"; exit 0 ;;
     *) echo "error: unknown argument $1" >&2; exit 2 ;;
   esac
 done
@@ -22,6 +29,14 @@ if ! [[ "$deadline" =~ ^[1-9][0-9]*$ ]]; then
   echo "error: --seconds $deadline: expected a whole number of seconds" >&2
   exit 2
 fi
+for part in ${only//,/ }; do
+  if [[ " ${all_parts[*]} " != *" $part "* ]]; then
+    echo "error: --only $part: expected some of ${all_parts[*]}" >&2
+    exit 2
+  fi
+done
+# Whether a part is to be done.
+asked() { [[ -z "$only" || ",$only," == *",$1,"* ]]; }
 bin="$bundle/bin"
 if [[ ! -x "$bin/train" || ! -f "$bin/bert_cuda_backend.so" ]]; then
   echo "error: $bundle is no bundle of tools/bundle.sh" >&2
@@ -170,8 +185,9 @@ check_sanitizer() {
     record compute-sanitizer skipped 0 "not installed"
     return
   fi
-  sanitize memcheck
-  sanitize racecheck
+  asked sanitizer && sanitize memcheck
+  asked racecheck && sanitize racecheck
+  asked sanitizer || return
   for tool in synccheck initcheck; do  # which find less
     if (($(left) > deadline / 2)); then
       sanitize "$tool"
@@ -180,11 +196,13 @@ check_sanitizer() {
     fi
   done
 }
+# Seconds of a tool in a whole check; all that there are where parts were asked for.
+tool_seconds() { if [[ -z "$only" ]]; then echo 35; else echo "$deadline"; fi; }
 sanitize() { # TOOL
   local filter='*cuda_bf16*:*cuda*layer_norm*:*cuda*embeddings*'
   # The library's products take racecheck up to 20 seconds each.
   [[ "$1" == racecheck ]] && filter+='-*linear*:*feed_forward*'
-  tests "$1" 35 "$sanitizer" --tool "$1" --error-exitcode 9 "$bin/op_backends_test" \
+  tests "$1" "$(tool_seconds)" "$sanitizer" --tool "$1" --error-exitcode 9 "$bin/op_backends_test" \
     "--gtest_filter=$filter"
 }
 
@@ -338,7 +356,6 @@ check_speed() {
 
 # PyTorch, if it is there, compiles for minutes what it is to run: that begins first, on the CPU
 # beside the tests, and is over (or ended, with what is done by then) before anything is timed.
-pytorch_rows=(bert_base:128 bert_base:512 bert_large:512 bert_base:512:natural)
 pytorch_log="$logs/compare_pytorch.log"
 begin_pytorch() {
   # PyTorch with the libraries it would have without this script, bench_step with ours.
@@ -350,18 +367,26 @@ begin_pytorch() {
   warm_pytorch &
   warming=$!
 }
-# Its code is 3 without PyTorch. The large model beside the others, which take as long together.
+# Its code is 3 without PyTorch. Large models beside the others, which take as long together.
 warm_pytorch() {
-  local seconds=$((deadline * 55 / 100)) large
+  local seconds=$((deadline * 55 / 100)) row large=() others=() warmings=()
   "${python[@]}" -c 'import sys, torch, transformers; sys.exit(not torch.cuda.is_available())' \
     > "$logs/pytorch.log" 2>&1 || return 3
   seconds=$((seconds - (SECONDS - started)))
-  timeout -k 5 "$seconds" nice "${pytorch[@]}" --warm-only --rows "${pytorch_rows[2]}" \
-    > "$logs/warm_large.log" 2>&1 &
-  large=$!
-  timeout -k 5 "$seconds" nice "${pytorch[@]}" --warm-only --rows "${pytorch_rows[@]:0:2}" \
-    "${pytorch_rows[3]}" > "$logs/warm_base.log" 2>&1
-  wait "$large"
+  for row in "${pytorch_rows[@]}"; do
+    if [[ "$row" == bert_large* ]]; then large+=("$row"); else others+=("$row"); fi
+  done
+  if ((${#large[@]})); then
+    timeout -k 5 "$seconds" nice "${pytorch[@]}" --warm-only --rows "${large[@]}" \
+      > "$logs/warm_large.log" 2>&1 &
+    warmings+=($!)
+  fi
+  if ((${#others[@]})); then
+    timeout -k 5 "$seconds" nice "${pytorch[@]}" --warm-only --rows "${others[@]}" \
+      > "$logs/warm_base.log" 2>&1 &
+    warmings+=($!)
+  fi
+  wait "${warmings[@]}"
   return 0
 }
 wait_for_pytorch() {
@@ -393,14 +418,14 @@ check_gpu() {
   capability="$(nvidia-smi --query-gpu=compute_cap --format=csv,noheader 2> /dev/null | head -1)"
   has_fp8=$(awk -v c="$capability" 'BEGIN {print (c + 0 >= 8.9)}')
   cd "$bundle" || exit 1
-  begin_pytorch
-  check_tests
-  check_training
-  check_real_text
-  check_sanitizer
-  wait_for_pytorch
-  check_speed
-  compare_with_pytorch
+  asked pytorch && begin_pytorch
+  asked tests && check_tests
+  asked training && check_training
+  asked real_text && check_real_text
+  if asked sanitizer || asked racecheck; then check_sanitizer; fi
+  asked pytorch && wait_for_pytorch
+  asked speed && check_speed
+  asked pytorch && compare_with_pytorch
 }
 
 # Without nvidia-smi, which a container may lack, the program itself is asked.

@@ -16,6 +16,7 @@
 #include "model/safetensors.h"
 #include "model/sharded_weights.h"
 #include "runtime/command_line.h"
+#include "train/checksums.h"
 
 namespace {
 
@@ -299,9 +300,20 @@ bool holds_tokenizer(const fs::path& folder) {
   return false;
 }
 
+// Every file and tensor that the checkpoint lists against its checksums.
+void verify_checkpoint_files(const fs::path& folder) {
+  if (!fs::exists(folder / bert::kChecksums)) {
+    bert::throw_input_error("{}: there is no {} to verify it by, as checkpoints of train have",
+                            folder.string(), bert::kChecksums);
+  }
+  const bert::Checksums checksums(folder);
+  for (const std::string& file : checksums.files()) checksums.verify(file);
+}
+
 // A folder in the manner of Hugging Face; our checkpoints are such folders.
 Json inspect_checkpoint(const Arguments& arguments) {
   const fs::path folder = arguments.path;
+  if (arguments.verify) verify_checkpoint_files(folder);
   Json answer;
   answer["kind"] = "checkpoint";
   answer["path"] = folder.string();
@@ -316,6 +328,7 @@ Json inspect_checkpoint(const Arguments& arguments) {
   if (holds_tokenizer(folder)) {
     answer["tokenizer"] = describe_tokenizer(*bert::load_tokenizer(folder));
   }
+  if (arguments.verify) answer["verified"] = true;
   return answer;
 }
 
@@ -329,6 +342,7 @@ void print_checkpoint(const Json& checkpoint) {
   }
   if (checkpoint.contains("tokenizer")) print_tokenizer(checkpoint["tokenizer"]);
   if (checkpoint.contains("weights")) print_tensors(checkpoint["weights"]);
+  if (checkpoint.contains("verified")) fmt::print("verified     every checksum is right\n");
 }
 
 // --- the program ----------------------------------------------------------------------------
@@ -356,11 +370,17 @@ Json inspect(const Arguments& arguments) {
     if (fs::exists(path / "config.json") || !bert::find_weights(path).empty()) {
       return inspect_checkpoint(arguments);
     }
-  } else if (path.extension() == ".safetensors" || path.filename() == "pytorch_model.bin") {
-    return {{"kind", "weights"}, {"weights", describe_tensors(*bert::open_weights_file(path))}};
-  } else if (path.extension() == ".bin") {
+  } else if (path.extension() == ".bin" && path.filename() != "pytorch_model.bin") {
     return inspect_corpus_file(arguments);
-  } else if (path.extension() == ".json") {
+  }
+  if (arguments.verify) {
+    bert::throw_input_error("{}: --verify is for corpora, their files, and checkpoints' folders",
+                            path.string());
+  }
+  if (path.extension() == ".safetensors" || path.filename() == "pytorch_model.bin") {
+    return {{"kind", "weights"}, {"weights", describe_tensors(*bert::open_weights_file(path))}};
+  }
+  if (path.extension() == ".json") {
     bert::throw_input_error("{}: is one file of several; give the folder that holds it",
                             path.string());
   }
@@ -396,7 +416,8 @@ int run(int argc, char** argv) {
                  "A corpus, checkpoint or tokenizer folder, vocab.txt, .safetensors, or .bin of a "
                  "corpus")
       ->required();
-  app.add_flag("--verify", arguments.verify, "Read everything and check every checksum");
+  app.add_flag("--verify", arguments.verify,
+               "Read everything of a corpus or checkpoint and check every checksum");
   app.add_flag("--json", arguments.json, "Print the answer as JSON");
   app.add_option("--samples", arguments.samples, "How many samples to show")->capture_default_str();
   app.add_option("--document", arguments.document,

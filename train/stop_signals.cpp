@@ -1,21 +1,33 @@
 #include "train/stop_signals.h"
 
+#include <cerrno>
 #include <cstdint>
 #include <vector>
+
+#include <unistd.h>
 
 #include "runtime/error.h"
 
 namespace bert {
 namespace {
 
-volatile std::sig_atomic_t last_signal = 0;
+volatile std::sig_atomic_t last_signal = 0, seen_by_a_user = 0;
 
-void note(int number) { last_signal = number; }
+void note(int number) {
+  last_signal = number;
+  constexpr char kHeard[] = "\nfinishing the step, then a checkpoint; Ctrl-C again ends at once\n";
+  if (number == SIGINT && seen_by_a_user != 0) {
+    const int error = errno;
+    (void)!::write(STDERR_FILENO, kHeard, sizeof kHeard - 1);
+    errno = error;
+  }
+}
 
 }  // namespace
 
 StopSignals::StopSignals() {
   last_signal = 0;
+  seen_by_a_user = ::isatty(STDERR_FILENO);
   for (std::size_t i = 0; i < std::size(kSignals); ++i) {
     BERT_CHECK(::sigaction(kSignals[i], nullptr, &before_[i]) == 0);
     if (kSignals[i] == SIGHUP && before_[i].sa_handler == SIG_IGN) continue;  // nohup

@@ -14,7 +14,7 @@ namespace bert {
 class StopSignals {
  public:
   // From here on the four are noted, but SIGHUP where it was ignored (nohup), and SIGPIPE is
-  // ignored. A second SIGINT ends the process at once.
+  // ignored. A second SIGINT ends the process at once; on a terminal the first one says so.
   StopSignals();
   // As before.
   ~StopSignals();

@@ -80,10 +80,13 @@ case "$*" in
   *--warm-only*) echo "as_shipped: ready, 0 s" ;;
   *compare_pytorch.py*)
     echo "| model | T |"
-    echo "| bert_base | 128 |"
-    [[ "$PYTORCH" == slow ]] && sleep 100
-    [[ "$PYTORCH" == broken ]] && { echo 'KeyError: "sdpa"'; exit 1; }
-    printf '| bert_base | 512 |\n| bert_large | 512 |\n| bert_base | up to 512 |\n'
+    while [[ "$1" != --rows ]]; do shift; done
+    for row in "${@:2}"; do
+      [[ "$row" == --* ]] && break
+      echo "| $row |"
+      [[ "$PYTORCH" == slow ]] && sleep 100
+      [[ "$PYTORCH" == broken ]] && { echo 'KeyError: "sdpa"'; exit 1; }
+    done
     ;;
 esac
 )sh";
@@ -164,6 +167,23 @@ TEST_F(GpuCheck, PassesWhereEverythingDoes) {
   EXPECT_EQ(result("real_text").at("result"), "skipped");
   EXPECT_EQ(result("compare_pytorch").at("result"), "skipped");
   EXPECT_NE(markdown_.find("## bench_kernels"), std::string::npos) << markdown_;
+}
+
+TEST_F(GpuCheck, DoesThePartsThatAreAskedFor) {
+  EXPECT_EQ(check("PYTORCH=1", " --only racecheck,pytorch --rows 'bert_large:512'").exit_code, 0);
+  std::vector<std::string> done;
+  for (const json& part : report_.at("checks")) done.push_back(part.at("name"));
+  EXPECT_EQ(done, (std::vector<std::string>{"racecheck", "compare_pytorch"})) << markdown_;
+  EXPECT_EQ(result("compare_pytorch").at("note"), "1 of 1 rows");
+
+  EXPECT_EQ(check("", " --only sanitizer").exit_code, 0);
+  EXPECT_EQ(result("memcheck").at("result"), "passed");
+  EXPECT_EQ(markdown_.find("| racecheck |"), std::string::npos) << markdown_;
+
+  const Answer unknown = run(path("bundle/tools/gpu_check.sh") + " --only speed,sped");
+  EXPECT_EQ(unknown.exit_code, 2);
+  EXPECT_NE(unknown.output.find("--only sped: expected some of tests training"), std::string::npos)
+      << unknown.output;
 }
 
 TEST_F(GpuCheck, AnyFailingPartFailsTheWhole) {
@@ -254,7 +274,7 @@ TEST_F(GpuCheck, ComparesWithPyTorchWhereThereIsOne) {
   EXPECT_EQ(check("PYTORCH=1").exit_code, 0);
   EXPECT_EQ(result("compare_pytorch").at("result"), "passed");
   EXPECT_EQ(result("compare_pytorch").at("note"), "4 of 4 rows");
-  EXPECT_NE(markdown_.find("| bert_large | 512 |"), std::string::npos) << markdown_;
+  EXPECT_NE(markdown_.find("| bert_large:512 |"), std::string::npos) << markdown_;
 
   // What PyTorch cannot do is told, and no failure.
   EXPECT_EQ(check("PYTORCH=broken").exit_code, 0);

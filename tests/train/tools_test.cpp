@@ -1,9 +1,10 @@
-// fill_mask, evaluate and forward as a user runs them: what they print, and exit codes.
+// fill_mask, evaluate, forward and inspect as a user runs them: what they print, and exit codes.
 #include <algorithm>
 #include <cmath>
 
 #include "data/pretraining_dataset.h"
 #include "tests/train/tools_fixture.h"
+#include "train/checksums.h"
 
 namespace bert {
 namespace {
@@ -80,6 +81,10 @@ TEST_F(Tools, FillMaskRefuses) {
   expect_refused(fill_mask(""), "standard input is empty");
   write_text(folder_ / "blank", "\n \n");
   expect_refused(fill_mask("--input " + path("blank")), "no text");
+  write_text(folder_ / "bad", "w5 w7\n");
+  expect_refused(fill_mask("--skip-bad-rows --input " + path("bad")), "every text was left out");
+  fs::create_directories(folder_ / "run" / "checkpoints");
+  expect_refused(fill_mask("'[MASK]'", "run"), "is the folder of a run");
   std::string longer = "[MASK]";
   for (int i = 0; i < 38; ++i) longer += " w5";
   expect_refused(fill_mask("'" + longer + "'"), "41 tokens");
@@ -92,6 +97,20 @@ TEST_F(Tools, FillMaskRefuses) {
   expect_refused(fill_mask("'[MASK]'"), "model.safetensors");
   write_text(folder_ / "mlm" / "config.json", "{\"vocab_size\": ");
   expect_refused(fill_mask("'[MASK]'"), "config.json");
+}
+
+TEST_F(Tools, InspectVerifiesACheckpoint) {
+  const auto inspect = [&](const std::string& more) {
+    return run(fmt::format("{} --verify {} {}", BERT_INSPECT, path("mlm"), more));
+  };
+  expect_refused(inspect(""), "checksums.json");
+  write_checksums(folder_ / "mlm", {});
+  EXPECT_NE(inspect("").output.find("every checksum is right"), std::string::npos);
+  EXPECT_EQ(Json::parse(inspect("--json").output).at("verified"), true);
+  std::string weights = read_file(folder_ / "mlm" / "model.safetensors");
+  weights.back() = static_cast<char>(weights.back() ^ 1);
+  write_text(folder_ / "mlm" / "model.safetensors", weights);
+  expect_refused(inspect(""), "model.safetensors is damaged");
 }
 
 TEST_F(Tools, EvaluateAndUnigram) {
