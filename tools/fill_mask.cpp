@@ -165,11 +165,12 @@ int fill_texts(InferenceSession& session, const Arguments& arguments) {
       if (left_out++ == 0) first_left_out = fmt::format("{}:{}", line.file, line.number);
     }
   });
-  if (packer.sequences() == 0 && left_out > 0) {
-    bert::throw_input_error("every text was left out ({} in all): without [MASK], or too long ({})",
-                            left_out, first_left_out);
-  }
   if (packer.sequences() == 0) {
+    if (left_out > 0) {
+      bert::throw_input_error(
+          "every text was left out ({} in all): without [MASK], or too long ({})", left_out,
+          first_left_out);
+    }
     bert::throw_input_error(
         "no text: give one with [MASK] in it as an argument, by --input or on standard input, or "
         "--data for examples of a corpus");

@@ -90,14 +90,15 @@ record() { # NAME STATE SECONDS NOTE
 }
 started=$SECONDS
 left() { echo $((deadline - (SECONDS - started))); }
-# limit NAME SECONDS: into $seconds, those or what is left; with next to nothing left, skips it.
+# limit NAME SECONDS: into $seconds, those or what is left, which is for all parts that were asked for
+# by --only; with next to nothing left, skips it.
 limit() {
   seconds="$(left)"
   if ((seconds < 5)); then
     record "$1" skipped 0 "no time left"
     return 1
   fi
-  ((seconds > $2)) && seconds="$2"
+  [[ -z "$only" ]] && ((seconds > $2)) && seconds="$2"
   return 0
 }
 # conclude NAME CODE SECONDS NOTE: records what ended with the code; NOTE is for one that passed.
@@ -196,13 +197,11 @@ check_sanitizer() {
     fi
   done
 }
-# Seconds of a tool in a whole check; all that there are where parts were asked for.
-tool_seconds() { if [[ -z "$only" ]]; then echo 35; else echo "$deadline"; fi; }
 sanitize() { # TOOL
   local filter='*cuda_bf16*:*cuda*layer_norm*:*cuda*embeddings*'
   # The library's products take racecheck up to 20 seconds each.
   [[ "$1" == racecheck ]] && filter+='-*linear*:*feed_forward*'
-  tests "$1" "$(tool_seconds)" "$sanitizer" --tool "$1" --error-exitcode 9 "$bin/op_backends_test" \
+  tests "$1" 35 "$sanitizer" --tool "$1" --error-exitcode 9 "$bin/op_backends_test" \
     "--gtest_filter=$filter"
 }
 
@@ -369,25 +368,21 @@ begin_pytorch() {
 }
 # Its code is 3 without PyTorch. Large models beside the others, which take as long together.
 warm_pytorch() {
-  local seconds=$((deadline * 55 / 100)) row large=() others=() warmings=()
+  local seconds=$((deadline * 55 / 100)) row large=() others=()
   "${python[@]}" -c 'import sys, torch, transformers; sys.exit(not torch.cuda.is_available())' \
     > "$logs/pytorch.log" 2>&1 || return 3
   seconds=$((seconds - (SECONDS - started)))
   for row in "${pytorch_rows[@]}"; do
     if [[ "$row" == bert_large* ]]; then large+=("$row"); else others+=("$row"); fi
   done
-  if ((${#large[@]})); then
-    timeout -k 5 "$seconds" nice "${pytorch[@]}" --warm-only --rows "${large[@]}" \
-      > "$logs/warm_large.log" 2>&1 &
-    warmings+=($!)
-  fi
-  if ((${#others[@]})); then
-    timeout -k 5 "$seconds" nice "${pytorch[@]}" --warm-only --rows "${others[@]}" \
-      > "$logs/warm_base.log" 2>&1 &
-    warmings+=($!)
-  fi
-  wait "${warmings[@]}"
+  warm_rows warm_large "${large[@]}" &
+  warm_rows warm_base "${others[@]}" &
+  wait
   return 0
+}
+warm_rows() { # LOG ROW...: within $seconds; there may be no rows
+  (($# == 1)) ||
+    timeout -k 5 "$seconds" nice "${pytorch[@]}" --warm-only --rows "${@:2}" > "$logs/$1.log" 2>&1
 }
 wait_for_pytorch() {
   wait "$warming"
