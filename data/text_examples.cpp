@@ -20,12 +20,6 @@ namespace {
 
 using nlohmann::ordered_json;
 
-constexpr std::pair<TableFormat, std::string_view> kFormats[] = {
-    {TableFormat::automatic, "auto"},
-    {TableFormat::tsv, "tsv"},
-    {TableFormat::csv, "csv"},
-    {TableFormat::json_lines, "jsonl"}};
-
 // Columns by these names need not be named by the user; the first row of the table that fits
 // counts.
 constexpr std::pair<std::string_view, std::string_view> kUsualTexts[] = {
@@ -305,20 +299,6 @@ class ExampleParser {
 };
 
 }  // namespace
-
-std::string_view table_format_name(TableFormat format) {
-  for (const auto& [value, name] : kFormats) {
-    if (value == format) return name;
-  }
-  return "";
-}
-
-TableFormat parse_table_format(std::string_view name) {
-  for (const auto& [format, known] : kFormats) {
-    if (known == name) return format;
-  }
-  throw_input_error("'{}' is no format of a table: expected auto, tsv, csv or jsonl", name);
-}
 
 std::vector<TextExample> parse_text_examples(std::string_view content, const std::string& file,
                                              const TextExampleOptions& options, bool with_labels,
