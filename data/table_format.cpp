@@ -3,7 +3,6 @@
 #include <string>
 #include <utility>
 
-
 #include "runtime/error.h"
 
 namespace bert {
