@@ -64,12 +64,6 @@ __device__ __forceinline__ void zero_tile_rows(__nv_bfloat16* tile, int row) {
   }
 }
 
-// The bits are computed here, where products are in flight, and not where they are wanted.
-__device__ __forceinline__ void pin(PhiloxCounter& bits) {
-#pragma unroll
-  for (std::size_t i = 0; i < 4; ++i) asm volatile("" : "+r"(bits[i]));
-}
-
 // d [64, 16 kTiles] = a b^T, from 64 rows of a tile of heads and 16 kTiles of another.
 template <int kTiles>
 __device__ __forceinline__ void multiply_heads(Accumulators (&d)[kTiles], WarpgroupOperand a,

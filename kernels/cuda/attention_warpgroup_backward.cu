@@ -54,10 +54,6 @@ __global__ void __launch_bounds__(kWarpgroup, 4)
     arrived[0].load(q_tile, qkv, tile.first + tile.row, column);
     arrived[0].load(dy_tile, dy, tile.first + tile.row, column);
     load_step(0);
-    if (kStep < tile.length) {
-      arrived[1].expect_tiles(2);
-      load_step(kStep);
-    }
   }
 
   const int query = tile.row + warp_row;  // of the warp
@@ -91,70 +87,35 @@ __global__ void __launch_bounds__(kWarpgroup, 4)
   const WarpgroupOperand v_operands = warpgroup_operand(v_tiles);
   Accumulators dq[1][kWarpgroupColumnTiles];
   zero(dq);
-  // The keys and values of a step are there, zeros where they are not of the sequence.
-  const auto await_step = [&](int key) {
-    const int buffer = key / kStep % 2;
-    arrived[buffer].wait(key / kStep / 2);
-    if (tile.length - key >= kStep) return;
-    zero_tile_rows(k_tiles + buffer * kWarpgroupTile, tile.length - key);
-    zero_tile_rows(v_tiles + buffer * kWarpgroupTile, tile.length - key);
-    warpgroup_operands_written();
-    __syncthreads();
-  };
-  const auto place_of = [](int half) { return half % (2 * kStep) / 16 * kOperandRows; };
-  PhiloxCounter drawn[kHalfTiles];
-  const auto draw = [&](int half) {
-#pragma unroll
-    for (int k = 0; k < kHalfTiles; ++k) {
-      drawn[k] = bits.bits_if<kDropout>(query / 16, half / 16 + k);
-      pin(drawn[k]);
+  for (int key = 0; key < tile.length; key += kStep) {
+    const int step = key / kStep;
+    __syncthreads();  // all have multiplied with the other buffer
+    if (thread == 0 && key + kStep < tile.length) {
+      arrived[(step + 1) % 2].expect_tiles(2);
+      load_step(key + kStep);
     }
-  };
-  Accumulators scores[kHalfTiles], dp[kHalfTiles];
-  const auto begin_scores = [&](int half) {
-    multiply_heads(scores, q_operand, k_operands + place_of(half));
-    multiply_heads(dp, dy_operand, v_operands + place_of(half));
-  };
-  await_step(0);
-  warpgroup_begin();
-  begin_scores(0);
-  warpgroup_commit();
-  draw(0);
-  warpgroup_wait();
-  warpgroup_settle(scores);
-  warpgroup_settle(dp);
+    arrived[step % 2].wait(step / 2);
+    if (tile.length - key < kStep) {
+      zero_tile_rows(k_tiles + step % 2 * kWarpgroupTile, tile.length - key);
+      zero_tile_rows(v_tiles + step % 2 * kWarpgroupTile, tile.length - key);
+      warpgroup_operands_written();
+      __syncthreads();
+    }
+    const int step_end = min(key + kStep, tile.length);
 #pragma unroll 1
-  for (int half = 0; half < tile.length; half += kHalf) {
-    unsigned ds[kHalfTiles][4];
+    for (int half = key; half < step_end; half += kHalf) {
+      const WarpgroupOperand place = half % (2 * kStep) / 16 * kOperandRows;
+      const WarpgroupOperand k_operand = k_operands + place, v_operand = v_operands + place;
+      Accumulators scores[kHalfTiles], dp[kHalfTiles];
+      multiply_both(scores, q_operand, k_operand, dp, dy_operand, v_operand);
+      unsigned ds[kHalfTiles][4];
 #pragma unroll
-    for (int k = 0; k < kHalfTiles; ++k) {
-      unsigned p[4];
-      score_tile<kDropout>(p, ds[k], scores[k], dp[k], tile.length - half - 16 * k, statistics,
-                           shape, drawn[k]);
-    }
-    // What this half adds and the scores of the next are in flight together.
-    const int next = half + kHalf;
-    const bool of_next_step = next % kStep == 0;
-    if (of_next_step && next < tile.length) await_step(next);
-    warpgroup_settle(dq[0]);
-    warpgroup_begin();
-#pragma unroll
-    for (int k = 0; k < kHalfTiles; ++k) {
-      warpgroup_mma(dq[0], ds[k], k_operands + place_of(half) + k * kOperandRows);
-    }
-    begin_scores(next);
-    warpgroup_commit();
-    draw(next);
-    warpgroup_wait();
-    warpgroup_settle(dq[0]);
-    warpgroup_settle(scores);
-    warpgroup_settle(dp);
-    if (of_next_step && next + kStep < tile.length) {
-      __syncthreads();  // all have multiplied with the step before
-      if (thread == 0) {
-        arrived[(next / kStep + 1) % 2].expect_tiles(2);
-        load_step(next + kStep);
+      for (int k = 0; k < kHalfTiles; ++k) {
+        unsigned p[4];
+        score_tile<kDropout>(p, ds[k], scores[k], dp[k], tile.length - half - 16 * k, statistics,
+                             shape, bits.bits_if<kDropout>(query / 16, half / 16 + k));
       }
+      add_product(dq[0], ds, k_operand);
     }
   }
   __syncthreads();  // all have multiplied with q
@@ -199,10 +160,6 @@ __global__ void __launch_bounds__(kWarpgroup, 3)
     arrived[0].load(k_tile, qkv, tile.first + tile.row, width + column);
     arrived[0].load(v_tile, qkv, tile.first + tile.row, 2 * width + column);
     load_step(0);
-    if (kStep < tile.length) {
-      arrived[1].expect_tiles(2);
-      load_step(kStep);
-    }
   }
   // A thread's share of a step's statistics.
   const float* const own_statistics =
@@ -211,6 +168,8 @@ __global__ void __launch_bounds__(kWarpgroup, 3)
     if (query + thread % kStep >= tile.length) return 0.0f;
     return own_statistics[query] * (thread < kStep ? kLog2E : 1.0f);
   };
+  float next = statistic(0);
+
   const AttentionBits bits(shape, tile);
   const int key = tile.row + warp_row;  // of the warp
   const WarpgroupOperand k_operand = warpgroup_operand(k_tile);
@@ -220,80 +179,53 @@ __global__ void __launch_bounds__(kWarpgroup, 3)
   Accumulators dk[1][kWarpgroupColumnTiles], dv[1][kWarpgroupColumnTiles];
   zero(dk);
   zero(dv);
-  // The queries and output gradients of a step are there, zeros where they are not of the sequence.
-  const auto await_step = [&](int query) {
-    const int buffer = query / kStep % 2;
-    arrived[buffer].wait(query / kStep / 2);
-    if (tile.length - query >= kStep) return;
-    zero_tile_rows(q_tiles + buffer * kWarpgroupTile, tile.length - query);
-    zero_tile_rows(dy_tiles + buffer * kWarpgroupTile, tile.length - query);
-    warpgroup_operands_written();
-    __syncthreads();
-  };
-  const auto place_of = [](int half) { return half % (2 * kStep) / 16 * kOperandRows; };
-  TransposedKept<kDropout> kept[kHalfTiles];
-  const auto draw = [&](int half) {
-#pragma unroll
-    for (int q = 0; q < kHalfTiles; ++q) {
-      kept[q] = {bits.bits_if<kDropout>(half / 16 + q, key / 16), shape.dropout.threshold};
+  for (int query = 0; query < tile.length; query += kStep) {
+    const int step = query / kStep;
+    statistics[step % 2 * 2 * kStep + thread] = next;
+    __syncthreads();  // all have multiplied with the other buffer; the barriers are there
+    if (thread == 0 && query + kStep < tile.length) {
+      arrived[(step + 1) % 2].expect_tiles(2);
+      load_step(query + kStep);
     }
-  };
-  Accumulators scores[kHalfTiles], dp[kHalfTiles];
-  const auto begin_scores = [&](int half) {
-    multiply_heads(scores, k_operand, q_operands + place_of(half));
-    multiply_heads(dp, v_operand, dy_operands + place_of(half));
-  };
-  statistics[thread] = statistic(0);
-  float next_statistic = statistic(kStep);
-  __syncthreads();  // the barriers and the statistics are there
-  await_step(0);
-  warpgroup_begin();
-  begin_scores(0);
-  warpgroup_commit();
-  draw(0);
-  warpgroup_wait();
-  warpgroup_settle(scores);
-  warpgroup_settle(dp);
+    next = statistic(query + kStep);  // on its way while this step computes
+    arrived[step % 2].wait(step / 2);
+    if (tile.length - query < kStep) {
+      zero_tile_rows(q_tiles + step % 2 * kWarpgroupTile, tile.length - query);
+      zero_tile_rows(dy_tiles + step % 2 * kWarpgroupTile, tile.length - query);
+      warpgroup_operands_written();
+      __syncthreads();
+    }
+    const int step_end = min(query + kStep, tile.length);
 #pragma unroll 1
-  for (int half = 0; half < tile.length; half += kHalf) {
-    unsigned p[kHalfTiles][4], ds[kHalfTiles][4];
+    for (int half = query; half < step_end; half += kHalf) {
+      const WarpgroupOperand place = half % (2 * kStep) / 16 * kOperandRows;
+      const WarpgroupOperand q_operand = q_operands + place, dy_operand = dy_operands + place;
+      Accumulators scores[kHalfTiles], dp[kHalfTiles];
+      multiply_both(scores, k_operand, q_operand, dp, v_operand, dy_operand);
+      unsigned p[kHalfTiles][4], ds[kHalfTiles][4];
 #pragma unroll
-    for (int q = 0; q < kHalfTiles; ++q) {
-      const ColumnStatistics columns(
-          statistics + half / kStep % 2 * 2 * kStep + half % kStep + 16 * q, kStep);
-      transposed_score_tile<kDropout>(p[q], ds[q], scores[q], dp[q], columns, shape, kept[q]);
-    }
-    // What this half adds and the scores of the next are in flight together.
-    const int next = half + kHalf;
-    const bool of_next_step = next % kStep == 0;
-    if (of_next_step && next < tile.length) await_step(next);
-    warpgroup_settle(dv[0]);
-    warpgroup_settle(dk[0]);
-    warpgroup_begin();
-#pragma unroll
-    for (int q = 0; q < kHalfTiles; ++q) {
-      warpgroup_mma(dv[0], p[q], dy_operands + place_of(half) + q * kOperandRows);
-    }
-#pragma unroll
-    for (int q = 0; q < kHalfTiles; ++q) {
-      warpgroup_mma(dk[0], ds[q], q_operands + place_of(half) + q * kOperandRows);
-    }
-    begin_scores(next);
-    warpgroup_commit();
-    draw(next);
-    warpgroup_wait();
-    warpgroup_settle(dv[0]);
-    warpgroup_settle(dk[0]);
-    warpgroup_settle(scores);
-    warpgroup_settle(dp);
-    if (of_next_step && next < tile.length) {
-      statistics[next / kStep % 2 * 2 * kStep + thread] = next_statistic;
-      next_statistic = statistic(next + kStep);  // on its way while this step computes
-      __syncthreads();  // all have multiplied with the step before; the statistics are there
-      if (thread == 0 && next + kStep < tile.length) {
-        arrived[(next / kStep + 1) % 2].expect_tiles(2);
-        load_step(next + kStep);
+      for (int q = 0; q < kHalfTiles; ++q) {
+        const ColumnStatistics columns(statistics + step % 2 * 2 * kStep + half % kStep + 16 * q,
+                                       kStep);
+        const TransposedKept<kDropout> kept(bits.bits_if<kDropout>(half / 16 + q, key / 16),
+                                            shape.dropout.threshold);
+        transposed_score_tile<kDropout>(p[q], ds[q], scores[q], dp[q], columns, shape, kept);
       }
+      warpgroup_settle(dv[0]);
+      warpgroup_settle(dk[0]);
+      warpgroup_begin();
+#pragma unroll
+      for (int q = 0; q < kHalfTiles; ++q) {
+        warpgroup_mma(dv[0], p[q], dy_operand + q * kOperandRows);
+      }
+#pragma unroll
+      for (int q = 0; q < kHalfTiles; ++q) {
+        warpgroup_mma(dk[0], ds[q], q_operand + q * kOperandRows);
+      }
+      warpgroup_commit();
+      warpgroup_wait();
+      warpgroup_settle(dv[0]);
+      warpgroup_settle(dk[0]);
     }
   }
   __syncthreads();  // all have multiplied with k and v

@@ -18,8 +18,7 @@
 namespace bert::BERT_CUDA {
 namespace {
 
-constexpr int kQueries = kWarpgroupRows, kKeys = kWarpgroupRows;
-constexpr int kHalf = 32, kKeyTiles = kHalf / 16;  // of a step: what is computed at once
+constexpr int kQueries = kWarpgroupRows, kKeys = kWarpgroupRows, kKeyTiles = 2;  // at once
 
 // P of a step, packed and without what is dropped, from its scores; the rows' sums go on. Where a
 // base must be raised, all is done again: once, for scores that are not finite, or so large that
@@ -29,9 +28,8 @@ __device__ __forceinline__ void softmax_step(unsigned (&p)[kKeyTiles][4],
                                              Accumulators (&y)[kWarpgroupColumnTiles],
                                              float (&base)[2], float (&sum)[2],
                                              const Accumulators (&scores)[kKeyTiles],
-                                             float log2_scale,
-                                             const PhiloxCounter (&drawn)[kKeyTiles],
-                                             unsigned threshold) {
+                                             float log2_scale, const AttentionBits& bits,
+                                             unsigned threshold, int query_tile, int key_tile) {
   for (bool raised = false;; raised = true) {
     float step_sum[2] = {0.0f, 0.0f};
 #pragma unroll
@@ -44,7 +42,7 @@ __device__ __forceinline__ void softmax_step(unsigned (&p)[kKeyTiles][4],
       step_sum[0] += tile_sum[0];
       step_sum[1] += tile_sum[1];
       pack(p[k], probabilities[0]);
-      if constexpr (kDropout) drop(p[k], drawn[k], threshold);
+      if constexpr (kDropout) drop(p[k], bits.bits(query_tile, key_tile + k), threshold);
     }
     const bool small = step_sum[0] <= kLargestSum && step_sum[1] <= kLargestSum;
     if (__all_sync(kFullMask, small) || raised) {
@@ -83,10 +81,6 @@ __global__ void __launch_bounds__(kWarpgroup, 4)
     arrived[0].expect_tiles(3);
     arrived[0].load(q_tile, qkv, tile.first + tile.row, column);
     load_step(0);
-    if (kKeys < tile.length) {
-      arrived[1].expect_tiles(2);
-      load_step(kKeys);
-    }
   }
 
   const AttentionBits bits(shape, tile);
@@ -98,75 +92,56 @@ __global__ void __launch_bounds__(kWarpgroup, 4)
   Accumulators sums_of_y[1][kWarpgroupColumnTiles];
   zero(sums_of_y);
   float base[2] = {-INFINITY, -INFINITY}, sum[2] = {0.0f, 0.0f};
-  // The keys and values of a step are there, zeros where they are not of the sequence.
-  const auto await_step = [&](int key) {
-    const int buffer = key / kKeys % 2;
-    arrived[buffer].wait(key / kKeys / 2);
-    const int rows = tile.length - key;
-    const bool short_of_queries = key == 0 && tile.length - tile.row < kQueries;
-    if (rows >= kKeys && !short_of_queries) return;
-    if (rows < kKeys) zero_tile_rows(v_tiles + buffer * kWarpgroupTile, rows);
-    if (short_of_queries) zero_tile_rows(q_tile, tile.length - tile.row);
-    warpgroup_operands_written();
-    __syncthreads();
-  };
-  const auto place_of = [](int half) { return half % (2 * kKeys) / 16 * kOperandRows; };
-  __syncthreads();  // the barriers are there
-  await_step(0);
-  PhiloxCounter drawn[kKeyTiles];
-  const auto draw = [&](int half) {
-#pragma unroll
-    for (int k = 0; k < kKeyTiles; ++k) {
-      drawn[k] = bits.bits_if<kDropout>(query / 16, half / 16 + k);
-      pin(drawn[k]);
+  for (int key = 0; key < tile.length; key += kKeys) {
+    const int step = key / kKeys;
+    __syncthreads();  // all have multiplied with the other buffer; the barriers are there
+    if (thread == 0 && key + kKeys < tile.length) {
+      arrived[(step + 1) % 2].expect_tiles(2);
+      load_step(key + kKeys);
     }
-  };
-  Accumulators scores[kKeyTiles];
-  warpgroup_begin();
-  multiply_heads(scores, q_operand, k_operands);
-  warpgroup_commit();
-  draw(0);
-  warpgroup_wait();
-  warpgroup_settle(scores);
+    arrived[step % 2].wait(step / 2);
+    const bool last = tile.length - key < kKeys;
+    if (last || (key == 0 && tile.length - tile.row < kQueries)) {
+      if (last) zero_tile_rows(v_tiles + step % 2 * kWarpgroupTile, tile.length - key);
+      if (key == 0) zero_tile_rows(q_tile, tile.length - tile.row);
+      warpgroup_operands_written();
+      __syncthreads();
+    }
+
+    const int step_end = min(key + kKeys, tile.length);
 #pragma unroll 1
-  for (int half = 0; half < tile.length; half += kHalf) {
-    if (tile.length - half < kHalf) {
-      const int lane_key = half + thread % 4 * 2;
+    for (int half = key; half < step_end; half += 16 * kKeyTiles) {
+      const WarpgroupOperand place = half % (2 * kKeys) / 16 * kOperandRows;
+      Accumulators scores[kKeyTiles];
+      warpgroup_begin();
+      multiply_heads(scores, q_operand, k_operands + place);
+      warpgroup_commit();
+      warpgroup_wait();
+      warpgroup_settle(scores);
+      if (last) {
+        const int lane_key = half + thread % 4 * 2;
 #pragma unroll
-      for (int k = 0; k < kKeyTiles; ++k) {
+        for (int k = 0; k < kKeyTiles; ++k) {
 #pragma unroll
-        for (int e = 0; e < 8; ++e) {
-          if (lane_key + 16 * k + e % 2 + e / 4 * 8 >= tile.length) {
-            element(scores[k], e) = -INFINITY;
+          for (int e = 0; e < 8; ++e) {
+            if (lane_key + 16 * k + e % 2 + e / 4 * 8 >= tile.length) {
+              element(scores[k], e) = -INFINITY;
+            }
           }
         }
       }
-    }
-    unsigned p[kKeyTiles][4];
-    softmax_step<kDropout>(p, sums_of_y[0], base, sum, scores, log2_scale, drawn,
-                           shape.dropout.threshold);
-    // The sums of this half and the scores of the next are in flight together.
-    const int next = half + kHalf;
-    const bool of_next_step = next % kKeys == 0;
-    if (of_next_step && next < tile.length) await_step(next);
-    warpgroup_settle(sums_of_y[0]);
-    warpgroup_begin();
+      unsigned p[kKeyTiles][4];
+      softmax_step<kDropout>(p, sums_of_y[0], base, sum, scores, log2_scale, bits,
+                             shape.dropout.threshold, query / 16, half / 16);
+      warpgroup_settle(sums_of_y[0]);
+      warpgroup_begin();
 #pragma unroll
-    for (int k = 0; k < kKeyTiles; ++k) {
-      warpgroup_mma(sums_of_y[0], p[k], v_operands + place_of(half) + k * kOperandRows);
-    }
-    multiply_heads(scores, q_operand, k_operands + place_of(next));
-    warpgroup_commit();
-    draw(next);
-    warpgroup_wait();
-    warpgroup_settle(sums_of_y[0]);
-    warpgroup_settle(scores);
-    if (of_next_step && next + kKeys < tile.length) {
-      __syncthreads();  // all have multiplied with the step before
-      if (thread == 0) {
-        arrived[(next / kKeys + 1) % 2].expect_tiles(2);
-        load_step(next + kKeys);
+      for (int k = 0; k < kKeyTiles; ++k) {
+        warpgroup_mma(sums_of_y[0], p[k], v_operands + place + k * kOperandRows);
       }
+      warpgroup_commit();
+      warpgroup_wait();
+      warpgroup_settle(sums_of_y[0]);
     }
   }
   __syncthreads();  // all have multiplied with q

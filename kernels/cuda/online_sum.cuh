@@ -12,7 +12,9 @@ inline constexpr float kLowest = -1e30f;
 struct OnlineSum {
   float max = kLowest, sum = 0.0f;
 
-  __device__ static float shift(float of_max) { return of_max * kLog2E; }
+  // Rounded, and not part of a multiply-add with what it is subtracted from: the same shift must be
+  // in all terms, or logits of some hundreds leave a difference of 1e-5 between them.
+  __device__ static float shift(float of_max) { return __fmul_rn(of_max, kLog2E); }
   __device__ static float exponent(float x, float shift) { return fmaf(x, kLog2E, -shift); }
 
   template <int N>

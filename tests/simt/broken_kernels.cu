@@ -132,6 +132,19 @@ __global__ void record_order_kernel(int* order, unsigned* counter) {
   order[place] = static_cast<int>(blockIdx.x * blockDim.x + threadIdx.x);
 }
 
+__global__ void subtract_products_kernel(Break what, const float* in, float* out) {
+  constexpr float kFactor = 1.44269504f;
+  BERT_SHARED(float, products, 64);
+  const int i = static_cast<int>(threadIdx.x);
+  products[i] = in[i] * kFactor;
+  __syncthreads();
+  if (what == Break::product_in_multiply_add) {
+    out[i] = in[i] * kFactor - products[i];
+  } else {
+    out[i] = __fmul_rn(in[i], kFactor) - products[i];
+  }
+}
+
 }  // namespace
 
 void reverse_in_shared(Break what, const float* in, float* out) {
@@ -159,6 +172,17 @@ void sum_by_last_block(Break what, const float* in, float* partial, unsigned* co
   launch("sum_by_last_block_kernel", sum_by_last_block_kernel,
          {dim3(static_cast<unsigned>(blocks)), dim3(64)}, nullptr, what, in, partial, counter,
          total);
+}
+void subtract_products(Break what, const float* in, float* out) {
+  launch("subtract_products_kernel", subtract_products_kernel, {dim3(1), dim3(64)}, nullptr, what,
+         in, out);
+}
+bool makes_multiply_adds() {
+#if defined(__FMA__) && defined(__OPTIMIZE__)
+  return true;
+#else
+  return false;
+#endif
 }
 void launch_empty(unsigned grid, unsigned threads, std::uint64_t shared_bytes) {
   launch("empty_kernel", empty_kernel, {dim3(grid), dim3(threads), shared_bytes}, nullptr);

@@ -31,7 +31,8 @@ enum class Break {
   trap,
   missing_syncwarp,
   missing_fence,
-  plain_counter
+  plain_counter,
+  product_in_multiply_add
 };
 
 // All [64] = in reversed, through shared memory, by one block of 64 threads.
@@ -48,6 +49,10 @@ void exchange_in_warp(Break what, const float* in, float* out);
 // *counter (zero before) are its scratch.
 void sum_by_last_block(Break what, const float* in, float* partial, unsigned* counter, float* total,
                        int blocks);
+// out [64] = 0: a product less itself, rounded, from shared memory.
+void subtract_products(Break what, const float* in, float* out);
+// Whether kernels are compiled so that a product and a sum become one multiply-add.
+bool makes_multiply_adds();
 // A launch of the given shape; nothing is run but an empty kernel.
 void launch_empty(unsigned grid, unsigned threads, std::uint64_t shared_bytes);
 // order[i] = which thread of 64, of two blocks, came i-th.

@@ -342,8 +342,15 @@ inline float __fdiv_rn(float x, float y) { return x / y; }
 inline float __frcp_rn(float x) { return 1.0f / x; }
 inline float __fsqrt_rn(float x) { return std::sqrt(x); }
 inline float __frsqrt_rn(float x) { return static_cast<float>(1.0 / std::sqrt(double{x})); }
-inline float __fadd_rn(float x, float y) { return x + y; }
-inline float __fmul_rn(float x, float y) { return x * y; }
+namespace harness {
+// A result that is rounded before anything else is done with it: no part of a multiply-add.
+inline float rounded(float x) {
+  asm("" : "+x"(x));
+  return x;
+}
+}  // namespace harness
+inline float __fadd_rn(float x, float y) { return harness::rounded(x + y); }
+inline float __fmul_rn(float x, float y) { return harness::rounded(x * y); }
 inline float __fmaf_rn(float x, float y, float z) { return std::fma(x, y, z); }
 inline float __saturatef(float x) { return x > 0.0f ? std::min(x, 1.0f) : 0.0f; }
 

@@ -50,7 +50,9 @@ constexpr const char* kProgram = R"sh(#!/bin/bash
 [[ -n "$IDLE_PARTS" && "$GTEST_SHARD_INDEX" -gt 0 ]] && exit
 echo "[       OK ] Ops.layer_norm_cuda_bf16 (1 ms) part $GTEST_SHARD_INDEX of $GTEST_TOTAL_SHARDS"
 if [[ "$BROKEN" == "$(basename "$0")" ]]; then
-  echo "[  FAILED  ] Ops.layer_norm_cuda_bf16, \"x\" | y"
+  echo "[  FAILED  ] Ops.layer_norm_cuda_bf16, \"x\" | y (3 ms)"
+  echo " 1 FAILED TEST"
+  echo "squared_error    5.9e-08"
   exit 1
 fi
 if [[ "$HANGING" == "$(basename "$0")" ]]; then sleep 100; fi
@@ -190,6 +192,7 @@ TEST_F(GpuCheck, AnyFailingPartFailsTheWhole) {
   EXPECT_EQ(check("BROKEN=optimizer_test").exit_code, 1);
   EXPECT_EQ(report_.at("passed"), false);
   EXPECT_EQ(result("optimizer").at("result"), "failed");
+  EXPECT_EQ(result("optimizer").at("note"), "[  FAILED  ] Ops.layer_norm_cuda_bf16, x  y (3 ms)");
   EXPECT_EQ(result("loss_sums").at("result"), "passed");
   EXPECT_NE(markdown_.find("| optimizer | failed |"), std::string::npos) << markdown_;
 
