@@ -2,8 +2,9 @@
 // their results differ in the last bits of f32.
 //
 //   m <= 48, both factors along memory:   dot_products (not bf16 where there are tiles)
-//   m <= 256, m < n, the right factor along memory, not too long:   product_of_few_rows, in f32
-//                                         with an F32InPlaceKernel, in bf16 with the kernel below
+//   few rows, m <= n, the right factor along memory:   product_of_few_rows, in f32 with an
+//                                         F32InPlaceKernel or with tiles (FewRowsSplitKernel), in
+//                                         bf16 with the kernel below
 //   otherwise:                            product_by_steps with
 //
 //                with tiles                with AVX512-BF16, AMD   otherwise
@@ -90,6 +91,16 @@ void with_in_place_kernel(std::int64_t m, Body&& body) {
   }
 }
 
+// Whether few f32 rows are faster by tiles: enough of them that cutting the right factor in three
+// pays, and no more than lie in a core's cache when they are cut.
+inline bool few_rows_by_tiles([[maybe_unused]] std::int64_t m, [[maybe_unused]] std::int64_t k) {
+#if BERT_CPU_TILES
+  return may_use_tiles() && m >= 72 && m <= 384 && k >= 384 && m * k <= 1 << 18;
+#else
+  return false;
+#endif
+}
+
 // The fastest product for these sizes (see product.h).
 template <typename Real, typename Finish>
 void product(int threads, Scratch& scratch, std::int64_t m, std::int64_t n, std::int64_t k,
@@ -97,17 +108,21 @@ void product(int threads, Scratch& scratch, std::int64_t m, std::int64_t n, std:
   constexpr std::int64_t kWorthSharing = 64 * 64 * 64;  // below it, waking a thread costs more
   constexpr std::int64_t kFewRows = 256, kFewNumbers = 1 << 19;  // each thread copies those
   constexpr bool kF32 = std::is_same_v<Real, float>;
+  const bool tiles = kF32 && few_rows_by_tiles(m, k);
   if (m * n * k <= kWorthSharing) threads = 1;
 
   if (m <= kMostDotRows && a.lines_along_memory && b.lines_along_memory &&
       (kF32 || product_instructions<Real>() != ProductInstructions::tiles)) {
     dot_products(threads, m, n, k, a, b, accumulate, c, finish);
-  } else if (m <= kFewRows && m < n && m * k <= kFewNumbers && b.lines_along_memory) {
+  } else if ((tiles || (m <= kFewRows && m * k <= kFewNumbers)) && m <= n && b.lines_along_memory) {
     const auto few_rows = [&](auto kernel) {
       product_of_few_rows<typename decltype(kernel)::type>(threads, scratch, m, n, k, a, b,
                                                            accumulate, c, finish);
     };
     if constexpr (kF32) {
+#if BERT_CPU_TILES
+      if (tiles) return few_rows(std::type_identity<FewRowsSplitKernel>());
+#endif
       with_in_place_kernel(m, few_rows);
     } else {
       with_kernel<Real>(false, few_rows);

@@ -183,6 +183,11 @@ struct SplitKernel {
     return n >= kLanes ? load(from) : n > 0 ? load(from, FirstLanes{static_cast<int>(n)}) : F32{};
   }
 };
+
+// For product_of_few_rows, whose columns of the right factor are the rows here.
+struct FewRowsSplitKernel : SplitKernel {
+  static constexpr std::int64_t kDepth = 768, kHeight = 32;
+};
 #endif
 
 }  // namespace bert::cpu

@@ -205,7 +205,8 @@ const std::vector<Sizes> kSizesOfDots = {
     {1, 1, 1}, {1, 70, 768}, {2, 3, 17}, {19, 261, 40}, {kMostDotRows, 66, 300}};
 // Around the limits between forms.
 const std::vector<Sizes> kSizesAtLimits = {
-    {49, 70, 40}, {256, 300, 30}, {257, 300, 30}, {270, 160, 150}};
+    {49, 70, 40},   {71, 72, 40},   {72, 72, 40},   {256, 300, 30}, {257, 300, 30},
+    {384, 384, 20}, {385, 390, 20}, {72, 80, 3640}, {72, 80, 3650}, {270, 160, 150}};
 
 // product(threads, scratch, m, n, k, a, b, accumulate, c, finish), with factors of T, against the
 // plain sums; with lines of both factors along memory and across it, where it takes both.
@@ -307,6 +308,10 @@ TEST(Product, OfLinesEqualsThePlainSum) { expect_plain_dots<float>(); }
 TEST(Product, OfLinesOfBfloat16EqualsThePlainSum) { expect_plain_dots<Bfloat16>(); }
 TEST(Product, WhicheverIsFastestEqualsThePlainSum) {
   EXPECT_TRUE(worth_splitting(270, 160, 150));
+  EXPECT_EQ(few_rows_by_tiles(72, 3640),
+            product_instructions<float>() == ProductInstructions::tiles);
+  EXPECT_FALSE(few_rows_by_tiles(71, 40) || few_rows_by_tiles(385, 20) ||
+               few_rows_by_tiles(72, 3650));
   for (const auto& sizes : {kSizes, kSizesOfDots, kSizesAtLimits}) {
     expect_plain_sums<float>(sizes, {}, [](auto&&... arguments) {
       product<float>(std::forward<decltype(arguments)>(arguments)...);
@@ -320,6 +325,7 @@ TEST(Product, InThreePartsByTilesEqualsThePlainSum) {
 #if BERT_CPU_TILES
   if (!may_use_tiles()) GTEST_SKIP() << "the system grants no tile registers";
   expect_plain_sums<SplitKernel>();
+  expect_plain_sums<FewRowsSplitKernel>();
 #else
   GTEST_SKIP() << "compiled for a processor without AMX-BF16";
 #endif
