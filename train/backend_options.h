@@ -1,5 +1,6 @@
-// --device and --precision of the programs that use a model, as runtime.device and
-// runtime.precision of a configuration. Give make_backend the keys kBackendOptionKeys.
+// --device, --precision and --threads of the programs that use a model, as runtime.device,
+// runtime.precision and runtime.threads of a configuration. Give make_backend the keys
+// kBackendOptionKeys.
 #pragma once
 
 #include <algorithm>
@@ -49,6 +50,9 @@ inline void add_backend_options(CLI::App& app, RuntimeConfig& runtime) {
       "of the numbers; auto: bf16 on a GPU, fp32 on a CPU. tf32 and fp8 need a GPU; fp8 is "
       "bf16 with the products of the encoder in 8 bits; fp64 is the slow reference on a CPU, for "
       "small models");
+  app.add_option("--threads", runtime.threads,
+                 "of a CPU, at work; default: all the processors that it may use")
+      ->check(CLI::Range(1, 4096));
 }
 
 }  // namespace bert

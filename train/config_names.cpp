@@ -76,7 +76,8 @@ std::string_view KeyNames::nearest(std::string_view name) const {
       consider(section_of(key), 2 * edit_distance(name, section_of(key)));
     }
   }
-  return nearest;
+  const std::size_t most_letters = std::max<std::size_t>(2, leaf.size() / 2);
+  return least <= 2 * most_letters + 1 ? nearest : std::string_view();
 }
 
 std::size_t edit_distance(std::string_view a, std::string_view b) {

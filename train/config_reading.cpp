@@ -12,8 +12,14 @@ namespace {
 
 [[noreturn]] void fail_unknown(const std::string& where, std::string_view key,
                                const KeyNames& names) {
-  throw_input_error("{}: unknown key {}; did you mean {}? (--print-config shows every key)", where,
-                    key, names.nearest(key));
+  const std::string_view nearest = names.nearest(key), section = section_of(key);
+  std::string hint;
+  if (!nearest.empty()) {
+    hint = fmt::format("; did you mean {}?", nearest);
+  } else if (names.is_section(section)) {
+    hint = fmt::format("; {} has {}", section, names.keys_of_section(section));
+  }
+  throw_input_error("{}: unknown key {}{} (--print-config shows every key)", where, key, hint);
 }
 
 // Appends what `value`, a map (or, with a name, a single key), assigns. `seen`: keys and sections

@@ -224,6 +224,10 @@ TEST(Config, UnknownKeysNameTheNearest) {
   expect_error("logging: {keep: 1}",
                "a.yaml:1: unknown key logging.keep; did you mean checkpoint.keep? "
                "(--print-config shows every key)");
+  expect_error("logging: {foo: 1}",
+               "a.yaml:1: unknown key logging.foo; logging has every_steps, tensorboard "
+               "(--print-config shows every key)");
+  expect_error("foo: 1", "a.yaml:1: unknown key foo (--print-config shows every key)");
   expect_override_error("train.max_step=1",
                         "argument train.max_step=1: unknown key train.max_step; did you mean "
                         "train.max_steps? (--print-config shows every key)");

@@ -247,6 +247,12 @@ TEST_F(Inference, EmbedTakesTextsOfTheCommandLine) {
   expect_refused(embed(""), "Give TEXT or --input");
 }
 
+TEST_F(Inference, ThreadsAreAsManyAsAskedFor) {
+  EXPECT_NE(embed("w5 --device cpu --threads 1").output.find(", 1 thread\n"), std::string::npos);
+  EXPECT_NE(embed("w5 --device cpu --threads 2").output.find(", 2 threads\n"), std::string::npos);
+  expect_refused(embed("w5 --threads 0"), "--threads");
+}
+
 TEST_F(Inference, EmbedRefuses) {
   const std::string file = write_lines("texts.txt", {"w5"});
   expect_refused(embed("--input " + path("nothing.txt")), "nothing.txt");
