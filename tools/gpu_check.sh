@@ -201,8 +201,8 @@ check_sanitizer() {
 }
 sanitize() { # TOOL
   local filter='*cuda_bf16*:*cuda*layer_norm*:*cuda*embeddings*' seconds=35
-  # The library's products take racecheck up to 20 seconds each, and long sequences with heads of 128
-  # more; in fp8 only products are other kernels than in bf16.
+  # The library's products take racecheck up to 20 seconds each, and so do most tests of attention with
+  # heads of 128; in fp8 only products are other kernels than in bf16.
   if [[ "$1" == racecheck ]]; then
     filter+='-*linear*:*feed_forward*:*fp8*:*attention_up_to_*_128:*attention_beyond_*_128:*attention_no_dropout_128'
     seconds=60

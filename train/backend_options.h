@@ -51,7 +51,7 @@ inline void add_backend_options(CLI::App& app, RuntimeConfig& runtime) {
       "bf16 with the products of the encoder in 8 bits; fp64 is the slow reference on a CPU, for "
       "small models");
   app.add_option("--threads", runtime.threads,
-                 "of a CPU, at work; default: all the processors that it may use")
+                 "threads of a CPU; default: one for each processor that it may use")
       ->check(CLI::Range(1, 4096));
 }
 

@@ -2,9 +2,9 @@
 // their results differ in the last bits of f32.
 //
 //   m <= 48, both factors along memory:   dot_products (not bf16 where there are tiles)
-//   few rows, m <= n, the right factor along memory:   product_of_few_rows, in f32 with an
-//                                         F32InPlaceKernel or with tiles (FewRowsSplitKernel), in
-//                                         bf16 with the kernel below
+//   few rows, fewer than columns, the right factor along memory:   product_of_few_rows, in f32
+//                                         by tiles (FewRowsSplitKernel) or with an
+//                                         F32InPlaceKernel, in bf16 with the kernel below
 //   otherwise:                            product_by_steps with
 //
 //                with tiles                with AVX512-BF16, AMD   otherwise
@@ -109,12 +109,13 @@ void product(int threads, Scratch& scratch, std::int64_t m, std::int64_t n, std:
   constexpr std::int64_t kFewRows = 256, kFewNumbers = 1 << 19;  // each thread copies those
   constexpr bool kF32 = std::is_same_v<Real, float>;
   const bool tiles = kF32 && few_rows_by_tiles(m, k);
+  const bool few = m <= kFewRows && m < n && m * k <= kFewNumbers;
   if (m * n * k <= kWorthSharing) threads = 1;
 
   if (m <= kMostDotRows && a.lines_along_memory && b.lines_along_memory &&
       (kF32 || product_instructions<Real>() != ProductInstructions::tiles)) {
     dot_products(threads, m, n, k, a, b, accumulate, c, finish);
-  } else if ((tiles || (m <= kFewRows && m * k <= kFewNumbers)) && m <= n && b.lines_along_memory) {
+  } else if (b.lines_along_memory && (tiles ? m <= n : few)) {
     const auto few_rows = [&](auto kernel) {
       product_of_few_rows<typename decltype(kernel)::type>(threads, scratch, m, n, k, a, b,
                                                            accumulate, c, finish);

@@ -112,6 +112,7 @@ __device__ __forceinline__ void zero_tail(const AttentionShape& shape, T* x, std
 // mma.m16n8k16: element e is (row g + 8 (e / 2 % 2), column 2t + e % 2 + 8 (e / 4)).
 class AttentionBits {
  public:
+  // Without dropout, bits() is not to be called.
   __device__ AttentionBits(const AttentionShape& shape, const AttentionTile& tile)
       : key_(shape.dropout.key != nullptr ? *shape.dropout.key : DropoutKey{}),
         site_(shape.dropout.site),
@@ -119,20 +120,11 @@ class AttentionBits {
         tiles_(static_cast<std::uint32_t>(tile.length + 15) / 16),
         first_(static_cast<std::uint32_t>(tile.head) * tiles_ * tiles_ * 32 + threadIdx.x % 32) {}
 
-  // The tile of queries 16 query_tile.. and keys 16 key_tile... Not to be called without dropout.
+  // The tile of queries 16 query_tile.. and keys 16 key_tile...
   __device__ PhiloxCounter bits(int query_tile, int key_tile) const {
     const std::uint32_t tile =
         static_cast<std::uint32_t>(query_tile) * tiles_ + static_cast<std::uint32_t>(key_tile);
     return dropout_bits<WideProduct>(key_, site_, sequence_, first_ + tile * 32);
-  }
-  // The same, or nothing where the kernel is without dropout.
-  template <bool kDropout>
-  __device__ PhiloxCounter bits_if(int query_tile, int key_tile) const {
-    if constexpr (kDropout) {
-      return bits(query_tile, key_tile);
-    } else {
-      return {};
-    }
   }
 
  private:

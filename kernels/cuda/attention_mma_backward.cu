@@ -227,10 +227,8 @@ __global__ void __launch_bounds__(kMmaThreads, 2)
       }
       unsigned p[4], ds[4];
       const ColumnStatistics columns(statistics + buffer * 2 * kQueries + i, kQueries);
-      const TransposedKept<kDropout> kept(
-          bits.bits_if<kDropout>((query + i) / 16, (tile.row + own_key) / 16),
-          shape.dropout.threshold);
-      transposed_score_tile<kDropout>(p, ds, scores, dp, columns, shape, kept);
+      transposed_score_tile<kDropout>(p, ds, scores, dp, columns, shape, bits, (query + i) / 16,
+                                      (tile.row + own_key) / 16);
 #pragma unroll
       for (int c = 0; c < Plan::kColumnTiles; ++c) {
         unsigned b[2][2];

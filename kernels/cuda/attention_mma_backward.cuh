@@ -87,7 +87,8 @@ template <bool kDropout>
 __device__ __forceinline__ void score_tile(unsigned (&p)[4], unsigned (&ds)[4],
                                            Accumulators& scores, Accumulators& dp, int keys,
                                            const QueryStatistics& rows, const AttentionShape& shape,
-                                           const PhiloxCounter& bits) {
+                                           const AttentionBits& bits, int query_tile,
+                                           int key_tile) {
   if (keys < 16) {  // the sequence's last
     const int column = static_cast<int>(threadIdx.x) % 4 * 2;
 #pragma unroll
@@ -100,7 +101,7 @@ __device__ __forceinline__ void score_tile(unsigned (&p)[4], unsigned (&ds)[4],
     return exp2_approx(fmaf(element(scores, e), log2_scale, -rows.log2_lse[e / 2 % 2]));
   };
   if constexpr (kDropout) {
-    const Kept kept(bits, shape.dropout.threshold);
+    const Kept kept(bits.bits(query_tile, key_tile), shape.dropout.threshold);
 #pragma unroll
     for (int e = 0; e < 8; ++e) {
       float &s = element(scores, e), &d = element(dp, e);
@@ -121,13 +122,10 @@ __device__ __forceinline__ void score_tile(unsigned (&p)[4], unsigned (&ds)[4],
 }
 
 // The dropout bits of a tile as a lane needs them that has it transposed: keys along the rows.
-template <bool kDropout>
 class TransposedKept {
  public:
-  TransposedKept() = default;
   // `bits`: what this lane has of the tile as AttentionBits has it.
   __device__ TransposedKept(const PhiloxCounter& bits, unsigned threshold) {
-    if constexpr (!kDropout) return;
     // Word i is of the queries g + 8 (i % 2) and the keys 2t + 8 (i / 2) and one more: bit i of
     // each half.
     unsigned kept = 0;
@@ -174,7 +172,8 @@ __device__ __forceinline__ void transposed_score_tile(unsigned (&p)[4], unsigned
                                                       Accumulators& scores, Accumulators& dp,
                                                       const ColumnStatistics& columns,
                                                       const AttentionShape& shape,
-                                                      const TransposedKept<kDropout>& kept) {
+                                                      const AttentionBits& bits, int query_tile,
+                                                      int key_tile) {
   const float log2_scale = shape.score_scale * kLog2E;
   const auto of_column = [](const float2(&values)[2], int e) {
     return e % 2 == 0 ? values[e / 4].x : values[e / 4].y;
@@ -183,6 +182,7 @@ __device__ __forceinline__ void transposed_score_tile(unsigned (&p)[4], unsigned
     return exp2_approx(fmaf(element(scores, e), log2_scale, -of_column(columns.log2_lse, e)));
   };
   if constexpr (kDropout) {
+    const TransposedKept kept(bits.bits(query_tile, key_tile), shape.dropout.threshold);
 #pragma unroll
     for (int e = 0; e < 8; ++e) {
       float &s = element(scores, e), &d = element(dp, e);
@@ -251,8 +251,8 @@ __device__ __forceinline__ void query_step(
   }
 #pragma unroll
   for (int r = 0; r < kRowTiles; ++r) {
-    score_tile<kDropout>(p[r], ds[r], scores[r], dp[r], keys, own.rows[r], shape,
-                         bits.bits_if<kDropout>(query_tile + r, key_tile));
+    score_tile<kDropout>(p[r], ds[r], scores[r], dp[r], keys, own.rows[r], shape, bits,
+                         query_tile + r, key_tile);
   }
 #pragma unroll
   for (int c = 0; c < kHeadSize / 16; ++c) {

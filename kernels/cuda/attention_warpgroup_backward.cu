@@ -113,7 +113,7 @@ __global__ void __launch_bounds__(kWarpgroup, 4)
       for (int k = 0; k < kHalfTiles; ++k) {
         unsigned p[4];
         score_tile<kDropout>(p, ds[k], scores[k], dp[k], tile.length - half - 16 * k, statistics,
-                             shape, bits.bits_if<kDropout>(query / 16, half / 16 + k));
+                             shape, bits, query / 16, half / 16 + k);
       }
       add_product(dq[0], ds, k_operand);
     }
@@ -207,9 +207,8 @@ __global__ void __launch_bounds__(kWarpgroup, 3)
       for (int q = 0; q < kHalfTiles; ++q) {
         const ColumnStatistics columns(statistics + step % 2 * 2 * kStep + half % kStep + 16 * q,
                                        kStep);
-        const TransposedKept<kDropout> kept(bits.bits_if<kDropout>(half / 16 + q, key / 16),
-                                            shape.dropout.threshold);
-        transposed_score_tile<kDropout>(p[q], ds[q], scores[q], dp[q], columns, shape, kept);
+        transposed_score_tile<kDropout>(p[q], ds[q], scores[q], dp[q], columns, shape, bits,
+                                        half / 16 + q, key / 16);
       }
       warpgroup_settle(dv[0]);
       warpgroup_settle(dk[0]);

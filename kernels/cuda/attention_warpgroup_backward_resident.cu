@@ -134,55 +134,23 @@ __global__ void __launch_bounds__(kWarpgroup* kGroups, 4 / kGroups)
       __syncthreads();
     }
     if (has_queries) {
-      const WarpgroupOperand place = step % 2 * kOperandTile;
-      PhiloxCounter drawn[kHalfTiles];
-      const auto draw = [&](int half) {
-#pragma unroll
-        for (int k = 0; k < kHalfTiles; ++k) {
-          drawn[k] = bits.bits_if<kDropout>(query / 16, half / 16 + k);
-          pin(drawn[k]);
-        }
-      };
-      Accumulators scores[kHalfTiles], dp[kHalfTiles];
-      const auto begin_scores = [&](WarpgroupOperand at) {
-        multiply_heads(scores, q_operand, k_operands + at);
-        multiply_heads(dp, dy_operand, v_operands + at);
-      };
-      warpgroup_begin();
-      begin_scores(place);
-      warpgroup_commit();
-      draw(key);
-      warpgroup_wait();
-      warpgroup_settle(scores);
-      warpgroup_settle(dp);
-#pragma unroll
-      for (int i = 0; i < kKeys; i += kHalf) {
-        const WarpgroupOperand own = place + i / 16 * kOperandRows;
+      const int step_end = min(key + kKeys, tile.length);
+#pragma unroll 1
+      for (int half = key; half < step_end; half += kHalf) {
+        const WarpgroupOperand place = half % (2 * kKeys) / 16 * kOperandRows;
+        const WarpgroupOperand k_operand = k_operands + place, v_operand = v_operands + place;
+        Accumulators scores[kHalfTiles], dp[kHalfTiles];
+        multiply_both(scores, q_operand, k_operand, dp, dy_operand, v_operand);
         unsigned ds[kHalfTiles][4];
 #pragma unroll
         for (int k = 0; k < kHalfTiles; ++k) {
           unsigned p[4];
-          score_tile<kDropout>(p, ds[k], scores[k], dp[k], tile.length - key - i - 16 * k,
-                               statistics, shape, drawn[k]);
-          exchange.store(p_tile + query * kKeys, 0, i + 16 * k, p);
-          exchange.store(ds_tile + query * kKeys, 0, i + 16 * k, ds[k]);
+          score_tile<kDropout>(p, ds[k], scores[k], dp[k], tile.length - half - 16 * k, statistics,
+                               shape, bits, query / 16, half / 16 + k);
+          exchange.store(p_tile + query * kKeys, 0, half % kKeys + 16 * k, p);
+          exchange.store(ds_tile + query * kKeys, 0, half % kKeys + 16 * k, ds[k]);
         }
-        // What this half adds and the scores of the next are in flight together.
-        warpgroup_settle(dq[0]);
-        warpgroup_begin();
-#pragma unroll
-        for (int k = 0; k < kHalfTiles; ++k) {
-          warpgroup_mma(dq[0], ds[k], k_operands + own + k * kOperandRows);
-        }
-        if (i + kHalf < kKeys) begin_scores(own + kHalfTiles * kOperandRows);
-        warpgroup_commit();
-        if (i + kHalf < kKeys) draw(key + i + kHalf);
-        warpgroup_wait();
-        warpgroup_settle(dq[0]);
-        if (i + kHalf < kKeys) {
-          warpgroup_settle(scores);
-          warpgroup_settle(dp);
-        }
+        add_product(dq[0], ds, k_operand);
       }
     }
     warpgroup_operands_written();

@@ -205,8 +205,9 @@ const std::vector<Sizes> kSizesOfDots = {
     {1, 1, 1}, {1, 70, 768}, {2, 3, 17}, {19, 261, 40}, {kMostDotRows, 66, 300}};
 // Around the limits between forms.
 const std::vector<Sizes> kSizesAtLimits = {
-    {49, 70, 40},   {71, 72, 40},   {72, 72, 40},   {256, 300, 30}, {257, 300, 30},
-    {384, 384, 20}, {385, 390, 20}, {72, 80, 3640}, {72, 80, 3650}, {270, 160, 150}};
+    {49, 70, 40},    {256, 300, 30},  {257, 300, 30},  {270, 160, 150}, {71, 72, 384},
+    {72, 72, 384},   {72, 72, 383},   {72, 71, 384},   {72, 80, 3640},  {72, 80, 3650},
+    {384, 384, 384}, {385, 390, 384}, {128, 600, 1000}};
 
 // product(threads, scratch, m, n, k, a, b, accumulate, c, finish), with factors of T, against the
 // plain sums; with lines of both factors along memory and across it, where it takes both.
@@ -308,10 +309,14 @@ TEST(Product, OfLinesEqualsThePlainSum) { expect_plain_dots<float>(); }
 TEST(Product, OfLinesOfBfloat16EqualsThePlainSum) { expect_plain_dots<Bfloat16>(); }
 TEST(Product, WhicheverIsFastestEqualsThePlainSum) {
   EXPECT_TRUE(worth_splitting(270, 160, 150));
-  EXPECT_EQ(few_rows_by_tiles(72, 3640),
-            product_instructions<float>() == ProductInstructions::tiles);
-  EXPECT_FALSE(few_rows_by_tiles(71, 40) || few_rows_by_tiles(385, 20) ||
-               few_rows_by_tiles(72, 3650));
+  const bool tiles = product_instructions<float>() == ProductInstructions::tiles;
+  for (const auto& [m, k] : {std::pair{72, 384}, std::pair{384, 384}, std::pair{72, 3640}}) {
+    EXPECT_EQ(few_rows_by_tiles(m, k), tiles) << m << " x " << k;
+  }
+  for (const auto& [m, k] :
+       {std::pair{71, 384}, std::pair{385, 384}, std::pair{72, 383}, std::pair{72, 3650}}) {
+    EXPECT_FALSE(few_rows_by_tiles(m, k)) << m << " x " << k;
+  }
   for (const auto& sizes : {kSizes, kSizesOfDots, kSizesAtLimits}) {
     expect_plain_sums<float>(sizes, {}, [](auto&&... arguments) {
       product<float>(std::forward<decltype(arguments)>(arguments)...);

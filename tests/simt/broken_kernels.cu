@@ -178,7 +178,7 @@ void subtract_products(Break what, const float* in, float* out) {
          in, out);
 }
 bool makes_multiply_adds() {
-#if defined(__FMA__) && defined(__OPTIMIZE__)
+#ifdef BERT_SIMT_MULTIPLY_ADDS
   return true;
 #else
   return false;
