@@ -54,15 +54,15 @@ std::string KeyNames::keys_of_section(std::string_view section) const {
   return fmt::format("{}", fmt::join(leaves, ", "));
 }
 
-std::string_view KeyNames::nearest(std::string_view name) const {
+std::string KeyNames::nearest(std::string_view name) const {
   const auto dot = name.rfind('.');
   const std::string_view leaf = dot == std::string_view::npos ? name : name.substr(dot + 1);
-  std::string_view nearest;
+  std::vector<std::string_view> nearest;
   std::size_t least = std::numeric_limits<std::size_t>::max();
   const auto consider = [&](std::string_view candidate, std::size_t distance) {
-    if (distance >= least) return;
-    nearest = candidate;
-    least = distance;
+    if (distance < least) nearest.clear();
+    if (distance <= least) nearest.push_back(candidate);
+    least = std::min(least, distance);
   };
   for (const std::string& key : names_) {
     // A right name in a wrong section is nearer than a similar name in the right one.
@@ -77,7 +77,10 @@ std::string_view KeyNames::nearest(std::string_view name) const {
     }
   }
   const std::size_t most_letters = std::max<std::size_t>(2, leaf.size() / 2);
-  return least <= 2 * most_letters + 1 ? nearest : std::string_view();
+  if (least > 2 * most_letters + 1) return "";
+  if (least > 1)
+    nearest.resize(1);  // or else a right name in wrong sections, of which any may be meant
+  return fmt::format("{}", fmt::join(nearest, " or "));
 }
 
 std::size_t edit_distance(std::string_view a, std::string_view b) {

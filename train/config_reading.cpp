@@ -12,7 +12,8 @@ namespace {
 
 [[noreturn]] void fail_unknown(const std::string& where, std::string_view key,
                                const KeyNames& names) {
-  const std::string_view nearest = names.nearest(key), section = section_of(key);
+  const std::string nearest = names.nearest(key);
+  const std::string_view section = section_of(key);
   std::string hint;
   if (!nearest.empty()) {
     hint = fmt::format("; did you mean {}?", nearest);

@@ -227,6 +227,9 @@ TEST(Config, UnknownKeysNameTheNearest) {
   expect_error("logging: {foo: 1}",
                "a.yaml:1: unknown key logging.foo; logging has every_steps, tensorboard "
                "(--print-config shows every key)");
+  expect_error("threads: 1",
+               "a.yaml:1: unknown key threads; did you mean data.threads or runtime.threads? "
+               "(--print-config shows every key)");
   expect_error("foo: 1", "a.yaml:1: unknown key foo (--print-config shows every key)");
   expect_override_error("train.max_step=1",
                         "argument train.max_step=1: unknown key train.max_step; did you mean "

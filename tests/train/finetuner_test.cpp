@@ -354,6 +354,9 @@ TEST_F(FinetunerTest, RefusesWhatItCannotUse) {
       "was trained with another data.train than this run has");
   expect_refused(run(command("classification", folder_ / "other", {"model.init_from=nowhere"})),
                  "argument model.init_from=nowhere: no such folder");
+  expect_refused(run(command("classification", folder_ / "other",
+                             {"model.init_from=" + (folder_ / "run").string()})),
+                 "is the folder of a run");
   expect_refused(run(command("classification", folder_ / "other", {"data.train=nowhere.tsv"})),
                  "argument data.train=nowhere.tsv: no such file");
   expect_refused(run(std::string(BERT_FINETUNE) + " run_dir=x"), "which configuration?");
