@@ -78,8 +78,8 @@ std::string KeyNames::nearest(std::string_view name) const {
   }
   const std::size_t most_letters = std::max<std::size_t>(2, leaf.size() / 2);
   if (least > 2 * most_letters + 1) return "";
-  if (least > 1)
-    nearest.resize(1);  // or else a right name in wrong sections, of which any may be meant
+  // A right name in wrong sections: any of them may be meant.
+  if (least > 1) nearest.resize(1);
   return fmt::format("{}", fmt::join(nearest, " or "));
 }
 
