@@ -133,16 +133,19 @@ std::optional<TaskKind> find_task(const WeightsSource& weights, const HeadDescri
 
 }  // namespace
 
+void refuse_run_folder(const fs::path& folder) {
+  if (fs::exists(folder / "config.json") || !fs::is_directory(folder / "checkpoints")) return;
+  throw_input_error("{} is the folder of a run; its models are in {}, such as latest or best",
+                    folder.string(), (folder / "checkpoints").string());
+}
+
 ModelDescription describe_model(const fs::path& folder) {
   if (!fs::is_directory(folder)) {
     throw_input_error("{} is not a folder with a model (config.json, model.safetensors)",
                       folder.string());
   }
+  refuse_run_folder(folder);
   const fs::path config = folder / "config.json";
-  if (!fs::exists(config) && fs::is_directory(folder / "checkpoints")) {
-    throw_input_error("{} is the folder of a run; its models are in {}, such as latest or best",
-                      folder.string(), (folder / "checkpoints").string());
-  }
   ModelDescription description;
   const std::string text = read_file(config);
   description.config = from_hugging_face_json(text, config.string());

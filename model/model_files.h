@@ -23,7 +23,10 @@ struct ModelDescription {
   std::optional<TaskKind> task;   // where there is the head of one
   std::int64_t task_outputs = 0;  // rows of that head
 };
-// InputError when config.json or the weights (open_weights) are missing or damaged.
+// InputError, which says where the models are, for the folder of a run; nothing is read.
+void refuse_run_folder(const std::filesystem::path& folder);
+// InputError when that is refused, or config.json or the weights (open_weights) are missing or
+// damaged.
 ModelDescription describe_model(const std::filesystem::path& folder);
 
 // A model of that description, whose parameters have no memory yet: a BertForTask where there is

@@ -27,7 +27,7 @@ FinetuneConfig with_all_files(FinetuneConfig config) {
     throw_input_error("{}: no such folder: {}", config.where("model.init_from"),
                       config.model.init_from);
   }
-  describe_model(config.model.init_from);  // before its tokenizer: a folder of something else
+  refuse_run_folder(config.model.init_from);
   const auto expect_file = [&](std::string_view key, const std::string& file) {
     if (file != "-" && !fs::exists(file)) {
       throw_input_error("{}: no such file: {}", config.where(key), file);
