@@ -45,7 +45,7 @@ def finetune(arguments, task, random_weights, rate):
              f"optimizer.learning_rate={rate}",
              f"data.train={arguments.data / training}",
              f"data.validation={arguments.data / validation}", f"seeds={arguments.seeds}",
-             "--resume", *SMALL, *overrides, *arguments.more],
+             "--resume", "auto", *SMALL, *overrides, *arguments.more],
             check=True, stdout=sys.stderr)
     return json.loads(results.read_text())["validation"][metric]
 

@@ -117,10 +117,18 @@ build_failed() {
 options=()
 if [[ ! -e build/CMakeCache.txt && ! -e /dev/nvidiactl ]]; then options=(-DBERT_WITH_CUDA=OFF); fi
 configure_build build "${options[@]}" >"$build_log" 2>&1 || build_failed
+# Of ninja's lines, "[12/266] Building ...", one for each tenth of the way.
+show_tenths() {
+  awk -F'[][/]' '$2 ~ /^[0-9]+$/ && $3 ~ /^[0-9]+$/ && int(10 * $2 / $3) > tenths {
+    tenths = int(10 * $2 / $3)
+    print $2 " of " $3
+    fflush()
+  }'
+}
 if [[ -t 1 ]]; then
   build_programs # ninja shows its progress in one line
 else
-  build_programs >>"$build_log" 2>&1 || build_failed
+  build_programs 2>&1 | tee -a "$build_log" | show_tenths || build_failed
 fi
 rm -f "$build_log"
 bin=build/bin

@@ -338,8 +338,4 @@ const std::vector<ConfigKey>& config_keys() { return config_table().keys(); }
 
 const ConfigKey* find_config_key(std::string_view name) { return config_table().find(name); }
 
-std::string nearest_config_key(std::string_view name) {
-  return config_table().names().nearest(name);
-}
-
 }  // namespace bert

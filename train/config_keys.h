@@ -15,7 +15,5 @@ using ConfigKey = ConfigKeyOf<Config>;
 const ConfigTable<Config>& config_table();
 const std::vector<ConfigKey>& config_keys();
 const ConfigKey* find_config_key(std::string_view name);  // null when there is none
-// The known key or section most like `name`.
-std::string nearest_config_key(std::string_view name);
 
 }  // namespace bert

@@ -2,9 +2,9 @@
 
 #include <algorithm>
 #include <limits>
-#include <numeric>
 
 #include "runtime/error.h"
+#include "runtime/nearest_name.h"
 
 namespace bert {
 namespace {
@@ -81,21 +81,6 @@ std::string KeyNames::nearest(std::string_view name) const {
   // A right name in wrong sections: any of them may be meant.
   if (least > 1) nearest.resize(1);
   return fmt::format("{}", fmt::join(nearest, " or "));
-}
-
-std::size_t edit_distance(std::string_view a, std::string_view b) {
-  std::vector<std::size_t> row(b.size() + 1);
-  std::iota(row.begin(), row.end(), std::size_t{0});
-  for (std::size_t i = 0; i < a.size(); ++i) {
-    std::size_t diagonal = row[0];
-    row[0] = i + 1;
-    for (std::size_t j = 0; j < b.size(); ++j) {
-      const std::size_t change = diagonal + (a[i] != b[j]);
-      diagonal = row[j + 1];
-      row[j + 1] = std::min({change, row[j] + 1, diagonal + 1});
-    }
-  }
-  return row.back();
 }
 
 }  // namespace bert

@@ -21,15 +21,12 @@ class KeyNames {
   std::optional<std::size_t> find(std::string_view name) const;
   bool is_section(std::string_view name) const;
   std::string keys_of_section(std::string_view section) const;  // "max_steps, batch_size"
-  // The known key or section most like `name`, "" if none is; of keys that only another section tells
-  // apart from it all: "data.threads or runtime.threads".
+  // The known key or section most like `name`, "" if none is; of keys that only another section
+  // tells apart from it all: "data.threads or runtime.threads".
   std::string nearest(std::string_view name) const;
 
  private:
   std::vector<std::string> names_;
 };
-
-// How many single-character changes lead from `a` to `b` (Levenshtein 1966).
-std::size_t edit_distance(std::string_view a, std::string_view b);
 
 }  // namespace bert

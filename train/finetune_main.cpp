@@ -2,23 +2,22 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
-#include <cstring>
 #include <filesystem>
 #include <memory>
 #include <string>
-#include <string_view>
 #include <vector>
 
 #include <nlohmann/json.hpp>
 
 #include "kernels/cpu_module.h"
-#include "runtime/command_line.h"
 #include "runtime/communicator.h"
 #include "runtime/file.h"
 #include "train/end_job.h"
 #include "train/finetune_config.h"
+#include "train/finetune_config_keys.h"
 #include "train/finetuner.h"
 #include "train/rank_agreement.h"
+#include "train/run_arguments.h"
 
 namespace {
 
@@ -91,68 +90,41 @@ void report(const FinetuneConfig& config, const std::vector<FinetuneResult>& res
   if (json.contains("test")) print("test", json["test"], shown);
 }
 
-// `--resume auto` and `--resume=auto`, as train has them, are --resume: flags of CLI11 have no
-// word.
-std::vector<char*> without_auto(int argc, char** argv) {
-  std::vector<char*> words;
-  for (int i = 0; i < argc; ++i) {
-    const bool is_auto =
-        i > 0 && argv[i] == std::string_view("auto") && argv[i - 1] == std::string_view("--resume");
-    if (!is_auto) words.push_back(argv[i]);
-    if (argv[i] == std::string_view("--resume=auto")) argv[i][std::strlen("--resume")] = '\0';
-  }
-  return words;
-}
-
 int finetune(int argc, char** argv) {
   CLI::App app(
       "Fine-tunes a pre-trained BERT for classification, regression, token classification or "
       "question answering as a configuration says, on one device or, under mpirun, on many. The "
       "best checkpoint by the validation metric is RUN_DIR/checkpoints/best.",
       "finetune");
-  std::string config_path;
-  std::vector<std::string> overrides;
-  FinetunerOptions options;
-  bool print_config = false;
-  app.add_option("config", config_path, "The configuration, a YAML file");
-  app.add_option("overrides", overrides, "key.path=value, over what the file says");
-  app.add_flag("--resume", options.resume,
-               "auto, or nothing: go on from the run directory's newest valid checkpoint, or start "
-               "afresh");
-  app.add_flag("--dry-run", options.dry_run, "Check everything, print the plan, change nothing");
-  app.add_flag("--print-config", print_config,
-               "Print every key with its value, meaning and default; without a configuration, the "
-               "defaults");
-  app.add_option(
-      "--dump-batches", options.dump_batches,
-      "Append each micro-batch to this file as a JSON line, and save the weights of step "
-      "0: for comparing another implementation on the same data");
-  std::vector<char*> words = without_auto(argc, argv);
+  RunArguments arguments;
+  add_run_arguments(app, arguments);
   if (const auto exit_code =
-          parse_command_line(app, static_cast<int>(words.size()), words.data())) {
+          parse_run_arguments(app, argc, argv, finetune_config_table().names())) {
     return *exit_code;
   }
 
   const std::unique_ptr<Communicator> communicator = make_communicator();
   return or_end_job(*communicator, [&] {
-    if (!print_config && (config_path.empty() || is_override(config_path))) {
-      throw_input_error(
-          "config: which configuration? For example finetune configs/finetune/sst2.yaml {}",
-          config_path);
-    }
-    const bool defaults = config_path.empty() || (print_config && is_override(config_path));
-    if (defaults && !config_path.empty()) overrides.insert(overrides.begin(), config_path);
-    const Missing missing = print_config ? Missing::allow : Missing::refuse;
+    require_config(arguments, "finetune configs/finetune/sst2.yaml");
+    const Missing missing = arguments.print_config ? Missing::allow : Missing::refuse;
     const FinetuneConfig config =
-        defaults ? parse_finetune_config("{}", "the defaults", overrides, missing)
-                 : load_finetune_config(config_path, overrides, missing);
-    if (print_config) {
+        arguments.config.empty()
+            ? parse_finetune_config("{}", "the defaults", arguments.overrides, missing)
+            : load_finetune_config(arguments.config, arguments.overrides, missing);
+    if (arguments.print_config) {
       if (communicator->is_root()) std::fputs(explain_finetune_config(config).c_str(), stdout);
       return 0;
     }
+    const RunOptions& options = arguments.options;
     check_ranks_agree(*communicator, facts_of(config));
     if (options.dump_batches && (communicator->size() > 1 || config.seeds.size() > 1)) {
       throw_input_error("--dump-batches works with one rank and one seed only");
+    }
+    if (options.resume && *options.resume != "auto" && config.seeds.size() > 1) {
+      throw_input_error(
+          "--resume {}: a checkpoint is of one seed, and the configuration has {}; --resume auto "
+          "goes on with all of them",
+          *options.resume, config.seeds.size());
     }
     // Those of several seeds lie in folders of their own in it.
     const fs::path parent = config.run_dir;
@@ -168,6 +140,10 @@ int finetune(int argc, char** argv) {
       const fs::path run_dir =
           config.seeds.size() == 1 ? parent : parent / fmt::format("seed_{}", seed);
       Finetuner finetuner(config, seed, run_dir, options, signals, *communicator);
+      if (options.dry_run) {
+        if (communicator->is_root()) std::printf("%s\n", finetuner.plan().c_str());
+        continue;
+      }
       results.push_back(or_end_job(*communicator, [&] { return finetuner.run(); }));
       if (!results.back().finished) return 0;
       const bool last = results.size() == config.seeds.size();

@@ -38,15 +38,7 @@ FinetuneResult Finetuner::run() {
   result.seed = seed_;
   result.metric = metric_;
   result.shown = task_->metric_names();
-  if (options_.dry_run) {
-    if (communicator_.is_root()) std::printf("%s\n", plan().c_str());
-    return result;
-  }
   say(plan());
-  if (log_) {
-    for (const std::string& warning : early_warnings_) log_->note(warning);
-  }
-  if (!load_note_.empty()) say(load_note_);
   train();
   result.finished = signal_ == 0;
   result.step = state_.best_step;
@@ -71,6 +63,8 @@ void Finetuner::train() {
   const std::int64_t patience = config_.evaluation.patience;
   if (state_.step >= max_steps_ || (patience > 0 && state_.evaluations_since_best >= patience)) {
     say(fmt::format("nothing to train: step {} of {} is done", state_.step, max_steps_));
+    // The best checkpoint is judged as it would have been after the last step.
+    if (backend_.stop_choosing_products) backend_.stop_choosing_products();
     return;
   }
   if (log_) log_->event(state_.step > 0 ? RunEvent::resume : RunEvent::start, state_.step, "");
@@ -283,12 +277,7 @@ void Finetuner::note_metrics(const char* split, const std::vector<Metric>& metri
   log_->note(line);
 }
 
-void Finetuner::save() {
-  state_.losses = monitor_.statistics();
-  if (step_->fixed_point()) state_.gradient_exponent = step_->fixed_point()->exponent();
-  state_.product_choices = backend_.product_choices ? backend_.product_choices() : "";
-  checkpoints_.save(state_, step_->moments());
-}
+void Finetuner::save() { checkpoints_.save(state_, monitor_, *step_, backend_); }
 
 void Finetuner::say(const std::string& line) {
   if (log_) log_->message(line);

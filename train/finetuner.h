@@ -18,21 +18,13 @@
 #include "train/loss_monitor.h"
 #include "train/run_checkpoints.h"
 #include "train/run_log.h"
+#include "train/run_opening.h"
 #include "train/stop_signals.h"
 #include "train/task.h"
 #include "train/task_batches.h"
 #include "train/training_step.h"
 
 namespace bert {
-
-struct FinetunerOptions {
-  // Go on from the newest valid checkpoint of the run directory, or start afresh. Otherwise the run
-  // directory must be empty.
-  bool resume = false;
-  bool dry_run = false;  // check everything, say what would be done, change nothing
-  // Development: as PretrainerOptions has it.
-  std::optional<std::string> dump_batches{};
-};
 
 // Of the best checkpoint.
 struct FinetuneResult {
@@ -49,13 +41,14 @@ class Finetuner {
   // Opens and checks everything; InputError before anything is written. `run_dir`: of this seed.
   // The last two are kept by reference.
   Finetuner(FinetuneConfig config, std::uint64_t seed, std::filesystem::path run_dir,
-            FinetunerOptions options, const StopSignals& signals, Communicator& communicator);
+            RunOptions options, const StopSignals& signals, Communicator& communicator);
   ~Finetuner();
 
   // Some lines: the model, the data, the steps.
   std::string plan() const;
-  // Trains to the end, then judges the best checkpoint and writes its predictions beside it:
-  // predictions_validation.jsonl, predictions_test.jsonl. All ranks return the same.
+  // Not under dry_run. Trains to the end, then judges the best checkpoint and writes its
+  // predictions beside it: predictions_validation.jsonl, predictions_test.jsonl. All ranks return
+  // the same.
   FinetuneResult run();
 
  private:
@@ -73,9 +66,8 @@ class Finetuner {
   std::vector<double> class_weights() const;
   void load_encoder();
   void open_run_directory();
-  void restore(const std::filesystem::path& checkpoint);
+  void resume_from(const std::filesystem::path& checkpoint);
   void check_same_data(const std::string& checkpoint, const std::string& corpus) const;
-  void warn(const std::string& text);
 
   // Training.
   void train();
@@ -99,8 +91,9 @@ class Finetuner {
   FinetuneConfig config_;
   std::uint64_t seed_;
   std::filesystem::path run_dir_;
-  FinetunerOptions options_;
+  RunOptions options_;
   Communicator& communicator_;
+  RunOpening opening_;
   Backend backend_;
   std::unique_ptr<Tokenizer> tokenizer_;
   std::unique_ptr<Task> task_;
@@ -110,8 +103,6 @@ class Finetuner {
   MicroBatchLimits limits_;
   Capacity capacity_;
   std::vector<double> class_weights_;
-  std::string load_note_;                    // what the encoder's file had less or more
-  std::vector<std::string> early_warnings_;  // before there was a log
   std::int64_t max_steps_ = 0, steps_per_epoch_ = 0;
   LrSchedule schedule_;
   LossMonitor monitor_;

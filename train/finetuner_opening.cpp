@@ -1,7 +1,6 @@
 // Finetuner: from a configuration to a run that can begin, or go on from a checkpoint.
 #include <algorithm>
 #include <bit>
-#include <cstdio>
 #include <sstream>
 #include <utility>
 
@@ -12,7 +11,6 @@
 #include "train/finetuner.h"
 #include "train/memory_plan.h"
 #include "train/rank_agreement.h"
-#include "train/run_directory.h"
 #include "train/run_plan.h"
 #include "train/task_inference.h"
 
@@ -59,13 +57,13 @@ std::string fingerprint_of(const std::vector<TaskSequence>& sequences) {
 }  // namespace
 
 Finetuner::Finetuner(FinetuneConfig config, std::uint64_t seed, fs::path run_dir,
-                     FinetunerOptions options, const StopSignals& signals,
-                     Communicator& communicator)
+                     RunOptions options, const StopSignals& signals, Communicator& communicator)
     : config_(with_all_files(std::move(config))),
       seed_(seed),
       run_dir_(std::move(run_dir)),
       options_(std::move(options)),
       communicator_(communicator),
+      opening_(run_dir_, options_.resume, communicator_),
       backend_(make_backend(config_.runtime, communicator, "runtime.", config_.train.reproducible)),
       tokenizer_(load_tokenizer(config_.tokenizer_path(), {.cased = config_.tokenizer.cased})),
       task_(make_task(config_.task_options(
@@ -95,14 +93,9 @@ Finetuner::Finetuner(FinetuneConfig config, std::uint64_t seed, fs::path run_dir
                                     {"the precision", state_.precision},
                                     {"the data", state_.corpus},
                                     {"the tokenizer", tokenizer_->fingerprint()}});
-  if (communicator_.is_root()) {
-    check_writable(run_dir_);
-    const std::size_t number = dtype_size(backend_.ops->statistics_dtype());
-    const auto warning =
-        check_disk_space(run_dir_, config_.checkpoint.keep + 2,
-                         checkpoint_bytes(model_->parameters().num_parameters(), number));
-    if (warning) warn(*warning);
-  }
+  const std::size_t number = dtype_size(backend_.ops->statistics_dtype());
+  opening_.check_room(config_.checkpoint.keep + 2,
+                      checkpoint_bytes(model_->parameters().num_parameters(), number));
   plan_micro_batches();
   model_->allocate(*backend_.device, *backend_.ops, capacity_, /*with_gradients=*/true,
                    config_.train.recompute);
@@ -114,25 +107,17 @@ Finetuner::Finetuner(FinetuneConfig config, std::uint64_t seed, fs::path run_dir
   step.allreduce_dtype = config_.runtime.allreduce_dtype;
   step.cuda_graph = config_.runtime.records();
   step_ = std::make_unique<TrainingStep>(step, backend_, communicator_, *model_);
-  load_encoder();
   open_run_directory();
 }
 
 Finetuner::~Finetuner() = default;
-
-void Finetuner::warn(const std::string& text) {
-  early_warnings_.push_back("warning: " + text);
-  std::fprintf(stderr, "%s\n", early_warnings_.back().c_str());
-}
 
 Finetuner::Split Finetuner::read(const std::string& file, Purpose purpose,
                                  std::int64_t most_examples) {
   Split split;
   split.dataset = task_->read(file, *tokenizer_, purpose, most_examples);
   split.sequences = split.dataset->sequences();
-  if (communicator_.is_root()) {
-    for (const std::string& line : split.dataset->report().lines()) warn(line);
-  }
+  for (const std::string& line : split.dataset->report().lines()) opening_.warn(line);
   return split;
 }
 
@@ -199,16 +184,8 @@ void Finetuner::plan_micro_batches() {
                       std::min(share * least.tokens, most_auto_tokens(backend_.device->is_cpu())));
   tokens = std::max(tokens, least.tokens);
   const bool automatic = fixed == 0 && !config_.train.micro_batch_tokens;
-  // A run that is resumed rounds as before only with micro-batches as before.
-  std::vector<std::int64_t> earlier{0};
-  if (automatic && options_.resume && communicator_.is_root()) {
-    const auto found = newest_state(run_dir_ / "checkpoints");
-    if (found && found->world_size == state_.world_size && found->device == state_.device) {
-      earlier[0] = found->auto_micro_batch_tokens;
-    }
-  }
-  communicator_.all_reduce_sum(earlier);
-  if (earlier[0] > 0) tokens = std::max(earlier[0], least.tokens);
+  const auto before = automatic ? opening_.earlier_auto_tokens(state_, backend_) : std::nullopt;
+  if (before) tokens = std::max(*before, least.tokens);
   const auto needed = [&](std::int64_t n) {
     return plan_memory(*model_, backend_, capacity_of(n), config_.train);
   };
@@ -226,6 +203,7 @@ void Finetuner::plan_micro_batches() {
         config_.where("train.micro_batch_tokens"), total / 1000000, tokens, available / 1000000,
         backend_.device->name());
   }
+  if (before && tokens < *before) opening_.warn_of_less_memory(tokens, *before);
   state_.auto_micro_batch_tokens = tokens;
   capacity_ = capacity_of(tokens);
   limits_ = {capacity_.tokens, capacity_.sequences, words ? capacity_.masked : 1};
@@ -257,46 +235,23 @@ void Finetuner::load_encoder() {
   const LoadReport report =
       load_parameters(*open_weights(config_.model.init_from), model_->parameters(),
                       /*missing_heads_ok=*/true, /*fresh_task_head=*/!same_head);
-  load_note_ = report.note();
-  if (const std::string warning = report.warning(); !warning.empty()) {
-    load_note_ += fmt::format("{}warning: {}", load_note_.empty() ? "" : "\n", warning);
-  }
+  if (const std::string note = report.note(); !note.empty()) opening_.say(note);
+  if (const std::string warning = report.warning(); !warning.empty()) opening_.warn(warning);
 }
 
 void Finetuner::open_run_directory() {
-  const fs::path checkpoints = run_dir_ / "checkpoints";
-  std::string resume;  // decided by rank 0 for all
-  if (communicator_.is_root()) {
-    if (!options_.resume && fs::exists(run_dir_) && !fs::is_empty(run_dir_)) {
-      throw_input_error(
-          "run_dir: {} is not empty; resume it with --resume auto, or name another folder",
-          run_dir_.string());
-    }
-    if (options_.resume) {
-      const auto newest = newest_checkpoint(checkpoints, [this](const std::string& damage) {
-        warn(damage + "; looking for an older checkpoint");
-      });
-      if (newest) resume = newest->string();
-    }
+  const fs::path checkpoint = opening_.choose_checkpoint();
+  if (checkpoint.empty()) {
+    load_encoder();
+  } else {
+    resume_from(checkpoint);
   }
-  communicator_.broadcast(resume);
-  if (!resume.empty()) restore(resume);
   if (!communicator_.is_root() || options_.dry_run) return;
-  check_run_log(run_dir_);
-  try {
-    make_directories(checkpoints);
-    (void)set_aside_checkpoints(checkpoints, state_.step);
-    remove_unfinished_checkpoints(checkpoints);
-    set_links(checkpoints, state_.step, state_.best_step);
-    checkpoints_.set_saved_step(resume.empty() ? -1 : state_.step);
-    write_file_atomic(run_dir_ / "config.yaml", finetune_config_to_yaml(config_));
-  } catch (const RuntimeError& error) {
-    throw_input_error("run_dir: {}", error.what());
-  }
-  log_ = std::make_unique<RunLog>(run_dir_, state_.step, max_steps_, config_.logging.tensorboard);
+  log_ = opening_.begin(finetune_config_to_yaml(config_), state_, max_steps_,
+                        config_.logging.tensorboard, checkpoints_);
   checkpoints_.open(
-      *log_, std::make_unique<CheckpointWriter>(checkpoints, config_.checkpoint.keep, *model_,
-                                                *tokenizer_, task_->to_json()));
+      *log_, std::make_unique<CheckpointWriter>(opening_.checkpoints(), config_.checkpoint.keep,
+                                                *model_, *tokenizer_, task_->to_json()));
 }
 
 // `corpus`: state_.corpus of the checkpoint.
@@ -316,17 +271,10 @@ void Finetuner::check_same_data(const std::string& checkpoint, const std::string
       checkpoint, fmt::join(differs, ", another "), (run_dir_ / "config.yaml").string());
 }
 
-// Parameters, moments and counts; with what they are computed stays as it is.
-void Finetuner::restore(const fs::path& checkpoint) {
-  const fs::path file = checkpoint / "trainer_state.json";
-  const TrainerState was = TrainerState::parse(read_file(file), file.string());
-  const auto differs = [&](const std::string& what, const auto& then, const auto& now) {
-    throw_input_error("{} was trained with {} {}, this run has {}", checkpoint.string(), what, then,
-                      now);
-  };
+void Finetuner::resume_from(const fs::path& checkpoint) {
+  const TrainerState was =
+      opening_.check_can_go_on(checkpoint, state_, backend_, config_.train.reproducible);
   check_same_data(checkpoint.string(), was.corpus);
-  if (was.seed != state_.seed) differs("seed", was.seed, state_.seed);
-  if (was.precision != state_.precision) differs("precision", was.precision, state_.precision);
   const fs::path task = checkpoint / "task.json";
   if (!fs::exists(task) || read_file(task) != task_->to_json()) {
     throw_input_error(
@@ -334,27 +282,24 @@ void Finetuner::restore(const fs::path& checkpoint) {
         "configuration the run was started with ({})",
         checkpoint.string(), (run_dir_ / "config.yaml").string());
   }
-  if (communicator_.is_root() && !config_.train.reproducible &&
-      (was.device != state_.device || was.world_size != state_.world_size ||
-       was.threads != state_.threads ||
-       was.auto_micro_batch_tokens != state_.auto_micro_batch_tokens)) {
-    warn(
-        fmt::format("{} was written by {} rank(s) of {} thread(s) on {}: the run goes on equally "
-                    "well but not bit for bit",
-                    checkpoint.string(), was.world_size, was.threads, was.device));
+  RunCheckpoints::load(checkpoint, *model_, *step_, monitor_, state_);
+  const std::string best = checkpoint_name(state_.best_step);
+  if (state_.best_step == 0 || fs::exists(opening_.checkpoints() / best)) return;
+  // At the end the best one is judged, so it must be there.
+  const std::int64_t patience = config_.evaluation.patience;
+  if (state_.step >= max_steps_ || (patience > 0 && state_.evaluations_since_best >= patience)) {
+    throw_input_error(
+        "{} is the end of its run, and the best checkpoint of that, {}, is not in {}: there is "
+        "nothing to go on with",
+        checkpoint.string(), best, opening_.checkpoints().string());
   }
-  if (backend_.set_product_choices && !was.product_choices.empty()) {
-    (void)backend_.set_product_choices(was.product_choices);
-  }
-  const TrainerState now =
-      std::exchange(state_, load_checkpoint(checkpoint, *model_, step_->moments()));
-  state_.precision = now.precision;
-  state_.device = now.device;
-  state_.world_size = now.world_size;
-  state_.threads = now.threads;
-  state_.auto_micro_batch_tokens = now.auto_micro_batch_tokens;
-  monitor_.set_statistics(state_.losses);
-  if (step_->fixed_point()) step_->fixed_point()->set_exponent(state_.gradient_exponent);
+  opening_.warn(fmt::format(
+      "{}, the best checkpoint so far, is not in {}: the best will be one of the later ones", best,
+      opening_.checkpoints().string()));
+  const TrainerState fresh;
+  state_.best_loss = fresh.best_loss;
+  state_.best_step = fresh.best_step;
+  state_.evaluations_since_best = fresh.evaluations_since_best;
 }
 
 std::string Finetuner::plan() const {

@@ -2,7 +2,6 @@
 #include "train/pretrainer.h"
 
 #include <algorithm>
-#include <cstdio>
 #include <utility>
 
 #include "train/batch_dump.h"
@@ -15,11 +14,6 @@ using Clock = std::chrono::steady_clock;
 }  // namespace
 
 void Pretrainer::run() {
-  if (options_.dry_run && communicator_.is_root()) {
-    const std::string text = options_.json ? to_json(plan()).dump(2) : describe(plan());
-    std::printf("%s\n", text.c_str());
-  }
-  if (options_.dry_run) return;
   const StopSignals signals;
   if (log_) say(describe(plan()));
   if (options_.dump_batches && state_.step == 0) save();
@@ -140,12 +134,7 @@ bool Pretrainer::settle(InFlight& step) {
   return result.refused();
 }
 
-void Pretrainer::save() {
-  state_.losses = monitor_.statistics();
-  if (step_->fixed_point()) state_.gradient_exponent = step_->fixed_point()->exponent();
-  state_.product_choices = backend_.product_choices ? backend_.product_choices() : "";
-  checkpoints_.save(state_, step_->moments());
-}
+void Pretrainer::save() { checkpoints_.save(state_, monitor_, *step_, backend_); }
 
 void Pretrainer::say(const std::string& line) {
   if (log_) log_->message(line);

@@ -22,32 +22,22 @@
 #include "train/loss_monitor.h"
 #include "train/run_checkpoints.h"
 #include "train/run_log.h"
+#include "train/run_opening.h"
 #include "train/run_plan.h"
 #include "train/stop_signals.h"
 #include "train/training_step.h"
 
 namespace bert {
 
-struct PretrainerOptions {
-  // "auto": the newest valid checkpoint of the run directory, or a fresh start. Otherwise the
-  // folder of one checkpoint. Absent: the run directory must be empty.
-  std::optional<std::string> resume;
-  bool dry_run = false;  // check everything, print the plan, change nothing
-  bool json = false;     // the plan of a dry run, for a script
-  // Development: write each micro-batch as a JSON line to this file, and the fresh weights as a
-  // checkpoint of step 0, so that another implementation can train on the very same data.
-  std::optional<std::string> dump_batches;
-};
-
 class Pretrainer {
  public:
   // Opens and checks everything; InputError before anything is written.
-  Pretrainer(Config config, PretrainerOptions options, Communicator& communicator);
+  Pretrainer(Config config, RunOptions options, Communicator& communicator);
   ~Pretrainer();
 
   // What will be run: sizes, memory, steps.
   RunPlan plan() const;
-  // Trains to the end (or does nothing under dry_run).
+  // Trains to the end. Not under dry_run.
   void run();
 
  private:
@@ -60,11 +50,9 @@ class Pretrainer {
   DatasetOptions dataset_options(std::int64_t sequence_length, std::uint64_t seed) const;
   void open_datasets();
   void check_datasets() const;
-  void check_run_directory() const;
   void plan_micro_batches();
   void open_run_directory();
-  std::vector<std::string> leave_later_checkpoints();
-  void restore(const std::filesystem::path& checkpoint);
+  void load_first_weights();
   void resume_from(const std::filesystem::path& checkpoint);
   void start_phase(std::int64_t step);
 
@@ -97,8 +85,9 @@ class Pretrainer {
   void say(const std::string& line);  // rank 0: to the terminal and log.txt
 
   Config config_;
-  PretrainerOptions options_;
+  RunOptions options_;
   Communicator& communicator_;
+  RunOpening opening_;
   Backend backend_;
   CorpusSet corpora_;
   std::unique_ptr<Tokenizer> tokenizer_;

@@ -58,9 +58,8 @@ void Pretrainer::roll_back() {
   if (log_) {
     checkpoints_.wait();
     try {
-      const auto newest =
-          newest_checkpoint(fs::path(config_.run_dir) / "checkpoints",
-                            [&](const std::string& damage) { say("warning: " + damage); });
+      const auto newest = newest_checkpoint(
+          opening_.checkpoints(), [&](const std::string& damage) { say("warning: " + damage); });
       if (newest) checkpoint = newest->string();
     } catch (const InputError& damage) {
       say(fmt::format("warning: {}", damage.what()));
@@ -68,7 +67,7 @@ void Pretrainer::roll_back() {
   }
   communicator_.broadcast(checkpoint);
   if (checkpoint.empty()) throw_runtime_error("there is no checkpoint to go back to");
-  restore(checkpoint);
+  RunCheckpoints::load(checkpoint, *model_, *step_, monitor_, state_);
   rollbacks_ = rolled_back_to_ == state_.step ? rollbacks_ + 1 : 1;
   rolled_back_to_ = state_.step;
   if (rollbacks_ > config_.divergence.max_in_a_row) {
@@ -77,7 +76,9 @@ void Pretrainer::roll_back() {
   }
   state_.passed_over = position - sequences_before(state_.step);
   if (log_) {
-    for (const std::string& told : leave_later_checkpoints()) say("warning: " + told);
+    for (const std::string& told : checkpoints_.go_back(opening_.checkpoints(), state_)) {
+      say("warning: " + told);
+    }
     log_->go_back(state_.step);
     log_->event(RunEvent::rollback, left,
                 fmt::format("went back to {}, and on with the batches after", checkpoint));

@@ -1,28 +1,19 @@
 // Pretrainer: from a configuration to a run that can begin, or go on from a checkpoint.
 #include <algorithm>
-#include <cstdio>
 #include <utility>
 
 #include "model/model_files.h"
-#include "runtime/file.h"
 #include "train/pretrainer.h"
 #include "train/rank_agreement.h"
-#include "train/run_directory.h"
 
 namespace bert {
 namespace fs = std::filesystem;
 
-namespace {
-
-// Before there is a log.
-void warn(const std::string& text) { std::fprintf(stderr, "warning: %s\n", text.c_str()); }
-
-}  // namespace
-
-Pretrainer::Pretrainer(Config config, PretrainerOptions options, Communicator& communicator)
+Pretrainer::Pretrainer(Config config, RunOptions options, Communicator& communicator)
     : config_(std::move(config)),
       options_(std::move(options)),
       communicator_(communicator),
+      opening_(config_.run_dir, options_.resume, communicator_),
       backend_(make_backend(config_.runtime, communicator, "runtime.", config_.train.reproducible)),
       corpora_(config_.data.path),
       tokenizer_(load_tokenizer(config_.tokenizer.path, {.cased = config_.tokenizer.cased})),
@@ -51,7 +42,9 @@ Pretrainer::Pretrainer(Config config, PretrainerOptions options, Communicator& c
                                     {"the precision", state_.precision},
                                     {"the corpus", state_.corpus},
                                     {"the tokenizer", tokenizer_->fingerprint()}});
-  if (communicator_.is_root()) check_run_directory();
+  const std::size_t number = dtype_size(backend_.ops->statistics_dtype());
+  opening_.check_room(most_checkpoints(config_),
+                      checkpoint_bytes(model_->parameters().num_parameters(), number));
   plan_micro_batches();
 
   Device& device = *backend_.device;
@@ -61,16 +54,6 @@ Pretrainer::Pretrainer(Config config, PretrainerOptions options, Communicator& c
   evaluator_ =
       std::make_unique<Evaluator>(*model_, device, step_->memory(), config_.runtime.records(),
                                   config_.train.micro_batch_sequences());
-  model_->parameters().initialize(model_->config(), config_.seed);
-  if (config_.model.init_from) {
-    verify_model_files(*config_.model.init_from);
-    const LoadReport report = load_parameters(*open_weights(*config_.model.init_from),
-                                              model_->parameters(), /*missing_heads_ok=*/true);
-    if (communicator_.is_root()) {
-      if (const std::string note = report.note(); !note.empty()) fmt::print(stderr, "{}\n", note);
-      if (const std::string warning = report.warning(); !warning.empty()) warn(warning);
-    }
-  }
   open_run_directory();
 }
 
@@ -100,42 +83,17 @@ void Pretrainer::check_datasets() const {
   }
 }
 
-void Pretrainer::check_run_directory() const {
-  check_writable(config_.run_dir);
-  const std::size_t number = dtype_size(backend_.ops->statistics_dtype());
-  const auto warning =
-      check_disk_space(config_.run_dir, most_checkpoints(config_),
-                       checkpoint_bytes(model_->parameters().num_parameters(), number));
-  if (warning) warn(*warning);
-}
-
-// How large micro-batches are, and with them all that is allocated. A run that is resumed on the
-// same device and number of ranks rounds as before only with micro-batches as before.
+// How large micro-batches are, and with them all that is allocated.
 void Pretrainer::plan_micro_batches() {
-  std::vector<std::int64_t> earlier{0};
-  if (communicator_.is_root() && options_.resume) {
-    const auto found = *options_.resume == "auto"
-                           ? newest_state(fs::path(config_.run_dir) / "checkpoints")
-                           : peek_state(*options_.resume);
-    if (found && found->world_size == state_.world_size && found->device == state_.device) {
-      earlier[0] = found->auto_micro_batch_tokens > 0
-                       ? found->auto_micro_batch_tokens
-                       : most_auto_tokens(backend_.device->is_cpu());  // of older versions
-    }
-  }
-  communicator_.all_reduce_sum(earlier);
-  const auto before = earlier[0] > 0 ? std::optional(earlier[0]) : std::nullopt;
+  const auto before = opening_.earlier_auto_tokens(state_, backend_);
   state_.auto_micro_batch_tokens =
       choose_auto_tokens(config_, *model_, backend_, communicator_, before);
   const std::vector<Phase> phases = config_.phases();
   const bool matters = std::any_of(phases.begin(), phases.end(), [&](const Phase& phase) {
     return !phase.micro_batch_tokens && !config_.train.reproducible;
   });
-  if (matters && before && *before != state_.auto_micro_batch_tokens && communicator_.is_root()) {
-    warn(
-        fmt::format("there is less memory than before: micro-batches of at most {} tokens instead "
-                    "of {}; the run goes on equally well but not bit for bit",
-                    state_.auto_micro_batch_tokens, *before));
+  if (matters && before && *before != state_.auto_micro_batch_tokens) {
+    opening_.warn_of_less_memory(state_.auto_micro_batch_tokens, *before);
   }
   capacity_ = run_capacity(config_, communicator_.size(), state_.auto_micro_batch_tokens);
   memory_ = plan_memory(*model_, backend_, capacity_, config_.train);
@@ -154,66 +112,29 @@ void Pretrainer::open_datasets() {
 }
 
 void Pretrainer::open_run_directory() {
-  const fs::path run_dir = config_.run_dir;
-  const fs::path checkpoints = run_dir / "checkpoints";
-  std::string resume;  // decided by rank 0 for all
-  if (communicator_.is_root()) {
-    const bool used = fs::exists(run_dir) && !fs::is_empty(run_dir);
-    if (!options_.resume && used) {
-      throw_input_error(
-          "run_dir: {} is not empty; resume it with --resume auto, or name another folder",
-          run_dir.string());
-    }
-    if (options_.resume && *options_.resume == "auto") {
-      const auto newest = newest_checkpoint(checkpoints, [](const std::string& damage) {
-        warn(damage + "; looking for an older checkpoint");
-      });
-      if (newest) resume = newest->string();
-    } else if (options_.resume) {
-      resume = *options_.resume;
-      while (resume.size() > 1 && resume.back() == '/') resume.pop_back();
-      verify_checkpoint(resume);
-      // Going on in a folder that holds another run would cut back what that one has written.
-      if (used && fs::weakly_canonical(fs::path(resume)).parent_path() !=
-                      fs::weakly_canonical(checkpoints)) {
-        throw_input_error(
-            "run_dir: {} is not empty and {} is not one of its checkpoints; name another folder",
-            run_dir.string(), resume);
-      }
-    }
+  const fs::path checkpoint = opening_.choose_checkpoint();
+  if (checkpoint.empty()) {
+    load_first_weights();
+  } else {
+    resume_from(checkpoint);
   }
-  communicator_.broadcast(resume);
-  if (!resume.empty()) resume_from(resume);
-  // Nothing has been written so far: what does not fit is refused with everything as it was.
-  if (communicator_.is_root() && !options_.dry_run) {
-    check_run_log(run_dir);
-    try {
-      make_directories(checkpoints);
-      for (const std::string& moved : leave_later_checkpoints()) warn(moved);
-      write_file_atomic(run_dir / "config.yaml", config_to_yaml(config_));
-    } catch (const RuntimeError& error) {
-      throw_input_error("run_dir: {}", error.what());
-    }
-    log_ = std::make_unique<RunLog>(run_dir, state_.step, config_.train.max_steps,
-                                    config_.logging.tensorboard);
-    checkpoints_.open(*log_, std::make_unique<CheckpointWriter>(
-                                 checkpoints, config_.checkpoint.keep, *model_, *tokenizer_));
-  }
+  if (!communicator_.is_root() || options_.dry_run) return;
+  log_ = opening_.begin(config_to_yaml(config_), state_, config_.train.max_steps,
+                        config_.logging.tensorboard, checkpoints_);
+  checkpoints_.open(
+      *log_, std::make_unique<CheckpointWriter>(opening_.checkpoints(), config_.checkpoint.keep,
+                                                *model_, *tokenizer_));
 }
 
-// Rank 0: makes the run directory's checkpoints those of a run that is at state_.step. Gives what
-// was done to the later ones.
-std::vector<std::string> Pretrainer::leave_later_checkpoints() {
-  const fs::path folder = fs::path(config_.run_dir) / "checkpoints";
-  std::vector<std::string> told;
-  for (const fs::path& moved : set_aside_checkpoints(folder, state_.step)) {
-    told.push_back(fmt::format("going on from step {}; a later checkpoint is now {}", state_.step,
-                               moved.string()));
+void Pretrainer::load_first_weights() {
+  model_->parameters().initialize(model_->config(), config_.seed);
+  if (config_.model.init_from) {
+    verify_model_files(*config_.model.init_from);
+    const LoadReport report = load_parameters(*open_weights(*config_.model.init_from),
+                                              model_->parameters(), /*missing_heads_ok=*/true);
+    if (const std::string note = report.note(); !note.empty()) opening_.say(note);
+    if (const std::string warning = report.warning(); !warning.empty()) opening_.warn(warning);
   }
-  remove_unfinished_checkpoints(folder);
-  set_links(folder, state_.step, state_.best_step);
-  checkpoints_.set_saved_step(fs::exists(folder / checkpoint_name(state_.step)) ? state_.step : -1);
-  return told;
 }
 
 void Pretrainer::resume_from(const fs::path& checkpoint) {
@@ -231,56 +152,13 @@ void Pretrainer::resume_from(const fs::path& checkpoint) {
         "the run was started with ({}/config.yaml)",
         checkpoint.string(), config_.run_dir);
   }
-  const fs::path state = checkpoint / "trainer_state.json";
-  const TrainerState was = TrainerState::parse(read_file(state), state.string());
-  const auto differs = [&](const std::string& what, const auto& then, const auto& now) {
-    throw_input_error("{} was trained with {} {}, this run has {}", checkpoint.string(), what, then,
-                      now);
-  };
-  if (was.corpus != state_.corpus) differs("the corpus", was.corpus, state_.corpus);
-  if (was.seed != state_.seed) differs("seed", was.seed, state_.seed);
-  const auto is_double = [](const TrainerState& one) {
-    return one.precision == precision_name(Precision::fp64);
-  };
-  // Parameters and moments are f32 in every other precision.
-  if (is_double(was) != is_double(state_)) differs("precision", was.precision, state_.precision);
-  const auto warn_of = [&](const std::string& how) {
-    if (communicator_.is_root()) warn(checkpoint.string() + " was written " + how);
-  };
-  if (was.precision != state_.precision || was.device != state_.device) {
-    warn_of(
-        fmt::format("in {} on {}, this run computes in {} on {}: it goes on from the same "
-                    "parameters and moments, but rounds otherwise",
-                    was.precision, was.device, state_.precision, state_.device));
+  const TrainerState was =
+      opening_.check_can_go_on(checkpoint, state_, backend_, config_.train.reproducible);
+  if (was.corpus != state_.corpus) {
+    refuse_checkpoint(checkpoint, "the corpus", was.corpus, state_.corpus);
   }
-  if (!config_.train.reproducible &&
-      (was.world_size != state_.world_size || was.threads != state_.threads)) {
-    warn_of(
-        fmt::format("by {} rank(s) of {} thread(s), this run has {} of {}: sums are rounded in "
-                    "another order, so it goes on equally well but not bit for bit",
-                    was.world_size, was.threads, state_.world_size, state_.threads));
-  }
-  if (backend_.set_product_choices && !was.product_choices.empty() &&
-      !backend_.set_product_choices(was.product_choices)) {
-    warn_of(
-        "with another cuBLAS or GPU: products are chosen anew, so it goes on equally well but not "
-        "bit for bit");
-  }
-  restore(checkpoint);
+  RunCheckpoints::load(checkpoint, *model_, *step_, monitor_, state_);
   resumed_ = true;
-}
-
-// Parameters, moments and counts; with what they are computed stays as it is.
-void Pretrainer::restore(const fs::path& checkpoint) {
-  const TrainerState now =
-      std::exchange(state_, load_checkpoint(checkpoint, *model_, step_->moments()));
-  state_.precision = now.precision;
-  state_.device = now.device;
-  state_.world_size = now.world_size;
-  state_.threads = now.threads;
-  state_.auto_micro_batch_tokens = now.auto_micro_batch_tokens;
-  monitor_.set_statistics(state_.losses);
-  if (step_->fixed_point()) step_->fixed_point()->set_exponent(state_.gradient_exponent);
 }
 
 RunPlan Pretrainer::plan() const {

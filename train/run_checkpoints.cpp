@@ -3,12 +3,42 @@
 #include "runtime/error.h"
 
 namespace bert {
+namespace fs = std::filesystem;
 
-void RunCheckpoints::save(const TrainerState& state, const Moments& moments) {
+std::vector<std::string> RunCheckpoints::go_back(const fs::path& folder,
+                                                 const TrainerState& state) {
+  std::vector<std::string> told;
+  for (const fs::path& moved : set_aside_checkpoints(folder, state.step)) {
+    told.push_back(fmt::format("going on from step {}; a later checkpoint is now {}", state.step,
+                               moved.string()));
+  }
+  remove_unfinished_checkpoints(folder);
+  set_links(folder, state.step, state.best_step);
+  saved_step_ = fs::exists(folder / checkpoint_name(state.step)) ? state.step : -1;
+  return told;
+}
+
+void RunCheckpoints::save(TrainerState& state, const LossMonitor& monitor, TrainingStep& step,
+                          const Backend& backend) {
+  state.losses = monitor.statistics();
+  if (step.fixed_point()) state.gradient_exponent = step.fixed_point()->exponent();
+  state.product_choices = backend.product_choices ? backend.product_choices() : "";
   if (!writer_) return;
   wait();
   if (saved_step_ == state.step) return;  // what it was resumed from, or has just been saved
-  writer_->save(state, moments);
+  writer_->save(state, step.moments());
+}
+
+void RunCheckpoints::load(const fs::path& checkpoint, BertModel& model, TrainingStep& step,
+                          LossMonitor& monitor, TrainerState& state) {
+  const TrainerState now = std::exchange(state, load_checkpoint(checkpoint, model, step.moments()));
+  state.precision = now.precision;
+  state.device = now.device;
+  state.world_size = now.world_size;
+  state.threads = now.threads;
+  state.auto_micro_batch_tokens = now.auto_micro_batch_tokens;
+  monitor.set_statistics(state.losses);
+  if (step.fixed_point()) step.fixed_point()->set_exponent(state.gradient_exponent);
 }
 
 void RunCheckpoints::tell_if_ended() {

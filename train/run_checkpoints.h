@@ -2,13 +2,19 @@
 #pragma once
 
 #include <cstdint>
+#include <filesystem>
 #include <memory>
 #include <optional>
+#include <string>
 #include <utility>
+#include <vector>
 
 #include "runtime/communicator.h"
+#include "train/backend.h"
 #include "train/checkpoint_writer.h"
+#include "train/loss_monitor.h"
 #include "train/run_log.h"
+#include "train/training_step.h"
 
 namespace bert {
 
@@ -20,18 +26,26 @@ class RunCheckpoints {
     log_ = &log;
     writer_ = std::move(writer);
   }
-  // The step of the newest checkpoint that is safe, -1 for none, where the run begins or goes back
-  // to.
-  void set_saved_step(std::int64_t step) { saved_step_ = step; }
+  // Makes the checkpoints in `folder` those of a run that begins or goes on at state.step: later
+  // ones are set aside. Gives what was done to each of them.
+  std::vector<std::string> go_back(const std::filesystem::path& folder, const TrainerState& state);
 
-  // Saves the state, unless that of its step is safe: waits for the one before, copies, returns.
-  void save(const TrainerState& state, const Moments& moments);
+  // Completes `state` by what others count, and saves it, unless that of its step is safe: waits
+  // for the one before, copies, returns.
+  void save(TrainerState& state, const LossMonitor& monitor, TrainingStep& step,
+            const Backend& backend);
   // Tells of the last one, once, if it has come to an end; or when it has.
   void tell_if_ended();
   void wait();
   // The same as wait() for all ranks, each of which calls it. RuntimeError if the last one could
   // not be written.
   void finish(Communicator& communicator);
+
+  // The other way round: parameters, moments and state from a checkpoint that was verified. What
+  // the run computes with (precision, device, ranks, threads, micro-batches) stays as `state` has
+  // it.
+  static void load(const std::filesystem::path& checkpoint, BertModel& model, TrainingStep& step,
+                   LossMonitor& monitor, TrainerState& state);
 
  private:
   void tell(const std::optional<CheckpointWriter::Outcome>& outcome);

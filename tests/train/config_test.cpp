@@ -213,7 +213,7 @@ TEST(Config, UnknownKeysNameTheNearest) {
                                     std::pair("model.dropout", "model.hidden_dropout_prob"),
                                     std::pair("train.warmup", "schedule.warmup_steps"),
                                     std::pair("checkpoint.steps", "checkpoint.every_steps")}) {
-    EXPECT_EQ(nearest_config_key(part), whole) << part;
+    EXPECT_EQ(config_table().names().nearest(part), whole) << part;
   }
   expect_error("\n\nlearning_rate: 1",
                "a.yaml:3: unknown key learning_rate; did you mean optimizer.learning_rate? "
@@ -501,13 +501,6 @@ TEST(Config, ResolveModelContinuesFromAnother) {
             "data/tokenizer");
 }
 
-TEST(Config, EditDistance) {
-  EXPECT_EQ(edit_distance("", ""), 0u);
-  EXPECT_EQ(edit_distance("abc", ""), 3u);
-  EXPECT_EQ(edit_distance("kitten", "sitting"), 3u);
-  EXPECT_EQ(edit_distance("flaw", "lawn"), 2u);
-}
-
 // Whatever bytes a file holds: a configuration or an InputError.
 TEST(Config, DamagedTextIsHarmless) {
   const std::string good = kWhole;
@@ -536,7 +529,7 @@ TEST(Config, TheConfigurationsOfThisProjectAreValid) {
     EXPECT_NO_THROW(resolve_model(config, 4000)) << entry.path();
     EXPECT_EQ(config.run_dir, "runs/" + entry.path().stem().string());
   }
-  EXPECT_EQ(count, 9);
+  EXPECT_EQ(count, 10);
 }
 
 // What the name of a configuration promises, by its file's name.

@@ -459,7 +459,7 @@ TEST(FinetuneConfig, TheConfigurationsOfThisProjectAreValid) {
     }
     EXPECT_EQ(run_dir, "runs/" + path.stem().string());
   }
-  EXPECT_EQ(pretraining, 9);
+  EXPECT_EQ(pretraining, 10);
   EXPECT_EQ(finetuning, 6);
 }
 

@@ -220,10 +220,52 @@ TEST_F(FinetunerTest, ResumesToTheSameBytes) {
   EXPECT_EQ(read_file(run_dir / "predictions_validation.jsonl"),
             read_file(folder_ / "whole" / "predictions_validation.jsonl"));
   // Once more, it has nothing left to do and says the same.
-  finetune("classification", run_dir, {"--resume", "train.epochs=20", "checkpoint.every_steps=40"});
+  finetune("classification", run_dir, more);
   EXPECT_EQ(results(run_dir), results(folder_ / "whole"));
   EXPECT_NE(read_file(run_dir / "log.txt").find("validation by the best checkpoint, of step "),
             std::string::npos);
+}
+
+TEST_F(FinetunerTest, GoesOnFromACheckpointOfItsOwnOrInAnotherFolder) {
+  const std::vector<std::string> more{"train.epochs=3", "checkpoint.keep=9"};
+  const fs::path whole = folder_ / "whole";
+  finetune("classification", whole, more);
+  const json expected = results(whole);
+  const std::string end = newest_bytes(whole);
+  const std::vector<fs::path> newest_first = list_checkpoints(whole / "checkpoints");
+  ASSERT_GE(newest_first.size(), 2u);
+  std::vector<std::string> resumed = more;
+  resumed.push_back("--resume " + newest_first[1].string() + "/");
+
+  // Its own: what came after is set aside, and comes again; the log has what was said of it.
+  finetune("classification", whole, resumed);
+  EXPECT_TRUE(fs::exists(newest_first[0].string() + ".set_aside"));
+  EXPECT_NE(read_file(whole / "log.txt").find("warning: going on from step "), std::string::npos);
+  EXPECT_EQ(newest_bytes(whole), end);
+  EXPECT_EQ(results(whole), expected);
+  // In a new folder, and in numbers of another kind.
+  finetune("classification", folder_ / "new", resumed);
+  EXPECT_EQ(newest_bytes(folder_ / "new"), end);
+  resumed.push_back("runtime.precision=bf16");
+  finetune("classification", folder_ / "coarse", resumed);
+  EXPECT_NE(read_file(folder_ / "coarse" / "log.txt").find("but rounds otherwise"),
+            std::string::npos);
+  EXPECT_NE(newest_bytes(folder_ / "coarse"), end);
+
+  expect_refused(run(command("classification", folder_ / "other", {"--resume nowhere"})),
+                 "nowhere does not exist");
+  expect_refused(
+      run(command("classification", folder_ / "new", {"--resume " + newest_first[1].string()})),
+      "not one of its checkpoints");
+  // The last step, where the best one is not.
+  expect_refused(run(command("classification", folder_ / "other",
+                             {"train.epochs=3", "--resume " + newest_first[0].string()})),
+                 "there is nothing to go on with");
+  resumed = more;
+  resumed.push_back("--resume " + newest_first[1].string() + " seeds=[1,2]");
+  expect_refused(run(command("classification", folder_ / "other", resumed)),
+                 "a checkpoint is of one seed, and the configuration has 2");
+  EXPECT_FALSE(fs::exists(folder_ / "other"));
 }
 
 TEST_F(FinetunerTest, RanksAgreeToTheBitWhenReproducible) {
@@ -345,7 +387,7 @@ TEST_F(FinetunerTest, RefusesWhatItCannotUse) {
   expect_refused(run(command("classification", folder_ / "other",
                              {"data.validation=" + (folder_ / "values_dev.tsv").string()})),
                  "label");
-  expect_refused(run(command("regression", folder_ / "run", {"--resume"})), "data");
+  expect_refused(run(command("regression", folder_ / "run", {"--resume auto"})), "data");
   expect_refused(
       run(command("classification", folder_ / "run", {"--resume auto", "evaluation.metric=f1"})),
       "was trained with another evaluation.metric than this run has");

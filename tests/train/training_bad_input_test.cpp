@@ -96,6 +96,15 @@ TEST_F(TrainingBadInput, ABatchLargerThanTheCorpus) {
       "corpus's training part has: ");
 }
 
+TEST_F(TrainingBadInput, UnknownOptionsNameWhatMayBeMeant) {
+  expect_refused_untouched({"--dry-rnu"}, "unknown option --dry-rnu; did you mean --dry-run?");
+  expect_refused_untouched({"--threads", "1"},
+                           "unknown option --threads; keys of the configuration are given as "
+                           "KEY=VALUE; did you mean data.threads or runtime.threads?");
+  expect_refused_untouched({"--batch-size=8"}, "did you mean train.batch_size?");
+  expect_refused_untouched({"--xylophone"}, "unknown option --xylophone (see train --help)");
+}
+
 // The plan is printed, and nothing is changed, not even the time of the folder.
 TEST_F(TrainingBadInput, DryRun) {
   const auto before = fs::last_write_time(folder_.path());

@@ -1,0 +1,65 @@
+// The command line of train and finetune: a configuration, what is said over it, and RunOptions.
+#pragma once
+
+#include <algorithm>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "runtime/command_line.h"
+#include "train/config_names.h"
+#include "train/config_sections.h"
+#include "train/run_opening.h"
+
+namespace bert {
+
+struct RunArguments {
+  std::string config;  // a YAML file; "": only the overrides are there, and the defaults are meant
+  std::vector<std::string> overrides;
+  bool print_config = false;
+  RunOptions options;
+};
+
+inline void add_run_arguments(CLI::App& app, RunArguments& arguments) {
+  app.add_option("config", arguments.config, "The configuration, a YAML file");
+  app.add_option("overrides", arguments.overrides, "key.path=value, over what the file says");
+  app.add_option("--resume", arguments.options.resume,
+                 "auto: go on from the run directory's newest valid checkpoint, or start afresh; "
+                 "DIR: from exactly that checkpoint");
+  app.add_flag("--dry-run", arguments.options.dry_run,
+               "Check everything, print the plan, change nothing");
+  app.add_flag("--print-config", arguments.print_config,
+               "Print every key with its value, meaning and default; without a configuration, the "
+               "defaults");
+  app.add_option("--dump-batches", arguments.options.dump_batches,
+                 "Append each micro-batch to this file as a JSON line, and save the fresh weights "
+                 "as step 0: for comparing another implementation on the same data");
+}
+
+// As parse_command_line; an unknown option may be meant as one of the configuration's `keys`.
+inline std::optional<int> parse_run_arguments(CLI::App& app, int argc, char** argv,
+                                              const KeyNames& keys) {
+  return parse_command_line(app, argc, argv, [&keys](const std::string& option) -> std::string {
+    std::string key = option.substr(option.find_first_not_of('-'));
+    std::replace(key.begin(), key.end(), '-', '_');
+    const std::string nearest = keys.nearest(key);
+    if (nearest.empty()) return "";
+    return fmt::format("keys of the configuration are given as KEY=VALUE; did you mean {}?",
+                       nearest);
+  });
+}
+
+// Once there is a job whose ranks can be told: InputError where a configuration is missing.
+// `example`: a command's that has one.
+inline void require_config(RunArguments& arguments, const std::string& example) {
+  // An override can stand where the configuration would, when there is none.
+  if (!arguments.config.empty() && !is_override(arguments.config)) return;
+  if (!arguments.print_config) {
+    throw_input_error("config: which configuration? For example {} {}", example, arguments.config);
+  }
+  if (arguments.config.empty()) return;
+  arguments.overrides.insert(arguments.overrides.begin(), arguments.config);
+  arguments.config.clear();
+}
+
+}  // namespace bert

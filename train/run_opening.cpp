@@ -1,0 +1,146 @@
+#include "train/run_opening.h"
+
+#include <cstdio>
+#include <utility>
+
+#include "runtime/error.h"
+#include "runtime/file.h"
+#include "train/memory_plan.h"
+#include "train/run_directory.h"
+
+namespace bert {
+namespace fs = std::filesystem;
+
+RunOpening::RunOpening(fs::path run_dir, std::optional<std::string> resume,
+                       Communicator& communicator)
+    : run_dir_(std::move(run_dir)), resume_(std::move(resume)), communicator_(communicator) {
+  if (!resume_) return;
+  while (resume_->size() > 1 && resume_->back() == '/') resume_->pop_back();
+}
+
+void RunOpening::say(const std::string& line) {
+  if (!communicator_.is_root()) return;
+  std::fprintf(stderr, "%s\n", line.c_str());
+  said_.push_back(line);
+}
+
+void RunOpening::check_room(std::int64_t checkpoints, std::size_t bytes) {
+  if (!communicator_.is_root()) return;
+  check_writable(run_dir_);
+  if (const auto warning = check_disk_space(run_dir_, checkpoints, bytes)) warn(*warning);
+}
+
+std::optional<std::int64_t> RunOpening::earlier_auto_tokens(const TrainerState& now,
+                                                            const Backend& backend) {
+  std::vector<std::int64_t> earlier{0};
+  if (communicator_.is_root() && resume_) {
+    const auto found = *resume_ == "auto" ? newest_state(checkpoints()) : peek_state(*resume_);
+    if (found && found->world_size == now.world_size && found->device == now.device) {
+      earlier[0] = found->auto_micro_batch_tokens > 0
+                       ? found->auto_micro_batch_tokens
+                       : most_auto_tokens(backend.device->is_cpu());  // of older versions
+    }
+  }
+  communicator_.all_reduce_sum(earlier);
+  return earlier[0] > 0 ? std::optional(earlier[0]) : std::nullopt;
+}
+
+void RunOpening::warn_of_less_memory(std::int64_t tokens, std::int64_t earlier) {
+  warn(
+      fmt::format("there is less memory than before: micro-batches of at most {} tokens instead "
+                  "of {}; the run goes on equally well but not bit for bit",
+                  tokens, earlier));
+}
+
+fs::path RunOpening::choose_checkpoint() {
+  std::string chosen;
+  if (communicator_.is_root()) {
+    const bool used = fs::exists(run_dir_) && !fs::is_empty(run_dir_);
+    if (!resume_ && used) {
+      throw_input_error(
+          "run_dir: {} is not empty; resume it with --resume auto, or name another folder",
+          run_dir_.string());
+    }
+    if (resume_ && *resume_ == "auto") {
+      const auto newest = newest_checkpoint(checkpoints(), [this](const std::string& damage) {
+        warn(damage + "; looking for an older checkpoint");
+      });
+      if (newest) chosen = newest->string();
+    } else if (resume_) {
+      chosen = *resume_;
+      verify_checkpoint(chosen);
+      // Going on in a folder that holds another run would cut back what that one has written.
+      if (used && fs::weakly_canonical(fs::path(chosen)).parent_path() !=
+                      fs::weakly_canonical(checkpoints())) {
+        throw_input_error(
+            "run_dir: {} is not empty and {} is not one of its checkpoints; name another folder",
+            run_dir_.string(), chosen);
+      }
+    }
+  }
+  communicator_.broadcast(chosen);
+  return chosen;
+}
+
+TrainerState RunOpening::check_can_go_on(const fs::path& checkpoint, const TrainerState& now,
+                                         Backend& backend, bool reproducible) {
+  const fs::path file = checkpoint / "trainer_state.json";
+  TrainerState was = TrainerState::parse(read_file(file), file.string());
+  if (was.seed != now.seed) {
+    refuse_checkpoint(checkpoint, "seed", fmt::to_string(was.seed), fmt::to_string(now.seed));
+  }
+  const auto is_double = [](const TrainerState& one) {
+    return one.precision == precision_name(Precision::fp64);
+  };
+  // Parameters and moments are f32 in every other precision.
+  if (is_double(was) != is_double(now)) {
+    refuse_checkpoint(checkpoint, "precision", was.precision, now.precision);
+  }
+  const auto warn_of = [&](const std::string& how) {
+    warn(checkpoint.string() + " was written " + how);
+  };
+  if (was.precision != now.precision || was.device != now.device) {
+    warn_of(
+        fmt::format("in {} on {}, this run computes in {} on {}: it goes on from the same "
+                    "parameters and moments, but rounds otherwise",
+                    was.precision, was.device, now.precision, now.device));
+  }
+  if (!reproducible && (was.world_size != now.world_size || was.threads != now.threads)) {
+    warn_of(
+        fmt::format("by {} rank(s) of {} thread(s), this run has {} of {}: sums are rounded in "
+                    "another order, so it goes on equally well but not bit for bit",
+                    was.world_size, was.threads, now.world_size, now.threads));
+  }
+  if (backend.set_product_choices && !was.product_choices.empty() &&
+      !backend.set_product_choices(was.product_choices)) {
+    warn_of(
+        "with another program, cuBLAS or GPU: products are chosen anew, so it goes on equally well "
+        "but not "
+        "bit for bit");
+  }
+  return was;
+}
+
+std::unique_ptr<RunLog> RunOpening::begin(const std::string& config_yaml, const TrainerState& state,
+                                          std::int64_t max_steps, bool tensorboard,
+                                          RunCheckpoints& checkpoints) {
+  check_run_log(run_dir_);
+  try {
+    make_directories(this->checkpoints());
+    for (const std::string& told : checkpoints.go_back(this->checkpoints(), state)) warn(told);
+    write_file_atomic(run_dir_ / "config.yaml", config_yaml);
+  } catch (const RuntimeError& error) {
+    throw_input_error("run_dir: {}", error.what());
+  }
+  auto log = std::make_unique<RunLog>(run_dir_, state.step, max_steps, tensorboard);
+  for (const std::string& line : said_) log->note(line);
+  return log;
+}
+
+void refuse_checkpoint(const fs::path& checkpoint, const std::string& what, const std::string& then,
+                       const std::string& now) {
+  throw_input_error("{} was trained with {} {}, this run has {}", checkpoint.string(), what, then,
+                    now);
+}
+
+}  // namespace bert

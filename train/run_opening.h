@@ -1,0 +1,83 @@
+// RunOpening: how a run of pre-training or fine-tuning comes to its run directory, afresh or from a
+// checkpoint. Everything is compared before anything is written: what does not fit is refused with
+// the directory as it was.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "runtime/communicator.h"
+#include "train/backend.h"
+#include "train/checkpoint.h"
+#include "train/run_checkpoints.h"
+#include "train/run_log.h"
+
+namespace bert {
+
+// What a command line says of a run, besides its configuration.
+struct RunOptions {
+  // "auto": the newest valid checkpoint of the run directory, or a fresh start. Otherwise the
+  // folder of one checkpoint. Absent: the run directory must be empty.
+  std::optional<std::string> resume;
+  bool dry_run = false;  // check everything, change nothing
+  // Development: write each micro-batch as a JSON line to this file, and the fresh weights as a
+  // checkpoint of step 0, so that another implementation can train on the very same data.
+  std::optional<std::string> dump_batches;
+};
+
+class RunOpening {
+ public:
+  // `resume`: RunOptions::resume. `communicator` is kept by reference.
+  RunOpening(std::filesystem::path run_dir, std::optional<std::string> resume,
+             Communicator& communicator);
+
+  std::filesystem::path checkpoints() const { return run_dir_ / "checkpoints"; }
+
+  // Rank 0: to standard error, and to log.txt as soon as there is one.
+  void say(const std::string& line);
+  void warn(const std::string& text) { say("warning: " + text); }
+
+  // Rank 0: InputError where the run directory cannot be written, or its disk has no room for so
+  // many checkpoints of `bytes` each.
+  void check_room(std::int64_t checkpoints, std::size_t bytes);
+
+  // All ranks: the micro_batch_tokens that the checkpoint to be resumed from chose by itself, if
+  // there is one of as many ranks on the same device as `now`: a run rounds as before only with
+  // micro-batches as before.
+  std::optional<std::int64_t> earlier_auto_tokens(const TrainerState& now, const Backend& backend);
+  void warn_of_less_memory(std::int64_t tokens, std::int64_t earlier);
+
+  // All ranks: the checkpoint to go on from, verified; empty for a fresh start. InputError where
+  // the run directory holds something and it is not to be resumed.
+  std::filesystem::path choose_checkpoint();
+
+  // Checks that a run whose state is `now` can go on from `checkpoint`, with the seed and kind of
+  // numbers it had; InputError if not. Warns of what will be rounded in another way than before.
+  // The products of `backend` become those that the checkpoint chose. Gives the checkpoint's state.
+  TrainerState check_can_go_on(const std::filesystem::path& checkpoint, const TrainerState& now,
+                               Backend& backend, bool reproducible);
+
+  // Rank 0 of a real run: makes the run directory that of a run which is at `state`, and what was
+  // said so far part of its log. InputError where something cannot be written.
+  std::unique_ptr<RunLog> begin(const std::string& config_yaml, const TrainerState& state,
+                                std::int64_t max_steps, bool tensorboard,
+                                RunCheckpoints& checkpoints);
+
+ private:
+  std::filesystem::path run_dir_;
+  std::optional<std::string> resume_;
+  Communicator& communicator_;
+  std::vector<std::string> said_;
+};
+
+// InputError for a checkpoint and a run that were to have the same `what`.
+[[noreturn]] void refuse_checkpoint(const std::filesystem::path& checkpoint,
+                                    const std::string& what, const std::string& then,
+                                    const std::string& now);
+
+}  // namespace bert
