@@ -1,5 +1,7 @@
 #include "data/batch.h"
 
+#include <algorithm>
+
 namespace bert {
 
 void append_sequence(Batch& batch, std::span<const std::int32_t> input_ids,
@@ -13,6 +15,36 @@ void append_sequence(Batch& batch, std::span<const std::int32_t> input_ids,
   if (batch.cu_seqlens.empty()) batch.cu_seqlens.push_back(0);
   batch.cu_seqlens.push_back(static_cast<std::int32_t>(batch.num_tokens()));
   batch.sequence_index.push_back(index);
+}
+
+Batch first_sequences(const Batch& batch, std::int64_t most_tokens, std::int64_t most_masked) {
+  Batch first;
+  std::size_t masked = 0;
+  for (std::size_t b = 0; b < batch.sequence_index.size(); ++b) {
+    const auto begin = static_cast<std::size_t>(batch.cu_seqlens[b]);
+    auto end = static_cast<std::size_t>(batch.cu_seqlens[b + 1]);
+    const auto masked_before = [&](std::size_t row) {
+      const auto& rows = batch.masked_rows;
+      return static_cast<std::size_t>(
+          std::lower_bound(rows.begin(), rows.end(), static_cast<std::int32_t>(row)) -
+          rows.begin());
+    };
+    std::size_t masked_end = masked_before(end);
+    if (static_cast<std::int64_t>(end) > most_tokens ||
+        static_cast<std::int64_t>(masked_end) > most_masked) {
+      if (b > 0) break;
+      end = std::min(end, static_cast<std::size_t>(most_tokens));
+      masked_end = std::min(masked_before(end), static_cast<std::size_t>(most_masked));
+    }
+    append_sequence(first, std::span(batch.input_ids).subspan(begin, end - begin),
+                    std::span(batch.token_type_ids).subspan(begin, end - begin),
+                    batch.sequence_index[b]);
+    masked = masked_end;
+  }
+  const auto count = static_cast<std::ptrdiff_t>(masked);
+  first.masked_rows.assign(batch.masked_rows.begin(), batch.masked_rows.begin() + count);
+  first.masked_targets.assign(batch.masked_targets.begin(), batch.masked_targets.begin() + count);
+  return first;
 }
 
 }  // namespace bert

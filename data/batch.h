@@ -29,6 +29,10 @@ struct Batch {
   std::int64_t num_masked() const { return static_cast<std::int64_t>(masked_rows.size()); }
 };
 
+// The first sequences of `batch`, as many as have no more than so many tokens and masked tokens
+// together; or the first, cut so that it has. Of what belongs to a head, masked tokens alone.
+Batch first_sequences(const Batch& batch, std::int64_t most_tokens, std::int64_t most_masked);
+
 // Appends a sequence's tokens, positions and bounds: all but what belongs to a head.
 void append_sequence(Batch& batch, std::span<const std::int32_t> input_ids,
                      std::span<const std::int32_t> token_type_ids, std::uint32_t index);

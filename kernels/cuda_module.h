@@ -27,10 +27,11 @@ struct CudaOptions {
 struct CudaBackend {
   std::unique_ptr<Device> device;
   std::unique_ptr<Ops> ops;  // goes before the device
-  // How products are computed where that was chosen by measuring, for checkpoints; see
-  // kernels/cuda/gemm.h. Both are of `ops`.
+  // How products are computed where that was chosen by measuring, for checkpoints; Gemm's choices,
+  // set_choices and stop_choosing (kernels/cuda/gemm.h). All are of `ops`.
   std::function<std::string()> product_choices;
   std::function<bool(const std::string&)> set_product_choices;
+  std::function<void()> stop_choosing_products;
 };
 
 // Loads bert_cuda_backend.so (runtime/module.h) and opens a GPU. Nothing, and the reason in

@@ -82,4 +82,10 @@ inline constexpr DropoutPlace attention_dropout_place(std::int64_t head, std::in
           static_cast<int>((key % 16) / 8 * 4 + (query % 16) / 8 * 2 + (key & 1))};
 }
 
+// How many groups a sequence of `length` tokens has, of which each wants a number of its own.
+inline constexpr std::int64_t attention_dropout_groups(std::int64_t heads, std::int64_t length) {
+  const std::int64_t tiles = (length + 15) / 16;
+  return heads * tiles * tiles * 32;
+}
+
 }  // namespace bert

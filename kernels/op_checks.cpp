@@ -106,6 +106,14 @@ class Checker {
          "a dropout probability in [0, 1)");
     if (dropout.probability > 0.0f) given(dropout.key, "dropout.key");
   }
+  template <typename Op>
+  void attention_dropout(const Op& op) const {
+    dropout(op.dropout);
+    // Groups are counted in 32 bits: beyond them heads would share their bits.
+    that(op.dropout.probability == 0.0f ||
+             attention_dropout_groups(op.num_heads, op.tokens.max_seqlen) <= std::int64_t{1} << 32,
+         "with dropout, shorter sequences (32 heads (length / 16)^2 <= 2^32)");
+  }
   // What both directions of the embeddings have; `activations` [T, C]: y, or its gradient.
   template <typename Op>
   void embeddings(const Op& op, const Tensor& activations, const char* name) const {
@@ -269,7 +277,7 @@ void check(const AttentionForward& op, DType dtype) {
   c.that(op.num_heads >= 1 && n % op.num_heads == 0, "a hidden size divisible by num_heads");
   c.real(op.qkv, "qkv", {t, 3 * n});
   c.tokens(op.tokens, t);
-  c.dropout(op.dropout);
+  c.attention_dropout(op);
   c.real(op.y, "y", {t, n});
   c.statistics(op.lse, "lse", {op.num_heads, t});
 }
@@ -284,7 +292,7 @@ void check(const AttentionBackward& op, DType dtype) {
   c.real(op.qkv, "qkv", {t, 3 * n});
   c.statistics(op.lse, "lse", {op.num_heads, t});
   c.tokens(op.tokens, t);
-  c.dropout(op.dropout);
+  c.attention_dropout(op);
   c.real(op.dqkv, "dqkv", {t, 3 * n});
   c.not_same(op.dqkv, "dqkv", op.qkv, "qkv");
 }

@@ -7,13 +7,12 @@
 // - "real" tensors hold Ops::dtype() (f64, f32 or bf16). Statistics (mean, rstd, lse), losses,
 //   parameters and their gradients are f32 at least: f64 under f64, f32 otherwise. Where a
 //   parameter is named "real", it is the copy in Ops::dtype() that products read.
-// - Capacity and count. A tensor's first dimension is its capacity, fixed for a run; how many rows
-//   count in this micro-batch is a number in device memory (`DeviceCount`). Rows at and beyond the
-//   count ("tail rows") own no loss. An op never lets a tail row reach a valid row or a parameter
-//   gradient. Tail rows of activations are finite and otherwise unspecified; tail rows of gradients
-//   are zero: an op that is given zero tails in `dy` leaves zero tails in `dx`. Tail entries of
-//   index tensors (ids, rows, targets, token_sequence) and of statistics are unspecified, and never
-//   used.
+// - Capacity and count. A tensor's first dimension is its capacity; how many rows count in this
+//   micro-batch is a number in device memory (`DeviceCount`). Rows at and beyond the count ("tail
+//   rows") own no loss. An op never lets a tail row reach a valid row or a parameter gradient. Tail
+//   rows of activations are finite and otherwise unspecified; tail rows of gradients are zero: an
+//   op that is given zero tails in `dy` leaves zero tails in `dx`. Tail entries of index tensors
+//   (ids, rows, targets, token_sequence) and of statistics are unspecified, and never used.
 // - Every DeviceCount is given, never null.
 // - Gradients of parameters accumulate (+=). Gradients of activations are overwritten, except
 //   where a flag `accumulate_dx` says otherwise.
@@ -225,8 +224,8 @@ struct DropoutRows {
 };
 
 // --- Losses -------------------------------------------------------------------------------------
-// Sums over a micro-batch, in device memory; added to, in row order. A loss op overwrites what it
-// is given with the gradient where it has a `loss_scale`: that of *loss_scale times the loss it
+// Sums over a micro-batch, in device memory; added to, in a fixed order. A loss op overwrites what
+// it is given with the gradient where it has a `loss_scale`: that of *loss_scale times the loss it
 // adds.
 struct LossSums {
   double loss = 0.0;         // sum of -log p(target), times weights if there are; or of (y - t)^2

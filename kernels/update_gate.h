@@ -15,9 +15,9 @@ struct UpdateGate {
       0;  // not zero: an update was refused, and none is made until this is cleared
 };
 
-// Whether an update is refused: an element of the gradient that is not finite, a loss that is not
-// or is above `gate->max_loss`, or an earlier refusal. Closes the gate then. `gate`: null without
-// one.
+// Whether an update is refused: an element of the gradient that is not finite, a loss that is NaN,
+// infinite or above `gate->max_loss`, or an earlier refusal. Closes the gate then. `gate`: null
+// without one. Losses are sums of -log p or of squares, so none is -infinity.
 inline constexpr bool refuses_update(std::int64_t nonfinite, const double* loss, UpdateGate* gate) {
   if (gate == nullptr) return nonfinite != 0;
   const bool finite = *loss <= std::numeric_limits<double>::max();  // nor NaN

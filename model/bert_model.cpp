@@ -13,10 +13,13 @@ BertModel::BertModel(const BertConfig& config, bool with_pooler)
 void BertModel::allocate(Device& device, Ops& ops, const Capacity& capacity, bool with_gradients,
                          bool recompute) {
   ops_ = &ops;
-  capacity_ = capacity;
+  capacity_ = laid_out_ = capacity;
+  with_gradients_ = with_gradients;
+  recompute_ = recompute;
   store_.allocate(device, ops.statistics_dtype(), ops.dtype(), with_gradients);
   arena_.build(device,
                [&](Arena& arena) { plan(arena, ops, capacity, with_gradients, recompute); });
+  activation_bytes_ = arena_.bytes();
 }
 
 std::size_t BertModel::count_activation_bytes(Ops& ops, const Capacity& capacity,
@@ -36,6 +39,21 @@ void BertModel::plan(Arena& arena, Ops& ops, const Capacity& capacity, bool with
   if (with_gradients) encoder_.plan_backward(arena, capacity, ops, workspace_);
 }
 
+void BertModel::fit(const ModelInput& input) {
+  Capacity wanted = laid_out_;
+  wanted.tokens = input.input_ids.numel();
+  wanted.sequences = input.tokens.sequence_index.numel();
+  if (input.masked_rows) wanted.masked = input.masked_rows.numel();
+  if (wanted == laid_out_) return;
+  BERT_CHECK(wanted.tokens <= capacity_.tokens && wanted.sequences <= capacity_.sequences &&
+                 wanted.masked <= capacity_.masked,
+             "{} tokens, {} sequences, {} masked in room for {}, {}, {}", wanted.tokens,
+             wanted.sequences, wanted.masked, capacity_.tokens, capacity_.sequences,
+             capacity_.masked);
+  laid_out_ = wanted;
+  arena_.rebuild([&](Arena& arena) { plan(arena, *ops_, wanted, with_gradients_, recompute_); });
+}
+
 void BertModel::freeze(std::int64_t layers) {
   BERT_CHECK(layers >= 0 && layers <= config_.num_hidden_layers, "{} layers", layers);
   frozen_layers_ = layers;
@@ -46,6 +64,7 @@ std::int64_t BertModel::first_trained() const {
 }
 
 void BertModel::forward(const ModelInput& input, const DropoutKey* dropout_key) {
+  fit(input);
   dropout_key_ = dropout_key;
   const Context context = this->context(input);
   const Tensor x =

@@ -29,10 +29,10 @@ class BertModel {
   BertModel(const BertModel&) = delete;
   BertModel& operator=(const BertModel&) = delete;
 
-  // Gives parameters and one micro-batch memory on `device`, for `ops`' dtype. With `recompute`,
-  // the layers share the memory of what backward needs of them and backward repeats their forward:
-  // a third more products, the same bits, and at most 2 C instead of 15 C elements a token and
-  // layer.
+  // Gives parameters and one micro-batch of up to `capacity` memory on `device`, for `ops`' dtype.
+  // With `recompute`, the layers share the memory of what backward needs of them and backward
+  // repeats their forward: a third more products, the same bits, and at most 2 C instead of 16 C
+  // elements a token and layer.
   void allocate(Device& device, Ops& ops, const Capacity& capacity, bool with_gradients,
                 bool recompute = false);
 
@@ -49,7 +49,8 @@ class BertModel {
   // The elements of the flat buffers from here on are trained: 0 with nothing frozen.
   std::int64_t first_trained() const;
 
-  // dropout_key: device memory, or null for evaluation.
+  // dropout_key: device memory, or null for evaluation. The memory of a micro-batch is laid out as
+  // large as the tensors of `input` are, at most of the capacity, and so are all launches on a GPU.
   void forward(const ModelInput& input, const DropoutKey* dropout_key);
   // Adds to the sums of `loss`. With gradients, turns the logits into their gradients.
   // `loss_unit`: see CrossEntropy.
@@ -77,7 +78,7 @@ class BertModel {
   std::vector<std::int64_t> part_ends() const;
   ParameterStore& parameters() { return store_; }
   const ParameterStore& parameters() const { return store_; }
-  std::size_t activation_bytes() const { return arena_.bytes(); }
+  std::size_t activation_bytes() const { return activation_bytes_; }
   const Capacity& capacity() const { return capacity_; }
 
  protected:
@@ -104,6 +105,7 @@ class BertModel {
     Pooler::Saved pooler;
   };
   void plan(Arena& arena, Ops& ops, const Capacity& capacity, bool with_gradients, bool recompute);
+  void fit(const ModelInput& input);
   Context context(const ModelInput& input) const { return {ops_, dropout_key_, input.tokens}; }
 
   Embeddings embeddings_;
@@ -112,8 +114,10 @@ class BertModel {
   std::optional<std::int64_t> frozen_layers_;  // besides the embeddings; nothing: none of them
 
   Ops* ops_ = nullptr;
-  Capacity capacity_;
+  Capacity capacity_, laid_out_;  // the most, and of the last forward
+  bool with_gradients_ = false, recompute_ = false;
   Arena arena_;
+  std::size_t activation_bytes_ = 0;
   Saved saved_;
   Tensor hidden_;
   BackwardWorkspace workspace_;

@@ -25,6 +25,8 @@ struct Capacity {
   std::int64_t sequences = 0;
   std::int64_t masked = 0;
   std::int64_t max_seqlen = 0;
+
+  bool operator==(const Capacity&) const = default;
 };
 
 // The two streams between the blocks of an encoder, both [T, C].

@@ -1,6 +1,7 @@
 // Arena: one allocation for everything that lives as long as a plan. A plan is a function that
 // takes tensors from the arena; it runs twice, first counting bytes, then handing out addresses, so
-// sizes and layout cannot drift apart.
+// sizes and layout cannot drift apart. The same memory can then be handed out again by a plan that
+// takes less.
 #pragma once
 
 #include <cstddef>
@@ -22,7 +23,7 @@ class Arena {
     const std::size_t offset = used_;
     used_ += (sized.bytes() + kAlignment - 1) / kAlignment * kAlignment;
     if (base_ == nullptr) return sized;
-    BERT_CHECK(used_ <= buffer_.bytes() - kAlignment, "the plan changed between its two runs");
+    BERT_CHECK(used_ <= buffer_.bytes() - kAlignment, "the plan takes more than was counted");
     return Tensor(base_ + offset, dtype, shape);
   }
 
@@ -35,11 +36,16 @@ class Arena {
     buffer_ = DeviceBuffer(device, used_ + kAlignment);
     const auto address = reinterpret_cast<std::uintptr_t>(buffer_.data());
     base_ = static_cast<char*>(buffer_.data()) + (kAlignment - address % kAlignment) % kAlignment;
+    rebuild(plan);
+  }
+  // Runs plan(*this) once more, on the same memory: what was handed out before is no longer valid.
+  template <typename Plan>
+  void rebuild(Plan&& plan) {
     used_ = 0;
     plan(*this);
   }
 
-  std::size_t bytes() const { return used_; }
+  std::size_t bytes() const { return used_; }  // of the last plan
   void* data() const { return base_; }
 
  private:

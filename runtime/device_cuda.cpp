@@ -114,8 +114,11 @@ struct CudaDevice::Piece {
 };
 
 int CudaDevice::select(int index) {
-  check_cuda(cudaSetDevice(index), "cudaSetDevice");
-  return index;
+  const cudaError_t status = cudaSetDevice(index);
+  if (status == cudaSuccess) return index;
+  (void)cudaGetLastError();
+  throw_runtime_error("GPU {} cannot be used: {} ({})", index, cudaGetErrorString(status),
+                      cudaGetErrorName(status));
 }
 
 CudaDevice::CudaDevice(int index) : index_(select(index)) {
@@ -197,6 +200,8 @@ void CudaDevice::copy(void* to, const void* from, std::size_t bytes) {
 
 void CudaDevice::copy_to_host(void* host, const void* device, std::size_t bytes) {
   BERT_CHECK(!recording_, "a copy to the host cannot be recorded");
+  // To memory that is not pinned, the copy itself waits, and asks nobody.
+  if (watch_) synchronize();
   if (bytes > 0) {
     check_cuda(cudaMemcpyAsync(host, device, bytes, cudaMemcpyDeviceToHost, stream_),
                "cudaMemcpyAsync");

@@ -234,13 +234,30 @@ check_training() {
   else
     record train_fp8 skipped 0 "compute capability $capability has no FP8"
   fi
-  if (($(nvidia-smi -L 2> /dev/null | wc -l) < 2)); then
+  check_ranks
+}
+# Two ranks: gradients travel in fp32, in bf16, and as whole numbers.
+check_ranks() {
+  local launcher=(mpirun --allow-run-as-root --oversubscribe -np 2)
+  if (($(visible_gpus) < 2)); then
     record ranks skipped 0 "one GPU"
   elif ! command -v mpirun > /dev/null; then
     record ranks skipped 0 "mpirun is not installed"
   else
-    train_on ranks mpirun --allow-run-as-root -np 2 -- runtime.device=cuda runtime.precision=fp32 &&
+    train_on ranks "${launcher[@]}" -- runtime.device=cuda runtime.precision=fp32 &&
       follows ranks 0.01
+    train_on ranks_bf16 "${launcher[@]}" -- runtime.device=cuda runtime.precision=bf16 \
+      runtime.allreduce_dtype=bf16 && follows ranks_bf16 0.1
+    train_on ranks_reproducible "${launcher[@]}" -- runtime.device=cuda runtime.precision=fp32 \
+      train.reproducible=true && follows ranks_reproducible 0.01
+  fi
+}
+# As many as CUDA sees. nvidia-smi lists all there are, and parts of them below.
+visible_gpus() {
+  if [[ -n "${CUDA_VISIBLE_DEVICES:-}" ]]; then
+    tr ',' '\n' <<< "$CUDA_VISIBLE_DEVICES" | grep -c .
+  else
+    nvidia-smi -L 2> /dev/null | grep -c '^GPU'
   fi
 }
 # The choice of product algorithms is timed, so bits may differ without being wrong.

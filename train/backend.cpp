@@ -50,10 +50,10 @@ Backend make_cpu(Precision precision, std::optional<std::int64_t> threads, int l
     case Precision::fp32:
     case Precision::bf16:
       if (reproducible) backend.threads = std::min(backend.threads, kReproducibleParts);
-      backend.ops = make_cpu_ops(
-          {.threads = backend.threads,
-           .parts = reproducible ? kReproducibleParts : backend.threads,
-           .dtype = backend.precision == Precision::bf16 ? DType::bf16 : DType::f32});
+      backend.ops =
+          make_cpu_ops({.threads = backend.threads,
+                        .parts = reproducible ? kReproducibleParts : backend.threads,
+                        .dtype = backend.precision == Precision::bf16 ? DType::bf16 : DType::f32});
       return backend;
     default:
       throw_input_error("{}precision: {} needs a GPU; on a CPU use fp32, bf16, fp64 or auto", keys,
@@ -83,6 +83,7 @@ std::optional<Backend> make_cuda(Precision precision, int local_rank, std::strin
   backend.ops = std::move(cuda->ops);
   backend.product_choices = std::move(cuda->product_choices);
   backend.set_product_choices = std::move(cuda->set_product_choices);
+  backend.stop_choosing_products = std::move(cuda->stop_choosing_products);
   return backend;
 }
 

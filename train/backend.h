@@ -26,6 +26,7 @@ struct Backend {
   // Products chosen by measuring, on a GPU (kernels/cuda_module.h); empty otherwise.
   std::function<std::string()> product_choices;
   std::function<bool(const std::string&)> set_product_choices;
+  std::function<void()> stop_choosing_products;
   std::unique_ptr<StepProfile> profile;  // with runtime.profile, of steps computed with `ops`
   std::string why_cpu;                   // under auto, when there is no GPU to use
 

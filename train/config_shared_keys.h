@@ -95,7 +95,7 @@ void add_optimizer_keys(ConfigTable<C>& table) {
   table.add(betas_key<C>());
   table.add(
       "optimizer.epsilon", [](auto& c) -> auto& { return c.optimizer.epsilon; },
-      number({0.0, 1.0, false, true}), "Added to the denominator of AdamW.");
+      number({1e-15, 1.0}), "Added to the denominator of AdamW.");
   table.add(
       "optimizer.weight_decay", [](auto& c) -> auto& { return c.optimizer.weight_decay; },
       number({0.0, 10.0}), "Pull of weights towards zero; biases and LayerNorms have none.");

@@ -8,7 +8,6 @@
 #include <vector>
 
 #include "runtime/device.h"
-#include "train/recordings.h"
 
 namespace bert {
 namespace {
@@ -97,7 +96,7 @@ Evaluator::Evaluator(BertForPretraining& model, Device& device, DeviceBatch& mem
       device_(device),
       memory_(memory),
       sums_(device, sizeof(ModelLoss)),
-      record_(record),
+      recordings_(device, record),
       micro_batch_sequences_(micro_batch_sequences) {}
 
 EvaluationResult Evaluator::run(DatasetMixture dataset, std::int64_t batch_size,
@@ -138,16 +137,10 @@ EvaluationResult Evaluator::run(DatasetMixture dataset, std::int64_t batch_size,
     for (const Batch& batch : step->micro_batches) {
       const ModelInput& input = memory_.upload(batch);
       device_.fill_zero(sums_.data(), sums_.bytes());
-      const auto work = [&] {
+      recordings_.run(kEvaluation, memory_.size(), [&] {
         model_.forward(input, nullptr);
         model_.loss(input, loss, false);
-      };
-      if (record_ && !first_) {
-        device_.run_recorded(kEvaluation, work);
-      } else {
-        work();
-      }
-      first_ = false;
+      });
       auto now = device_.read_later(sums_.data(), sums_.bytes());
       settle();
       queued = std::move(now);

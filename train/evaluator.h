@@ -10,6 +10,7 @@
 #include "model/bert_for_pretraining.h"
 #include "runtime/communicator.h"
 #include "train/device_batch.h"
+#include "train/recordings.h"
 
 namespace bert {
 
@@ -56,9 +57,8 @@ class Evaluator {
   Device& device_;
   DeviceBatch& memory_;
   DeviceBuffer sums_;
-  bool record_;
+  Recordings recordings_;
   std::int64_t micro_batch_sequences_;
-  bool first_ = true;  // nothing has been computed yet
 };
 
 // The cross-entropy of a model that knows only how often each token occurs among the masked tokens'

@@ -16,10 +16,22 @@ constexpr std::size_t kMegabyte = std::size_t{1} << 20;
 constexpr std::int64_t kChoices = 16;
 
 // The allowance. On a CPU, buffers of products and of each thread, batches made ahead, libraries;
-// on a GPU, 64 MB of products, kernels and recorded graphs, staging, NCCL.
-std::size_t workspace_bytes(const Backend& backend) {
-  if (!backend.device->is_cpu()) return 768 * kMegabyte;
-  return (64 + 32 * static_cast<std::size_t>(backend.threads)) * kMegabyte;
+// on a GPU, 64 MB of products, kernels and recorded graphs, staging, NCCL. What grows with a
+// micro-batch there: the largest result once more, while the way of its product is chosen, and in
+// FP8 the copies of the operands of the feed-forward's backward.
+std::size_t workspace_bytes(const Backend& backend, const BertConfig& model,
+                            const Capacity& capacity) {
+  if (backend.device->is_cpu()) {
+    return (64 + 32 * static_cast<std::size_t>(backend.threads)) * kMegabyte;
+  }
+  const std::int64_t result =
+      std::max(capacity.masked * model.vocab_size, capacity.tokens * model.intermediate_size);
+  const std::int64_t copies =
+      backend.precision == Precision::fp8
+          ? capacity.tokens * 2 * (model.intermediate_size + model.hidden_size)
+          : 0;
+  return 768 * kMegabyte + static_cast<std::size_t>(result) * dtype_size(backend.ops->dtype()) +
+         static_cast<std::size_t>(copies);
 }
 
 // The least of all ranks' values.
@@ -62,7 +74,7 @@ MemoryPlan plan_memory(BertModel& model, const Backend& backend, const Capacity&
       model.count_activation_bytes(ops, capacity, /*with_gradients=*/true, step.recompute);
   plan.batch = DeviceBatch::count_bytes(ops, capacity, model);
   if (backend.device->is_cpu()) plan.batch *= 2;
-  plan.workspace = workspace_bytes(backend);
+  plan.workspace = workspace_bytes(backend, model.config(), capacity);
   plan.snapshot = plan.parameters + plan.moments;
   return plan;
 }

@@ -8,7 +8,6 @@
 
 #include "kernels/cuda_module.h"
 #include "runtime/error.h"
-#include "train/recordings.h"
 
 namespace bert {
 
@@ -64,7 +63,8 @@ TrainingStep::TrainingStep(const StepOptions& options, Backend& backend, Communi
       moment_memory_(*backend.device, 2 * model.parameters().values().bytes()),
       scalar_memory_(*backend.device, parts_.size() * sizeof(AdamWStep) + sizeof(Scalars)),
       adamw_(static_cast<AdamWStep*>(scalar_memory_.data())),
-      scalars_(reinterpret_cast<Scalars*>(adamw_ + parts_.size())) {
+      scalars_(reinterpret_cast<Scalars*>(adamw_ + parts_.size())),
+      recordings_(*backend.device, options.cuda_graph) {
   Device& device = *backend_.device;
   device.fill_zero(scalar_memory_.data(), scalar_memory_.bytes());
   const Tensor& values = model_.parameters().values();
@@ -89,14 +89,7 @@ TrainingStep::TrainingStep(const StepOptions& options, Backend& backend, Communi
 
 TrainingStep::~TrainingStep() = default;
 
-template <typename F>
-void TrainingStep::recorded(int key, const F& f) {
-  if (first_step_ || !options_.cuda_graph) return f();
-  backend_.device->run_recorded(key, f);
-}
-
 TrainingStep::Queued TrainingStep::queue(const StepBatches& batches, const Position& at) {
-  const StepProfile::Watch watch(backend_.profile.get());
   // The loss is a mean over the masked tokens of the whole step: counted before the first forward.
   std::vector<std::int64_t> totals{batches.masked, batches.tokens};
   communicator_.all_reduce_sum(totals);
@@ -118,18 +111,19 @@ TrainingStep::Queued TrainingStep::queue(const StepBatches& batches, const Posit
   Device& device = *backend_.device;
   const auto upload = [&] { device.copy_from_host(adamw_, fresh.data(), fresh.size()); };
   upload();
-  if (first_step_ && communicator_.size() > 1 && backend_.product_choices) {
+  if (first_step_ && backend_.product_choices) {
     choose_products(batches.micro_batches.front());
     upload();  // the sums of losses anew
   }
+  first_step_ = false;
+  const StepProfile::Watch watch(backend_.profile.get());
   if (fixed_point_) {
     compute_fixed_point(batches, upload);
     result.gradient_exponent = fixed_point_->exponent();
   } else {
     compute_gradients(batches);
   }
-  recorded(kUpdate, [this] { update(); });
-  first_step_ = false;
+  recordings_.run(kUpdate, 0, [this] { update(); });
   return {result, device.read_later(scalars_, sizeof scalars)};
 }
 
@@ -152,21 +146,38 @@ std::vector<std::byte> TrainingStep::scalars_of_a_step(const Scalars& scalars,
   return bytes;
 }
 
-// Rank 0 computes a micro-batch for nothing but the choice of its products, which it makes by
-// measuring, and the others take its choice. With choices of their own they would compute as well,
-// but not the same bits after a resume, as a checkpoint has those of one rank only.
+// Before anything else rank 0 computes a micro-batch in several sizes for nothing but the choice of
+// their products, which it makes by measuring. The products of any other size are then computed
+// like those of the nearest, and the other ranks take rank 0's choices. With choices of their own,
+// or made when a size is first met, they would compute as well, but not the same bits after a
+// resume: a checkpoint has those of one rank, up to its step. All ranks compute these sizes, so
+// that scratch memory has grown before anything is recorded.
 void TrainingStep::choose_products(const Batch& batch) {
   std::string choices;
   if (communicator_.is_root()) {
-    work(memory_.upload(batch));
+    compute_every_size(batch);
     choices = backend_.product_choices();
   }
-  communicator_.broadcast(choices);
+  if (communicator_.size() > 1) communicator_.broadcast(choices);
   if (!communicator_.is_root() && !backend_.set_product_choices(choices)) {
     std::fprintf(stderr,
                  "warning: rank %d has another GPU or cuBLAS than rank 0 (%s) and chooses its "
                  "products itself: a resumed run goes on equally well but not bit for bit\n",
                  communicator_.rank(), backend_.device->name().c_str());
+  }
+  if (!communicator_.is_root()) compute_every_size(batch);
+  backend_.stop_choosing_products();
+}
+
+// The whole capacity, the half, the quarter and the eighth, each with as much of `batch` as fits:
+// the sizes depend on the capacity alone.
+void TrainingStep::compute_every_size(const Batch& batch) {
+  for (const std::int64_t parts : {1, 2, 4, 8}) {
+    const auto part_of = [&](std::int64_t most) { return round_rows(most / parts, most); };
+    Capacity size = memory_.capacity();
+    size.tokens = part_of(size.tokens);
+    size.masked = part_of(size.masked);
+    work(memory_.upload(first_sequences(batch, size.tokens, size.masked), size));
   }
 }
 
@@ -194,7 +205,8 @@ void TrainingStep::compute_gradients(const StepBatches& batches) {
             [this, piece = gradients.slice(first, end - first)] { reducer_->start(piece); });
       };
     }
-    recorded(completes ? kLastMicroBatch : kMicroBatch, [&] { work(input, ready); });
+    recordings_.run(completes ? kLastMicroBatch : kMicroBatch, memory_.size(),
+                    [&] { work(input, ready); });
   }
   if (!reducer_) return;
   start_losses();
@@ -215,7 +227,7 @@ void TrainingStep::compute_fixed_point(const StepBatches& batches,
     fixed_point_->begin((batches.global_sequences + sequences - 1) / sequences);
     for (const Batch& batch : batches.micro_batches) {
       const ModelInput& input = memory_.upload(batch);
-      recorded(kMicroBatch, [&] {
+      recordings_.run(kMicroBatch, memory_.size(), [&] {
         backend_.ops->zero(model_.parameters().gradients());
         work(input);
         fixed_point_->add();

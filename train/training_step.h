@@ -19,6 +19,7 @@
 #include "train/config.h"
 #include "train/device_batch.h"
 #include "train/fixed_point_sums.h"
+#include "train/recordings.h"
 
 namespace bert {
 
@@ -76,8 +77,8 @@ class TrainingStep {
     double learning_rate = 0.0;
     double max_loss = std::numeric_limits<double>::infinity();  // more than this is refused
   };
-  // Queues a step, without waiting for it on a GPU. Its update is refused, on the device, where the
-  // loss or a gradient is not finite or main_loss is above the limit; so are then those of all
+  // Queues a step, without waiting for it on a GPU. Its update is refused, on the device, where
+  // main_loss or a gradient is not finite or main_loss is above the limit; so are then those of all
   // steps queued after it, until allow_updates().
   Queued queue(const StepBatches& batches, const Position& at);
   // Waits for a step, the oldest that is queued.
@@ -95,6 +96,7 @@ class TrainingStep {
 
   std::vector<std::byte> scalars_of_a_step(const Scalars& scalars, const Position& at) const;
   void choose_products(const Batch& batch);
+  void compute_every_size(const Batch& batch);
   void compute_gradients(const StepBatches& batches);
   // The same in fixed point; `reset` is called before the work of a micro-batch is done again.
   void compute_fixed_point(const StepBatches& batches, const std::function<void()>& reset);
@@ -104,10 +106,6 @@ class TrainingStep {
   void update();
   // Of a flat buffer, what is trained.
   Tensor trained(const Tensor& flat) const;
-  // Does what f queues: recorded, if that is wanted and the first step is over.
-  template <typename F>
-  void recorded(int key, const F& f);
-
   // A slice of the flat buffers with a learning rate of its own.
   struct Part {
     std::int64_t first = 0, end = 0;
@@ -126,6 +124,7 @@ class TrainingStep {
   AdamWStep* adamw_;  // device memory: one for each part, and after them
   Scalars* scalars_;
   std::unique_ptr<FixedPointSums> fixed_point_;
+  Recordings recordings_;
   bool first_step_ = true;  // of this process
   // The last member: after a failure it gives up what other ranks will not complete, for which the
   // others' memory would wait.

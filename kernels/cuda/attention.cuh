@@ -50,7 +50,7 @@ struct AttentionTile {
 
 // 0: packed.
 inline int tiles_per_sequence(const AttentionShape& shape, int rows) {
-  const std::int64_t each = (std::int64_t{shape.max_seqlen} + rows - 1) / rows;
+  const std::int64_t each = ceil_div(shape.max_seqlen, rows);
   return each * shape.sequences <= shape.capacity / rows + shape.sequences ? static_cast<int>(each)
                                                                            : 0;
 }

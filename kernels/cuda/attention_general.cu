@@ -373,9 +373,8 @@ template <class T>
 void attention_backward_general(const AttentionShape& shape, const T* dy, const T* y, const T* qkv,
                                 const float* lse, float* delta, T* dqkv, cudaStream_t stream) {
   const int per_sequence = tiles_per_sequence(shape, kRows);
-  const dim3 token_grid(
-      static_cast<unsigned>((shape.capacity + kThreads / 32 - 1) / (kThreads / 32)),
-      static_cast<unsigned>(shape.heads));
+  const dim3 token_grid(static_cast<unsigned>(ceil_div(shape.capacity, kThreads / 32)),
+                        static_cast<unsigned>(shape.heads));
   launch("attention_general_row_sums", general_row_sums_kernel<T>, {token_grid, dim3(kThreads)},
          stream, shape, dy, y, delta);
   launch("attention_general_dq", general_dq_kernel<T>, general_shape(shape), stream, shape,

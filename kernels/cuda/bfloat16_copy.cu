@@ -26,7 +26,7 @@ template <class From, class To>
 void copy(const char* name, const From* from, To* to, std::int64_t count, cudaStream_t stream) {
   BERT_CHECK(count % kElements == 0, "{} elements", count);
   constexpr std::int64_t kPerBlock = kThreads * kElements, kMostBlocks = 2048;
-  const std::int64_t blocks = std::min(kMostBlocks, (count + kPerBlock - 1) / kPerBlock);
+  const std::int64_t blocks = std::min(kMostBlocks, ceil_div(count, kPerBlock));
   const LaunchShape shape{dim3(static_cast<unsigned>(blocks)), dim3(kThreads)};
   launch(name, &copy_kernel<From, To>, shape, stream, from, to, count);
 }

@@ -20,8 +20,9 @@ struct DTypeOf<__nv_bfloat16> {
 
 namespace BERT_CUDA {
 
-// Device memory that grows and is kept: what it held is lost when it grows. It grows in the first
-// step only, so a captured step never allocates.
+// Device memory that grows and is kept: what it held is lost when it grows. Work is captured only
+// after it has been done once, so that a capture never allocates; and if it grows for other work
+// later, what was captured is made anew (CudaDevice::free).
 class Scratch {
  public:
   explicit Scratch(Device& device) : device_(&device) {}

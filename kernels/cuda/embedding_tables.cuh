@@ -21,7 +21,7 @@ inline constexpr int kTableWarps = 8;        // of a block that adds up one row
 inline constexpr int kTypesAtOnce = 2;       // BERT has two
 
 inline unsigned panels(std::int64_t channels) {
-  return static_cast<unsigned>((channels + kPanel - 1) / kPanel);
+  return static_cast<unsigned>(ceil_div(channels, kPanel));
 }
 
 // table[row] += values, for the group at channel c.

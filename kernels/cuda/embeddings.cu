@@ -255,7 +255,7 @@ struct BackwardScratch {
       : norm_partials(layout.take<float>(blocks * 2 * channels)),
         keys(layout.take<TokenKey>(sort_keys(tokens))),
         sorted(layout.take<TokenKey>(sort_keys(tokens))),
-        edges(layout.take<float>((tokens + kSegment - 1) / kSegment * 2 * channels)),
+        edges(layout.take<float>(ceil_div(tokens, kSegment) * 2 * channels)),
         type_partials(layout.take<float>(positions * kTypesAtOnce * channels)) {}
 
   float* norm_partials;  // [blocks, 2, C]
@@ -282,8 +282,8 @@ void row_gradients(const EmbeddingsBackward& op, const LaunchShape& grid, float*
   } else if (dropout.threshold != 0) {
     const std::int64_t teams = kDropoutThreads / Shape::kTeam;
     launch("embeddings_dropout_backward_kernel", embeddings_dropout_backward_kernel<T, Shape>,
-           {dim3(static_cast<unsigned>((tokens + teams - 1) / teams)), dim3(kDropoutThreads)},
-           stream, dropout, op.tokens.num_tokens, static_cast<int>(channels), op.dy.data<T>());
+           {dim3(static_cast<unsigned>(ceil_div(tokens, teams))), dim3(kDropoutThreads)}, stream,
+           dropout, op.tokens.num_tokens, static_cast<int>(channels), op.dy.data<T>());
   }
 }
 
@@ -292,7 +292,7 @@ template <class T, bool kVector>
 void word_gradients(const EmbeddingsBackward& op, const BackwardScratch& scratch,
                     cudaStream_t stream) {
   const std::int64_t tokens = op.dy.rows(), channels = op.dy.dim(1);
-  const auto segments = static_cast<unsigned>((tokens + kSegment - 1) / kSegment);
+  const auto segments = static_cast<unsigned>(ceil_div(tokens, kSegment));
   const TokenKey* sorted = sort_tokens(op.input_ids.data<std::int32_t>(), op.tokens.num_tokens,
                                        tokens, scratch.keys, scratch.sorted, stream);
   launch("sum_words_kernel", sum_words_kernel<T, kVector>,

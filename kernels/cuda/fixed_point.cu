@@ -14,7 +14,6 @@ namespace {
 // --- Kernels -------------------------------------------------------------------------------------
 constexpr int kThreads = 256;
 constexpr int kBlocksPerSm = 8;
-constexpr unsigned kAllLanes = 0xffffffffu;
 constexpr unsigned kInfinity = 0x7f800000u;  // the bits of it; those of NaN are larger
 
 __device__ __forceinline__ long long added(long long sum, float x, double per_unit) {
@@ -49,7 +48,7 @@ __global__ void __launch_bounds__(kThreads)
     sums[n - 1] = added(sums[n - 1], x[n - 1], per_unit);
     largest = max(largest, magnitude_bits(x[n - 1]));
   }
-  largest = __reduce_max_sync(kAllLanes, largest);
+  largest = __reduce_max_sync(kFullMask, largest);
   if (threadIdx.x % 32 != 0) return;
   const double value = static_cast<double>(__uint_as_float(min(largest, kInfinity)));
   atomicMax(reinterpret_cast<unsigned long long*>(&fixed->largest),

@@ -108,7 +108,7 @@ __global__ void __launch_bounds__(kThreads)
   const PowerOfTwo scale = scale_of<kFormat>(block_maximum(largest));
   if (blockIdx.x == 0 && thread == 0) *scale_out = scale.down;
 
-  const std::int64_t tiles_across = (columns + kTileColumns - 1) / kTileColumns;
+  const std::int64_t tiles_across = ceil_div(columns, kTileColumns);
   const std::int64_t first_row = blockIdx.x / tiles_across * kTileRows;
   const std::int64_t first_column = blockIdx.x % tiles_across * kTileColumns;
   const std::int64_t valid = rows_that_count(count, rows);
@@ -153,7 +153,6 @@ __global__ void __launch_bounds__(kThreads)
 }
 
 // --- Launchers -----------------------------------------------------------------------------------
-std::int64_t ceil_div(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
 std::size_t padded(std::size_t bytes) { return (bytes + 255) / 256 * 256; }
 
 constexpr std::size_t kHeadBytes = 256 + kMostMaxima * sizeof(unsigned);  // the scale, the maxima

@@ -34,7 +34,8 @@ enum class Epilogue {
 struct GemmCall {
   Tensor a{}, b{}, d{};
   bool transpose_a = false, transpose_b = false;
-  float beta = 0.0f;  // 0 or 1; with 0, d is not read
+  bool sums_rows = false;  // k counts the rows of a batch; otherwise m does
+  float beta = 0.0f;       // 0 or 1; with 0, d is not read
   Epilogue epilogue = Epilogue::none;
   Tensor bias{};  // [n] of d's dtype; of bias_gradient f32 [m], overwritten, and d is f32
   Tensor aux{};   // [m, n] of d's dtype; written by gelu_new_aux_bias, read by dgelu_new
@@ -68,6 +69,9 @@ class Gemm {
   // How the shapes seen so far are computed, and what is worth fusing, where that was chosen by
   // measuring: text for a checkpoint, so that a resumed run computes the same bits.
   virtual std::string choices() const { return {}; }
+  // From now on nothing is chosen by measuring any more: a shape that is new is computed like the
+  // nearest of those in choices(), so that the way does not depend on when the shape is met.
+  virtual void stop_choosing() {}
   // Takes such a text; before the first product. False, and nothing is changed, when it comes from
   // another version of the library or of this text, or another kind of GPU; InputError when it is
   // damaged.

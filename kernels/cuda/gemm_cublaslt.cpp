@@ -6,6 +6,10 @@
 // What is fixed for a shape is kept in a Plan: descriptors, layouts and how to compute. Bias and
 // auxiliary pointers are set at each call. Whether an epilogue is worth it, which it is not for
 // every shape, is kept beside the plans, under the key of the call that has the epilogue.
+//
+// Micro-batches come in many sizes (train/device_batch.h), too many to time the candidates of each
+// product for all of them. What was chosen by measuring serves shapes that differ in their number
+// of rows only, as far as the library says that it can.
 #include "kernels/cuda/gemm_cublaslt.h"
 
 #include <algorithm>
@@ -15,6 +19,7 @@
 #include <functional>
 #include <limits>
 #include <map>
+#include <optional>
 #include <sstream>
 #include <utility>
 #include <vector>
@@ -31,7 +36,8 @@ constexpr std::size_t kWorkspaceBytes = std::size_t{64} << 20;
 constexpr int kCandidates = 16;
 constexpr int kRounds = 3, kRepetitions = 3;  // of timing
 constexpr double kWorthwhile = 0.99;          // of the time of what was proposed earlier
-constexpr int kChoicesFormat = 2;             // of the text for checkpoints
+constexpr double kNear = 1.5;                 // times the rows: not worth choosing anew
+constexpr int kChoicesFormat = 3;             // of the text for checkpoints
 constexpr const char* kFused = "fused";
 constexpr const char* kApart = "apart";
 
@@ -141,16 +147,41 @@ std::int64_t alignment_of(const Tensor& x) {
 
 // All that the choice of an algorithm depends on.
 struct Key {
-  std::array<std::int64_t, 14> values{};
+  std::array<std::int64_t, 15> values{};
+  std::size_t rows_at() const { return values[3] != 0 ? 2 : 0; }  // sums_rows: k, otherwise m
+  std::int64_t rows() const { return values[rows_at()]; }
   auto operator<=>(const Key&) const = default;
 };
 
 Key key_of(const GemmCall& call) {
-  return {{call.d.dim(0), call.d.dim(1), call.a.dim(call.transpose_a ? 0 : 1), call.transpose_a,
-           call.transpose_b, static_cast<std::int64_t>(call.a.dtype()),
+  return {{call.d.dim(0), call.d.dim(1), call.a.dim(call.transpose_a ? 0 : 1), call.sums_rows,
+           call.transpose_a, call.transpose_b, static_cast<std::int64_t>(call.a.dtype()),
            static_cast<std::int64_t>(call.d.dtype()), call.beta != 0.0f,
            static_cast<std::int64_t>(call.epilogue), alignment_of(call.a), alignment_of(call.b),
            alignment_of(call.d), alignment_of(call.bias), alignment_of(call.aux)}};
+}
+
+// How many times as many rows the one of two products has that has more; nothing, where they differ
+// in anything else.
+std::optional<double> distance(const Key& a, Key b) {
+  const double ratio = static_cast<double>(a.rows()) / static_cast<double>(b.rows());
+  b.values[b.rows_at()] = a.rows();
+  if (a != b) return std::nullopt;
+  return std::max(ratio, 1.0 / ratio);
+}
+
+// The value of the key that is nearest to `key`, if one is no further than `most`; of two, the
+// smaller key's.
+template <typename T>
+const T* nearest(const std::map<Key, T>& known, const Key& key, double most) {
+  const T* found = nullptr;
+  for (const auto& [other, value] : known) {
+    const std::optional<double> far = distance(key, other);
+    if (!far || *far > most || (found != nullptr && *far == most)) continue;
+    most = *far;
+    found = &value;
+  }
+  return found;
 }
 
 void check_shapes(const GemmCall& call) {
@@ -226,8 +257,16 @@ class CublasLtGemm final : public Gemm {
   bool worth_fusing(const GemmCall& fused, const GemmCall& plain, const Rest& rest,
                     cudaStream_t stream) override {
     if (!fuses(fused)) return false;
-    const auto [decision, is_new] = worth_fusing_.try_emplace(key_of(fused), true);
-    if (!is_new || !measure_ || is_capturing(stream)) return decision->second;
+    const Key key = key_of(fused);
+    if (const auto known = worth_fusing_.find(key); known != worth_fusing_.end()) {
+      return known->second;
+    }
+    if (const bool* const near = nearest(worth_fusing_, key, reach())) {
+      const bool fuse = *near;
+      if (!stopped_) worth_fusing_[key] = fuse;
+      return fuse;
+    }
+    if (!may_measure(stream)) return worth_fusing_[key] = true;
     Plan& fused_plan = chosen_plan_for(fused, stream);
     Plan& plain_plan = chosen_plan_for(plain, stream);
     const OwnOutput output(*device_, fused.d);
@@ -239,8 +278,8 @@ class CublasLtGemm final : public Gemm {
                         return status;
                       }},
                      stream);
-    decision->second = fastest == 0;
-    return decision->second;
+    worth_fusing_[key] = fastest == 0;
+    return fastest == 0;
   }
 
   void run(const GemmCall& call, cudaStream_t stream) override {
@@ -250,11 +289,7 @@ class CublasLtGemm final : public Gemm {
 
   std::string choices() const override {
     std::string text = header() + "\n";
-    std::map<Key, cublasLtMatmulAlgo_t> all = imported_;
-    for (const auto& [key, plan] : plans_) {
-      if (plan.chosen) all[key] = plan.candidates.front();
-    }
-    for (const auto& [key, algo] : all) {
+    for (const auto& [key, algo] : chosen_) {
       for (const std::int64_t value : key.values) text += fmt::format("{} ", value);
       text += to_hex(algo) + "\n";
     }
@@ -269,7 +304,7 @@ class CublasLtGemm final : public Gemm {
     std::istringstream lines(choices);
     std::string line;
     if (!std::getline(lines, line) || line != header()) return false;
-    std::map<Key, cublasLtMatmulAlgo_t> imported;
+    std::map<Key, cublasLtMatmulAlgo_t> chosen;
     std::map<Key, bool> worth_fusing;
     for (int number = 2; std::getline(lines, line); ++number) {
       std::istringstream fields(line);
@@ -282,7 +317,7 @@ class CublasLtGemm final : public Gemm {
       if (complete && (choice == kFused || choice == kApart)) {
         worth_fusing[key] = choice == kFused;
       } else if (complete && from_hex(choice, algo)) {
-        imported[key] = algo;
+        chosen[key] = algo;
       } else {
         throw_input_error(
             "line {} of the products' algorithms is \"{}\"; expected {} numbers, and {} digits, "
@@ -290,11 +325,13 @@ class CublasLtGemm final : public Gemm {
             number, line, key.values.size(), 16 * std::size(algo.data), kFused, kApart);
       }
     }
-    imported_ = std::move(imported);
+    chosen_ = std::move(chosen);
     worth_fusing_ = std::move(worth_fusing);
     plans_.clear();
     return true;
   }
+
+  void stop_choosing() override { stopped_ = true; }
 
  private:
   // Algorithms are those of one version of the library on one kind of GPU.
@@ -316,7 +353,11 @@ class CublasLtGemm final : public Gemm {
       set(plan.desc, CUBLASLT_MATMUL_DESC_B_SCALE_POINTER, call.a_scale);
     }
     // Asked with the pointers in place: their alignment is part of the question.
-    if (is_new) plan.candidates = propose(call, plan);
+    if (!is_new) return plan;
+    const auto known = chosen_.find(key_of(call));
+    if (!adopt(plan, known != chosen_.end() ? &known->second : nullptr)) {
+      plan.candidates = propose(call, plan);
+    }
     return plan;
   }
 
@@ -356,19 +397,25 @@ class CublasLtGemm final : public Gemm {
     }
   }
 
-  // What the library can do, by its own expectation the fastest first; or what was imported.
+  // Whether the library can compute a product in this way.
+  bool supports(const Plan& plan, const cublasLtMatmulAlgo_t& algo) const {
+    cublasLtMatmulHeuristicResult_t result{};
+    const cublasStatus_t status =
+        cublasLtMatmulAlgoCheck(handle_.get(), plan.desc.get(), plan.a.get(), plan.b.get(),
+                                plan.d.get(), plan.d.get(), &algo, &result);
+    return status == CUBLAS_STATUS_SUCCESS && result.workspaceSize <= kWorkspaceBytes;
+  }
+
+  // Chooses `algo`, if there is one and it serves.
+  bool adopt(Plan& plan, const cublasLtMatmulAlgo_t* algo) const {
+    if (algo == nullptr || !supports(plan, *algo)) return false;
+    plan.candidates = {*algo};
+    plan.chosen = true;
+    return true;
+  }
+
+  // What the library can do, by its own expectation the fastest first.
   std::vector<cublasLtMatmulAlgo_t> propose(const GemmCall& call, Plan& plan) const {
-    const auto imported = imported_.find(key_of(call));
-    if (imported != imported_.end()) {
-      cublasLtMatmulHeuristicResult_t result{};
-      const cublasStatus_t status =
-          cublasLtMatmulAlgoCheck(handle_.get(), plan.desc.get(), plan.a.get(), plan.b.get(),
-                                  plan.d.get(), plan.d.get(), &imported->second, &result);
-      if (status == CUBLAS_STATUS_SUCCESS && result.workspaceSize <= kWorkspaceBytes) {
-        plan.chosen = true;
-        return {imported->second};
-      }
-    }
     const auto alignment = [](const Tensor& x) {
       return static_cast<std::uint32_t>(alignment_of(x));
     };
@@ -410,8 +457,9 @@ class CublasLtGemm final : public Gemm {
     return multiply(call, d, chosen, chosen.candidates.front(), stream);
   }
 
-  // The plan of the call's shape with one candidate: the fastest on these operands, writing to
-  // memory of its own; without measuring, the library's first.
+  // The plan of the call's shape with one candidate: what was chosen for it or for its nearest
+  // neighbour, or the fastest on these operands, writing to memory of its own; without measuring,
+  // the library's first.
   Plan& chosen_plan_for(const GemmCall& call, cudaStream_t stream) {
     Plan& plan = plan_for(call);
     if (plan.candidates.empty()) {
@@ -419,18 +467,31 @@ class CublasLtGemm final : public Gemm {
                           device_->name(), describe(call));
     }
     if (plan.chosen) return plan;
-    std::size_t fastest = 0;
-    if (measure_ && !is_capturing(stream) && plan.candidates.size() > 1) {
-      const OwnOutput output(*device_, call.d);
-      std::vector<Way> ways;
-      for (const cublasLtMatmulAlgo_t& algo : plan.candidates) {
-        ways.push_back([&] { return multiply(call, output.d, plan, algo, stream); });
+    if (!adopt(plan, nearest(chosen_, key_of(call), reach()))) {
+      std::size_t fastest = 0;
+      if (may_measure(stream) && plan.candidates.size() > 1) {
+        const OwnOutput output(*device_, call.d);
+        std::vector<Way> ways;
+        for (const cublasLtMatmulAlgo_t& algo : plan.candidates) {
+          ways.push_back([&] { return multiply(call, output.d, plan, algo, stream); });
+        }
+        fastest = find_fastest(ways, stream);
       }
-      fastest = find_fastest(ways, stream);
+      plan.candidates = {plan.candidates[fastest]};
+      plan.chosen = true;
     }
-    plan.candidates = {plan.candidates[fastest]};
-    plan.chosen = true;
+    // Those that were adopted too: who goes on from these choices finds the same neighbours.
+    if (!stopped_) chosen_[key_of(call)] = plan.candidates.front();
     return plan;
+  }
+
+  bool may_measure(cudaStream_t stream) const {
+    return measure_ && !stopped_ && !is_capturing(stream);
+  }
+  // How far away a neighbour may be whose way is taken.
+  double reach() const {
+    if (!measure_) return 0.0;  // the library's proposals are as good
+    return stopped_ ? std::numeric_limits<double>::infinity() : kNear;
   }
 
   // --- Timing ---
@@ -491,8 +552,10 @@ class CublasLtGemm final : public Gemm {
   DeviceBuffer workspace_;
   LtHandle handle_;
   Preference preference_;
-  std::map<Key, cublasLtMatmulAlgo_t> imported_;
-  std::map<Key, bool> worth_fusing_;  // imported or decided
+  bool stopped_ = false;  // choosing
+  // Here or where the choices come from.
+  std::map<Key, cublasLtMatmulAlgo_t> chosen_;
+  std::map<Key, bool> worth_fusing_;
   mutable std::map<Key, Plan> plans_;
 };
 

@@ -1,6 +1,6 @@
 // The instructions that CUDA C++ has no name for. The only file with PTX but warpgroup.cuh; beside
-// each wrapper its emulation for the SIMT harness, and tests/simt/intrinsics_test.cpp runs both. sm_80
-// and later.
+// each wrapper its emulation for the SIMT harness, and tests/simt/intrinsics_test.cpp runs both.
+// sm_80 and later.
 //
 // mma fragments, lane = 4 g + t (PTX ISA, "Matrix Fragments for mma.m16n8k16"):
 //   a [16, 16], pairs along k: a[0] = (row g, k 2t), a[1] = (g + 8, 2t), a[2] = (g, 2t + 8),
@@ -21,41 +21,25 @@ namespace bert::BERT_CUDA {
 #endif
 
 // --- Matrices of 16-bit elements from shared memory to fragments ---------------------------------
-// Lane 8 m + i gives the address of row i (eight elements, 16 bytes, 16-byte aligned) of matrix m;
-// x2 reads the addresses of lanes 0 to 15 only. r[m] is this lane's part of matrix m: (row g,
-// columns 2t, 2t + 1), or of the transposed matrix with _trans.
+// Lane 8 m + i gives the address of row i (eight elements, 16 bytes, 16-byte aligned) of matrix m.
+// r[m] is this lane's part of matrix m: (row g, columns 2t, 2t + 1), or of the transposed matrix
+// with _trans.
 namespace detail {
-template <int Matrices, bool Transposed>
-__device__ __forceinline__ void ldmatrix(unsigned (&r)[Matrices],
-                                         const void* shared_row BERT_SITE) {
-  static_assert(Matrices == 2 || Matrices == 4);
+template <bool Transposed>
+__device__ __forceinline__ void ldmatrix(unsigned (&r)[4], const void* shared_row BERT_SITE) {
 #ifdef BERT_SIMT
-  uint4 row{};
-  if (harness::lane() < 8 * Matrices) {
-    harness::check_aligned(shared_row, 16, "ldmatrix");
-    row = *static_cast<const uint4*>(shared_row);
-  }
-  harness::load_matrices(r, Matrices, Transposed, row, site);
+  harness::check_aligned(shared_row, 16, "ldmatrix");
+  harness::load_matrices(r, Transposed, *static_cast<const uint4*>(shared_row), site);
 #else
   const auto address = static_cast<unsigned>(__cvta_generic_to_shared(shared_row));
-  if constexpr (Matrices == 4 && !Transposed) {
-    asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
-                 : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])
-                 : "r"(address)
-                 : "memory");
-  } else if constexpr (Matrices == 4) {
+  if constexpr (Transposed) {
     asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0, %1, %2, %3}, [%4];"
                  : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])
                  : "r"(address)
                  : "memory");
-  } else if constexpr (!Transposed) {
-    asm volatile("ldmatrix.sync.aligned.m8n8.x2.shared.b16 {%0, %1}, [%2];"
-                 : "=r"(r[0]), "=r"(r[1])
-                 : "r"(address)
-                 : "memory");
   } else {
-    asm volatile("ldmatrix.sync.aligned.m8n8.x2.trans.shared.b16 {%0, %1}, [%2];"
-                 : "=r"(r[0]), "=r"(r[1])
+    asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
+                 : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])
                  : "r"(address)
                  : "memory");
   }
@@ -64,18 +48,11 @@ __device__ __forceinline__ void ldmatrix(unsigned (&r)[Matrices],
 }  // namespace detail
 
 __device__ __forceinline__ void ldmatrix_x4(unsigned (&r)[4], const void* shared_row BERT_SITE) {
-  detail::ldmatrix<4, false>(r, shared_row BERT_PASS_SITE);
+  detail::ldmatrix<false>(r, shared_row BERT_PASS_SITE);
 }
 __device__ __forceinline__ void ldmatrix_x4_trans(unsigned (&r)[4],
                                                   const void* shared_row BERT_SITE) {
-  detail::ldmatrix<4, true>(r, shared_row BERT_PASS_SITE);
-}
-__device__ __forceinline__ void ldmatrix_x2(unsigned (&r)[2], const void* shared_row BERT_SITE) {
-  detail::ldmatrix<2, false>(r, shared_row BERT_PASS_SITE);
-}
-__device__ __forceinline__ void ldmatrix_x2_trans(unsigned (&r)[2],
-                                                  const void* shared_row BERT_SITE) {
-  detail::ldmatrix<2, true>(r, shared_row BERT_PASS_SITE);
+  detail::ldmatrix<true>(r, shared_row BERT_PASS_SITE);
 }
 
 // --- Tensor cores --------------------------------------------------------------------------------
@@ -92,36 +69,6 @@ __device__ __forceinline__ void mma_m16n8k16(float (&d)[4], const unsigned (&a)[
       : "=f"(d[0]), "=f"(d[1]), "=f"(d[2]), "=f"(d[3])
       : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]), "f"(c[0]), "f"(c[1]),
         "f"(c[2]), "f"(c[3]));
-#endif
-}
-
-// The same for tf32 operands (to_tf32), one per register: a [16, 8] = (row g, k t), (g + 8, t),
-// (g, t + 4), (g + 8, t + 4); b [8, 8] = (k t, column g), (t + 4, g).
-__device__ __forceinline__ void mma_m16n8k8_tf32(float (&d)[4], const unsigned (&a)[4],
-                                                 const unsigned (&b)[2],
-                                                 const float (&c)[4] BERT_SITE) {
-#ifdef BERT_SIMT
-  harness::mma_tf32(d, a, b, c, site);
-#else
-  asm volatile(
-      "mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32 "
-      "{%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%10, %11, %12, %13};"
-      : "=f"(d[0]), "=f"(d[1]), "=f"(d[2]), "=f"(d[3])
-      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]), "f"(c[0]), "f"(c[1]),
-        "f"(c[2]), "f"(c[3]));
-#endif
-}
-
-// f32 rounded to tf32 (10 bits of mantissa, halves away from zero), as the bits that mma takes.
-__device__ __forceinline__ unsigned to_tf32(float x) {
-#ifdef BERT_SIMT
-  if (isnan(x)) return 0x7fffffffu;
-  const unsigned bits = __float_as_uint(x);
-  return isinf(x) ? bits : (bits + 0x1000u) & 0xffffe000u;
-#else
-  unsigned bits;
-  asm("cvt.rna.tf32.f32 %0, %1;" : "=r"(bits) : "f"(x));
-  return bits;
 #endif
 }
 
@@ -181,17 +128,6 @@ __device__ __forceinline__ float exp2_approx(float x) {
 #else
   float y;
   asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
-  return y;
-#endif
-}
-
-// tanh(x) within about 5e-4 relative: too coarse for f32 results, fine below bf16's rounding.
-__device__ __forceinline__ float tanh_approx(float x) {
-#ifdef BERT_SIMT
-  return tanhf(x);
-#else
-  float y;
-  asm("tanh.approx.f32 %0, %1;" : "=f"(y) : "f"(x));
   return y;
 #endif
 }

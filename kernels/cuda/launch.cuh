@@ -25,6 +25,11 @@
 
 namespace bert::BERT_CUDA {
 
+inline constexpr unsigned kFullMask = 0xffffffffu;  // all lanes of a warp
+
+// a / b, rounded up; a >= 0, b > 0.
+constexpr std::int64_t ceil_div(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
+
 struct LaunchShape {
   dim3 grid{};
   dim3 block{};

@@ -12,8 +12,6 @@
 
 namespace bert::BERT_CUDA {
 
-inline constexpr int kGroup = 8;  // channels
-
 // Threads and groups per thread of a row. kVector: C is a multiple of eight and rows are 16-byte
 // aligned; otherwise channels are read one by one. kFull: C is kMostChannels, which the compiler
 // then knows: no thread asks whether it has a channel, and addresses are constants.
@@ -347,7 +345,7 @@ PersistentGrid persistent_grid(std::int64_t rows, int multiprocessors, int most_
   const std::int64_t teams = most_threads / Shape::kTeam;
   const std::int64_t blocks = std::min<std::int64_t>(multiprocessors, rows);
   if (blocks == 0) return {0, most_threads};
-  const std::int64_t needed = std::min(teams, (rows + blocks - 1) / blocks);
+  const std::int64_t needed = std::min(teams, ceil_div(rows, blocks));
   return {static_cast<int>(blocks), static_cast<int>(needed) * Shape::kTeam};
 }
 

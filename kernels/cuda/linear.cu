@@ -1,7 +1,6 @@
 // Products and what surrounds them. The products themselves are Gemm's (cuBLASLt on a GPU): 2 R N K
-// FLOP forward, twice that backward. They run over the whole capacity, as sizes must not change
-// from step to step: tail rows of x are finite and those of dy zero, so nothing of them reaches
-// dweight, and tail rows of dx become zero.
+// FLOP forward, twice that backward. They run over the whole capacity: tail rows of x are finite
+// and those of dy zero, so nothing of them reaches dweight, and tail rows of dx become zero.
 //
 // In FP8, where that is on and allowed, operands are copied first (float8.cu): forward x and W; dy
 // both ways round, W and x transposed backward, since the product wants both along the summed
@@ -31,7 +30,6 @@ namespace {
 
 constexpr int kLanes = 32;                   // threads along columns
 constexpr int kBlockRows = 8;                // threads along rows
-constexpr int kGroup = 8;                    // columns a thread holds
 constexpr int kSumRows = 32;                 // threads along partial sums
 constexpr int kBlocksPerMultiprocessor = 8;  // of 256 threads: as many as are resident
 
@@ -149,8 +147,6 @@ __global__ void __launch_bounds__(kLanes* kSumRows)
 }
 
 // --- Launchers -----------------------------------------------------------------------------------
-std::int64_t ceil_div(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
-
 // Whether all of these can be read and written 16 bytes at a time, 8 elements a thread.
 bool vectorizes(std::int64_t columns, std::initializer_list<const void*> addresses) {
   return columns % kGroup == 0 &&
@@ -318,7 +314,8 @@ void CudaOps::linear_forward(const LinearForward& op) {
 }
 
 void CudaOps::add_weight_gradients(const LinearBackward& op, bool with_dweight) {
-  const GemmCall plain{.a = op.dy, .b = op.x, .d = op.dweight, .transpose_a = true, .beta = 1.0f};
+  const GemmCall plain{
+      .a = op.dy, .b = op.x, .d = op.dweight, .transpose_a = true, .sums_rows = true, .beta = 1.0f};
   if (!op.dbias) {
     if (with_dweight) gemm_->run(plain, stream_);
     return;
@@ -366,7 +363,7 @@ void CudaOps::linear_backward(const LinearBackward& op) {
           {.x = op.weight.compute, .format = DType::e4m3, .transposed = fp8_dx}}},
         scratch_, stream_);
     if (fp8_dweight) {
-      GemmCall for_dweight{.d = op.dweight, .beta = 1.0f};
+      GemmCall for_dweight{.d = op.dweight, .sums_rows = true, .beta = 1.0f};
       set_operands(for_dweight, dy.transposed, dy.scale, x.transposed, x.scale);
       gemm_->run(for_dweight, stream_);
     }

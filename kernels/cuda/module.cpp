@@ -40,6 +40,7 @@ bool bert_open_cuda_backend(const bert::CudaOptions& options, bert::CudaBackend&
   backend.set_product_choices = [products = gemm.get()](const std::string& choices) {
     return products->set_choices(choices);
   };
+  backend.stop_choosing_products = [products = gemm.get()] { products->stop_choosing(); };
   backend.ops = std::make_unique<bert::cuda::CudaOps>(options.dtype, *device, device->stream(),
                                                       device->multiprocessors(), std::move(gemm),
                                                       options.fp8);

@@ -151,7 +151,7 @@ __global__ void __launch_bounds__(kThreads, kUpdateBlocksPerSm)
 // --- Launchers -----------------------------------------------------------------------------------
 // Enough blocks for `threads` threads, and at most blocks_per_sm for each multiprocessor.
 LaunchShape walking(std::int64_t threads, int multiprocessors, int blocks_per_sm) {
-  const std::int64_t blocks = (threads + kThreads - 1) / kThreads;
+  const std::int64_t blocks = ceil_div(threads, kThreads);
   const std::int64_t most = static_cast<std::int64_t>(multiprocessors) * blocks_per_sm;
   return {.grid = static_cast<unsigned>(blocks < most ? blocks : most), .block = kThreads};
 }
@@ -178,7 +178,7 @@ void CudaOps::zero(const Tensor& x) {
 void CudaOps::gradient_norm(const ComputeGradientNorm& op) {
   check(op, dtype());
   check_aligned(op.gradients, "gradients");
-  const std::int64_t n = op.gradients.numel(), blocks = (n + kNormBlock - 1) / kNormBlock;
+  const std::int64_t n = op.gradients.numel(), blocks = ceil_div(n, kNormBlock);
   auto* const parts = scratch_.reserve<NormPart>(blocks);
   launch("sum_squares", sum_squares, {.grid = static_cast<unsigned>(blocks), .block = kThreads},
          stream_, op.gradients.data<float>(), n, parts);

@@ -8,8 +8,6 @@
 
 namespace bert::BERT_CUDA {
 
-inline constexpr unsigned kFullMask = 0xffffffffu;
-
 // Both lanes of a pair add the same two numbers, so all lanes hold the same bits.
 template <class T>
 __device__ __forceinline__ T warp_sum(T value) {

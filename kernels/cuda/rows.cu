@@ -1,7 +1,10 @@
-// Rows picked out of a matrix, and added back. A warp per picked row, eight channels a thread at a
-// time. gather_rows moves 2 values of T per element (bf16: 4 bytes), scatter_add_rows 3 (6 bytes);
-// no arithmetic to speak of: limited by memory, and by what it costs to begin rows anywhere.
+// Rows picked out of a matrix, added back, and dropout of them in place. A warp per picked row,
+// eight channels a thread at a time. gather_rows and dropout_rows move 2 values of T per element
+// (bf16: 4 bytes), scatter_add_rows 3 (6 bytes). dropout_rows calls Philox once for eight of them;
+// no arithmetic to speak of in the others: limited by memory, and by what it costs to begin rows
+// anywhere.
 #include "kernels/cuda/cuda_backend.h"
+#include "kernels/cuda/hidden_dropout.cuh"
 #include "kernels/cuda/layer_norm_row.cuh"
 #include "kernels/op_checks.h"
 
@@ -45,8 +48,24 @@ __global__ void __launch_bounds__(kThreads)
   }
 }
 
+template <class T, bool kVector>
+__global__ void __launch_bounds__(kThreads)
+    dropout_rows_kernel(T* x, const std::int32_t* rows, DeviceCount count, std::int64_t capacity,
+                        int channels, HiddenDropout dropout) {
+  const std::int64_t i = std::int64_t{blockIdx.x} * kRowsPerBlock + threadIdx.x / 32;
+  if (i >= capacity || i >= *count) return;
+  const DropoutRow row(dropout, rows[i]);
+  T* const to = x + i * channels;
+  for (int c = static_cast<int>(threadIdx.x) % 32 * kGroup; c < channels; c += 32 * kGroup) {
+    float values[kGroup];
+    load_group<kVector>(to, c, channels, values);
+    row.apply(c, values);
+    store_group<kVector>(to, c, channels, values);
+  }
+}
+
 LaunchShape row_grid(std::int64_t rows) {
-  return {dim3(static_cast<unsigned>((rows + kRowsPerBlock - 1) / kRowsPerBlock)), dim3(kThreads)};
+  return {dim3(static_cast<unsigned>(ceil_div(rows, kRowsPerBlock))), dim3(kThreads)};
 }
 
 }  // namespace
@@ -74,6 +93,20 @@ void CudaOps::scatter_add_rows(const ScatterAddRows& op) {
            vector ? scatter_add_rows_kernel<T, true> : scatter_add_rows_kernel<T, false>,
            row_grid(capacity), stream_, op.y.data<T>(), op.rows.data<std::int32_t>(), op.count,
            capacity, static_cast<int>(channels), op.x.data<T>());
+  });
+}
+
+void CudaOps::dropout_rows(const DropoutRows& op) {
+  check(op, dtype());
+  if (op.dropout.probability == 0.0f) return;
+  const std::int64_t capacity = op.x.rows(), channels = op.x.dim(1);
+  const bool vector = vector_access(channels, op.x);
+  with_real([&](auto real) {
+    using T = decltype(real);
+    launch("dropout_rows_kernel",
+           vector ? dropout_rows_kernel<T, true> : dropout_rows_kernel<T, false>,
+           row_grid(capacity), stream_, op.x.data<T>(), op.rows.data<std::int32_t>(), op.count,
+           capacity, static_cast<int>(channels), HiddenDropout(op.dropout, op.tokens, channels));
   });
 }
 

@@ -9,7 +9,6 @@ set(BERT_CUDA_SOURCES
   bias_dropout_residual_layer_norm.cu
   cross_entropy.cu
   cuda_ops.cpp
-  dropout_rows.cu
   embeddings.cu
   fixed_point.cu
   float8.cu

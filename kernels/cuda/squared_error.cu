@@ -36,7 +36,7 @@ void CudaOps::squared_error(const SquaredError& op) {
   check(op, dtype());
   const std::int64_t capacity = op.predictions.rows();
   auto* const results = scratch_.reserve<RowResult>(capacity);
-  const auto blocks = static_cast<unsigned>((capacity + kThreads - 1) / kThreads);
+  const auto blocks = static_cast<unsigned>(ceil_div(capacity, kThreads));
   with_real([&](auto real) {
     using T = decltype(real);
     launch("squared_error_kernel", squared_error_kernel<T>, {.grid = blocks, .block = kThreads},

@@ -35,7 +35,7 @@ inline std::int64_t sort_chunk(std::int64_t tokens) {
 // Keys that the sort needs room for, in chunks and sorted.
 inline std::int64_t sort_keys(std::int64_t tokens) {
   const std::int64_t chunk = sort_chunk(tokens);
-  return (tokens + chunk - 1) / chunk * chunk;
+  return ceil_div(tokens, chunk) * chunk;
 }
 
 // keys [chunks, chunk]: each block's tokens in order, kNoToken where there are none.

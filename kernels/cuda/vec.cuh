@@ -11,6 +11,9 @@ namespace bert::BERT_CUDA {
 template <class T>
 inline constexpr int kVec = 16 / static_cast<int>(sizeof(T));
 
+// How many numbers of a row a thread has at a time: one group of dropout bits.
+inline constexpr int kGroup = 8;
+
 __device__ __forceinline__ float to_float(float x) { return x; }
 __device__ __forceinline__ float to_float(__nv_bfloat16 x) { return __bfloat162float(x); }
 
@@ -52,8 +55,8 @@ __device__ __forceinline__ void store_16_bytes(uint4* to, uint4 value) {
 }
 }  // namespace detail
 
-// values = from[0 .. N-1], N a multiple of kVec<T>, `from` 16-byte aligned. N = 8 suits both types:
-// one group of dropout bits.
+// values = from[0 .. N-1], N a multiple of kVec<T>, `from` 16-byte aligned. kGroup suits both
+// types.
 template <Reuse kReuse = Reuse::likely, class T, int N>
 __device__ __forceinline__ void load_floats(const T* from, float (&values)[N]) {
   static_assert(N % kVec<T> == 0);

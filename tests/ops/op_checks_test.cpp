@@ -121,6 +121,14 @@ TEST(OpChecks, KnowsWhatDoesNotGoTogether) {
   expect_error([&] { check(attention, DType::f32); }, {"dropout probability"});
   attention.dropout = {.probability = 0.1f};
   expect_error([&] { check(attention, DType::f32); }, {"dropout.key", "missing"});
+  // Two heads have a number for each group up to 131,072 tokens.
+  attention.dropout.key = &key;
+  attention.tokens.max_seqlen = 131072;
+  EXPECT_NO_THROW(check(attention, DType::f32));
+  attention.tokens.max_seqlen = 131073;
+  expect_error([&] { check(attention, DType::f32); }, {"with dropout, shorter sequences"});
+  attention.dropout = {};
+  EXPECT_NO_THROW(check(attention, DType::f32));
 
   AdamW adamw{.parameters = some({65}),
               .gradients = some({65}),

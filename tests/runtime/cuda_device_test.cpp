@@ -220,6 +220,10 @@ TEST_F(CudaDeviceTest, IsWatchedWhileItIsWaitedFor) {
   EXPECT_EQ(asked, 50);
   asked = 49;
   EXPECT_EQ(message_of([&] { device_->synchronize(); }), "given up");
+  asked = 49;
+  float value = 0.0f;  // not pinned: the copy itself would wait for ever
+  EXPECT_EQ(message_of([&] { device_->copy_to_host(&value, a.data(), sizeof value); }), "given up");
+  EXPECT_FALSE(fake_cuda().hung);
   device_->watch({});
   fake_cuda().stuck = false;
   EXPECT_EQ(*static_cast<const float*>(later->wait()), 21.0f);

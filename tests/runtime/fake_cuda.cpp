@@ -91,12 +91,27 @@ cudaError_t never_done() {
   return cudaErrorLaunchTimeout;
 }
 
+// Where pinned memory begins, and how many bytes it has.
+std::map<const char*, std::size_t>& pinned() {
+  static std::map<const char*, std::size_t> blocks;
+  return blocks;
+}
+bool is_pinned(const void* pointer) {
+  const auto* const byte = static_cast<const char*>(pointer);
+  const auto after = pinned().upper_bound(byte);
+  if (after == pinned().begin()) return false;
+  const auto& [begin, bytes] = *std::prev(after);
+  return byte < begin + bytes;
+}
+
 }  // namespace
 }  // namespace bert::test
 
 using bert::test::capturing;
 using bert::test::fake_cuda;
+using bert::test::is_pinned;
 using bert::test::never_done;
+using bert::test::pinned;
 
 extern "C" {
 
@@ -157,9 +172,11 @@ cudaError_t cudaMemGetInfo(std::size_t* free, std::size_t* total) {
 }
 cudaError_t cudaHostAlloc(void** pointer, std::size_t bytes, unsigned) {
   *pointer = std::malloc(bytes);
+  pinned()[static_cast<const char*>(*pointer)] = bytes;
   return cudaSuccess;
 }
 cudaError_t cudaFreeHost(void* pointer) {
+  pinned().erase(static_cast<const char*>(pointer));
   std::free(pointer);
   return cudaSuccess;
 }
@@ -169,9 +186,13 @@ cudaError_t cudaMemsetAsync(void* pointer, int value, std::size_t bytes, cudaStr
 }
 cudaError_t cudaMemcpyAsync(void* to, const void* from, std::size_t bytes, cudaMemcpyKind kind,
                             cudaStream_t stream) {
-  // To or from memory that is not pinned, CUDA waits; here it is enough not to.
-  (void)kind;
   stream->add([=] { std::memcpy(to, from, bytes); });
+  // From memory that is not pinned CUDA may wait, to such memory it does.
+  if (kind != cudaMemcpyDeviceToHost || is_pinned(to) || stream->captured != nullptr) {
+    return cudaSuccess;
+  }
+  if (fake_cuda().stuck) return never_done();
+  stream->run_until(stream->queued);
   return cudaSuccess;
 }
 

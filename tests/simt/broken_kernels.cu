@@ -56,16 +56,16 @@ __global__ void copy_vectors_kernel(Break what, const float* in, float* out) {
 
 __global__ void sum_warps_kernel(Break what, const float* in, float* out) {
   const int i = static_cast<int>(threadIdx.x), lane = i % 32;
-  const unsigned mask = what == Break::source_not_in_mask ? 1u << lane : 0xffffffffu;
+  const unsigned mask = what == Break::source_not_in_mask ? 1u << lane : kFullMask;
   if (what == Break::lane_returned && i == 17) return;
   float sum = in[i];
   if (what == Break::caller_not_in_mask) __shfl_sync(0x7fffffffu, sum, 0);
   if (what == Break::divergent_shuffles) {
     for (int offset = 16; offset > 0; offset /= 2) {
       if (lane < 16) {
-        sum += __shfl_xor_sync(0xffffffffu, sum, offset);
+        sum += __shfl_xor_sync(kFullMask, sum, offset);
       } else {
-        sum += __shfl_xor_sync(0xffffffffu, sum, offset);
+        sum += __shfl_xor_sync(kFullMask, sum, offset);
       }
     }
   } else {
@@ -94,9 +94,9 @@ __global__ void exchange_kernel(Break what, const float* in, float* out) {
   BERT_SHARED(float, tile, 32);
   const int lane = static_cast<int>(threadIdx.x);
   tile[lane] = in[lane];
-  if (what != Break::missing_syncwarp) __syncwarp(0xffffffffu);
+  if (what != Break::missing_syncwarp) __syncwarp(kFullMask);
   // A shuffle brings lanes together, but does not order memory.
-  const int other = __shfl_xor_sync(0xffffffffu, lane, 1);
+  const int other = __shfl_xor_sync(kFullMask, lane, 1);
   out[lane] = tile[other];
 }
 

@@ -1,4 +1,5 @@
 // What the lanes of a warp do together, once all of them have come.
+#include "kernels/cuda/launch.cuh"
 #include "tests/simt/simt_device.h"
 
 namespace bert::simt::harness {
@@ -47,33 +48,9 @@ struct Mma {
 
 float bf16_low(unsigned pair) { return std::bit_cast<float>(pair << 16); }
 float bf16_high(unsigned pair) { return std::bit_cast<float>(pair & 0xffff0000u); }
-// The hardware reads 19 bits of a tf32 operand.
-float tf32(unsigned bits) { return std::bit_cast<float>(bits & 0xffffe000u); }
-
-template <int K>
-void multiply(const float (&a)[16][K], const float (&b)[K][8], void* const (&lanes)[32]) {
-  float d[16][8];
-  for (int lane = 0; lane < 32; ++lane) {
-    const float* c = static_cast<const Mma*>(lanes[lane])->c;
-    const int g = lane / 4, t = lane % 4;
-    d[g][2 * t] = c[0], d[g][2 * t + 1] = c[1];
-    d[g + 8][2 * t] = c[2], d[g + 8][2 * t + 1] = c[3];
-  }
-  for (int row = 0; row < 16; ++row) {
-    for (int k = 0; k < K; ++k) {
-      for (int column = 0; column < 8; ++column) d[row][column] += a[row][k] * b[k][column];
-    }
-  }
-  for (int lane = 0; lane < 32; ++lane) {
-    float* out = static_cast<Mma*>(lanes[lane])->d;
-    const int g = lane / 4, t = lane % 4;
-    out[0] = d[g][2 * t], out[1] = d[g][2 * t + 1];
-    out[2] = d[g + 8][2 * t], out[3] = d[g + 8][2 * t + 1];
-  }
-}
 
 void resolve_mma_bf16(void* const (&lanes)[32], unsigned) {
-  float a[16][16], b[16][8];
+  float a[16][16], b[16][8], d[16][8];
   for (int lane = 0; lane < 32; ++lane) {
     const Mma& own = *static_cast<const Mma*>(lanes[lane]);
     const int g = lane / 4, t = lane % 4;
@@ -86,25 +63,25 @@ void resolve_mma_bf16(void* const (&lanes)[32], unsigned) {
       b[2 * t + 8 * i][g] = bf16_low(own.b[i]);
       b[2 * t + 8 * i + 1][g] = bf16_high(own.b[i]);
     }
+    d[g][2 * t] = own.c[0], d[g][2 * t + 1] = own.c[1];
+    d[g + 8][2 * t] = own.c[2], d[g + 8][2 * t + 1] = own.c[3];
   }
-  multiply(a, b, lanes);
-}
-
-void resolve_mma_tf32(void* const (&lanes)[32], unsigned) {
-  float a[16][8], b[8][8];
+  for (int row = 0; row < 16; ++row) {
+    for (int k = 0; k < 16; ++k) {
+      for (int column = 0; column < 8; ++column) d[row][column] += a[row][k] * b[k][column];
+    }
+  }
   for (int lane = 0; lane < 32; ++lane) {
-    const Mma& own = *static_cast<const Mma*>(lanes[lane]);
+    float* out = static_cast<Mma*>(lanes[lane])->d;
     const int g = lane / 4, t = lane % 4;
-    for (int i = 0; i < 4; ++i) a[g + 8 * (i % 2)][t + 4 * (i / 2)] = tf32(own.a[i]);
-    for (int i = 0; i < 2; ++i) b[t + 4 * i][g] = tf32(own.b[i]);
+    out[0] = d[g][2 * t], out[1] = d[g][2 * t + 1];
+    out[2] = d[g + 8][2 * t], out[3] = d[g + 8][2 * t + 1];
   }
-  multiply(a, b, lanes);
 }
 
 struct MatrixLoad {
   uint4 row;
   unsigned* result;
-  int matrices;
 };
 
 unsigned half_of(const uint4& row, int column) {
@@ -117,7 +94,7 @@ void resolve_load(void* const (&lanes)[32], unsigned) {
   for (int lane = 0; lane < 32; ++lane) {
     MatrixLoad& own = *static_cast<MatrixLoad*>(lanes[lane]);
     const int g = lane / 4, t = lane % 4;
-    for (int m = 0; m < own.matrices; ++m) {
+    for (int m = 0; m < 4; ++m) {
       const auto element = [&](int row, int column) {
         return half_of(static_cast<const MatrixLoad*>(lanes[8 * m + row])->row, column);
       };
@@ -126,8 +103,6 @@ void resolve_load(void* const (&lanes)[32], unsigned) {
     }
   }
 }
-
-constexpr unsigned kAllLanes = 0xffffffffu;
 
 }  // namespace
 
@@ -151,23 +126,15 @@ void gather(const char* name, unsigned mask, std::uint64_t bits, std::uint64_t (
 void mma_bf16(float (&d)[4], const unsigned (&a)[4], const unsigned (&b)[2], const float (&c)[4],
               Site site) {
   Mma operand{d, a, b, c};
-  warp_collective("mma_m16n8k16", kAllLanes, &operand, resolve_mma_bf16, site);
+  warp_collective("mma_m16n8k16", kFullMask, &operand, resolve_mma_bf16, site);
 }
 
-void mma_tf32(float (&d)[4], const unsigned (&a)[4], const unsigned (&b)[2], const float (&c)[4],
-              Site site) {
-  Mma operand{d, a, b, c};
-  warp_collective("mma_m16n8k8_tf32", kAllLanes, &operand, resolve_mma_tf32, site);
-}
-
-void load_matrices(unsigned* result, int matrices, bool transposed, const uint4& row, Site site) {
-  MatrixLoad operand{row, result, matrices};
+void load_matrices(unsigned (&result)[4], bool transposed, const uint4& row, Site site) {
+  MatrixLoad operand{row, result};
   if (transposed) {
-    warp_collective(matrices == 4 ? "ldmatrix_x4_trans" : "ldmatrix_x2_trans", kAllLanes, &operand,
-                    resolve_load<true>, site);
+    warp_collective("ldmatrix_x4_trans", kFullMask, &operand, resolve_load<true>, site);
   } else {
-    warp_collective(matrices == 4 ? "ldmatrix_x4" : "ldmatrix_x2", kAllLanes, &operand,
-                    resolve_load<false>, site);
+    warp_collective("ldmatrix_x4", kFullMask, &operand, resolve_load<false>, site);
   }
 }
 

@@ -219,7 +219,8 @@ cublasStatus_t cublasLtMatmulAlgoCheck(cublasLtHandle_t, cublasLtMatmulDesc_t,
                                        const cublasLtMatmulAlgo_t* algo,
                                        cublasLtMatmulHeuristicResult_t* result) {
   result->workspaceSize = 0;
-  const bool known = algo->data[0] >= 1 && algo->data[0] <= 3;
+  const auto algorithm = static_cast<int>(algo->data[0]);
+  const bool known = algorithm >= 1 && algorithm <= 3 && algorithm != fake_cublaslt().unsupported;
   return known ? CUBLAS_STATUS_SUCCESS : CUBLAS_STATUS_INVALID_VALUE;
 }
 

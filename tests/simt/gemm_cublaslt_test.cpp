@@ -408,6 +408,61 @@ TEST_F(CublasLt, ChoicesAreTakenOver) {
   EXPECT_EQ(resumed->choices(), choices);
 }
 
+// 16 rows are measured; 24 are near enough, 40 are not, until choosing has ended.
+TEST_F(CublasLt, RowsAreComputedLikeTheirNearest) {
+  const auto ran = [&](std::int64_t rows) {
+    fake_cublaslt().algorithms.clear();
+    gemm_->run(Call(*device_, rows), nullptr);
+    return fake_cublaslt().algorithms;
+  };
+  EXPECT_GT(ran(16).size(), 1u);
+  const std::string choices = gemm_->choices();
+  EXPECT_EQ(ran(24), std::vector<int>{2});
+  EXPECT_NE(gemm_->choices(), choices);  // a choice as well
+  EXPECT_GT(ran(40).size(), 1u);
+  const std::string complete = gemm_->choices();
+  gemm_->stop_choosing();
+  EXPECT_EQ(ran(400), std::vector<int>{2});
+  EXPECT_EQ(ran(1), std::vector<int>{2});
+  EXPECT_EQ(gemm_->choices(), complete);
+  // Another product, and those of gradients, whose rows are summed.
+  const Call call(*device_);
+  const DeviceTensor dweight(*device_, DType::f32, {24, 8}), dy(*device_, DType::f32, {16, 24});
+  GemmCall sums{.a = dy, .b = call.x, .d = dweight, .transpose_a = true, .sums_rows = true};
+  fake_cublaslt().algorithms.clear();
+  gemm_->run(sums, nullptr);
+  EXPECT_EQ(fake_cublaslt().algorithms, std::vector<int>{1});  // the first: nothing is measured
+}
+
+// Two measured sizes with other ways: 3 where 2 fails.
+TEST_F(CublasLt, TheNearestOfSeveralIsTaken) {
+  gemm_->run(Call(*device_, 16), nullptr);
+  fake_cublaslt().failing = 2;
+  gemm_->run(Call(*device_, 64), nullptr);
+  fake_cublaslt().failing = 0;
+  gemm_->stop_choosing();
+  for (const auto& [rows, way] : {std::pair(8, 2), {30, 2}, {34, 3}, {640, 3}}) {
+    gemm_->run(Call(*device_, rows), nullptr);
+    EXPECT_EQ(fake_cublaslt().algorithms.back(), way) << rows;
+  }
+}
+
+// A neighbour's way that the library does not have for this shape is not taken.
+TEST_F(CublasLt, ANeighbourMustServe) {
+  gemm_->run(Call(*device_, 16), nullptr);
+  gemm_->stop_choosing();
+  fake_cublaslt().unsupported = 2;
+  gemm_->run(Call(*device_, 24), nullptr);
+  EXPECT_EQ(fake_cublaslt().algorithms.back(), 1);
+}
+
+// By the library's proposals alone it does not matter which shape comes first.
+TEST_F(CublasLt, WithoutMeasuringThereAreNoNeighbours) {
+  const std::unique_ptr<Gemm> gemm = cuda::make_cublaslt_gemm(*device_, false, /*measure=*/false);
+  for (const std::int64_t rows : {16, 17, 18}) gemm->run(Call(*device_, rows), nullptr);
+  EXPECT_EQ(fake_cublaslt().heuristics, 3);
+}
+
 TEST_F(CublasLt, ChoicesOfAnotherLibraryOrPrecisionAreNot) {
   const Call call(*device_);
   gemm_->run(call, nullptr);
@@ -428,7 +483,7 @@ TEST_F(CublasLt, DamagedChoicesAreAnError) {
   const std::string choices = gemm_->choices();
   EXPECT_THROW(gemm_->set_choices(choices.substr(0, choices.size() - 9)), InputError);
   EXPECT_THROW(gemm_->set_choices(choices + "1 2 3\n"), InputError);
-  const std::string key = "1 2 3 4 5 6 7 8 9 10 11 12 13 14 ";
+  const std::string key = "1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 ";
   EXPECT_NO_THROW(gemm_->set_choices(choices + key + "apart\n"));
   EXPECT_THROW(gemm_->set_choices(choices + key + "apar\n"), InputError);
   EXPECT_THROW(gemm_->set_choices(choices + key + "apart fused\n"), InputError);

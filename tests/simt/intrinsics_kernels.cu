@@ -26,14 +26,15 @@ __global__ void max_blocks(const float* x, float* out) {
 __global__ void multiply_bf16(const __nv_bfloat16* a, const __nv_bfloat16* b, const float* c,
                               float* d) {
   BERT_SHARED(__nv_bfloat16, a_tile, 16 * 16);
-  BERT_SHARED(__nv_bfloat16, b_tile, 16 * 8);
   const int lane = static_cast<int>(threadIdx.x), g = lane / 4, t = lane % 4;
   for (int i = lane; i < 16 * 16; i += 32) a_tile[i] = a[i];
-  for (int i = lane; i < 16 * 8; i += 32) b_tile[i] = b[i];
   __syncwarp(kFullMask);
-  unsigned a_part[4], b_part[2];
+  unsigned a_part[4];
   ldmatrix_x4(a_part, a_tile + lane % 16 * 16 + lane / 16 * 8);
-  ldmatrix_x2_trans(b_part, b_tile + lane % 16 * 8);
+  const auto b_pair = [&](int k) {
+    return pack_bf16(to_float(b[k * 8 + g]), to_float(b[(k + 1) * 8 + g]));
+  };
+  const unsigned b_part[2] = {b_pair(2 * t), b_pair(2 * t + 8)};
   float sums[4] = {c[g * 8 + 2 * t], c[g * 8 + 2 * t + 1], c[(g + 8) * 8 + 2 * t],
                    c[(g + 8) * 8 + 2 * t + 1]};
   mma_m16n8k16(sums, a_part, b_part, sums);
@@ -43,44 +44,19 @@ __global__ void multiply_bf16(const __nv_bfloat16* a, const __nv_bfloat16* b, co
   d[(g + 8) * 8 + 2 * t + 1] = sums[3];
 }
 
-__global__ void multiply_tf32(const float* a, const float* b, const float* c, float* d) {
-  const int lane = static_cast<int>(threadIdx.x), g = lane / 4, t = lane % 4;
-  const unsigned a_part[4] = {to_tf32(a[g * 8 + t]), to_tf32(a[(g + 8) * 8 + t]),
-                              to_tf32(a[g * 8 + t + 4]), to_tf32(a[(g + 8) * 8 + t + 4])};
-  const unsigned b_part[2] = {to_tf32(b[t * 8 + g]), to_tf32(b[(t + 4) * 8 + g])};
-  const float start[4] = {c[g * 8 + 2 * t], c[g * 8 + 2 * t + 1], c[(g + 8) * 8 + 2 * t],
-                          c[(g + 8) * 8 + 2 * t + 1]};
-  float sums[4];
-  mma_m16n8k8_tf32(sums, a_part, b_part, start);
-  d[g * 8 + 2 * t] = sums[0];
-  d[g * 8 + 2 * t + 1] = sums[1];
-  d[(g + 8) * 8 + 2 * t] = sums[2];
-  d[(g + 8) * 8 + 2 * t + 1] = sums[3];
-}
-
-template <int Matrices, bool Transposed>
+template <bool Transposed>
 __global__ void load_matrices(const std::uint16_t* rows, unsigned* out) {
-  auto* tile = dynamic_shared<std::uint16_t>();
+  BERT_SHARED(std::uint16_t, tile, 4 * 64);
   const int lane = static_cast<int>(threadIdx.x);
-  for (int i = lane; i < Matrices * 64; i += 32) tile[i] = rows[i];
+  for (int i = lane; i < 4 * 64; i += 32) tile[i] = rows[i];
   __syncthreads();
-  unsigned r[Matrices];
-  // x2 does not read the addresses of the upper lanes.
-  const void* row = lane < Matrices * 8 ? tile + lane * 8 : nullptr;
-  if constexpr (Matrices == 4) {
-    if constexpr (Transposed) {
-      ldmatrix_x4_trans(r, row);
-    } else {
-      ldmatrix_x4(r, row);
-    }
+  unsigned r[4];
+  if constexpr (Transposed) {
+    ldmatrix_x4_trans(r, tile + lane * 8);
   } else {
-    if constexpr (Transposed) {
-      ldmatrix_x2_trans(r, row);
-    } else {
-      ldmatrix_x2(r, row);
-    }
+    ldmatrix_x4(r, tile + lane * 8);
   }
-  for (int m = 0; m < Matrices; ++m) out[m * 32 + lane] = r[m];
+  for (int m = 0; m < 4; ++m) out[m * 32 + lane] = r[m];
 }
 
 __global__ void copy_in_two_groups(const float* in, float* out) {
@@ -102,11 +78,9 @@ __global__ void convert(const float* x, float* out, int count) {
   const int i = static_cast<int>(blockIdx.x * blockDim.x + threadIdx.x);
   if (i >= count) return;
   out[i] = exp2_approx(x[i]);
-  out[count + i] = tanh_approx(x[i]);
-  out[2 * count + i] = __uint_as_float(to_tf32(x[i]));
   const float2 pair = unpack_bf16(pack_bf16(x[i], -x[i]));
-  out[3 * count + i] = pair.x;
-  out[4 * count + i] = pair.y;
+  out[count + i] = pair.x;
+  out[2 * count + i] = pair.y;
 }
 
 __global__ void multiply_wide(const std::uint32_t* a, const std::uint32_t* b, std::uint64_t* out) {
@@ -151,15 +125,9 @@ void launch_mma_bf16(const std::uint16_t* a, const std::uint16_t* b, const float
          reinterpret_cast<const __nv_bfloat16*>(a), reinterpret_cast<const __nv_bfloat16*>(b), c,
          d);
 }
-void launch_mma_tf32(const float* a, const float* b, const float* c, float* d) {
-  launch("multiply_tf32", multiply_tf32, {dim3(1), dim3(32)}, nullptr, a, b, c, d);
-}
-void launch_ldmatrix(const std::uint16_t* rows, unsigned* out, int matrices, bool transposed) {
-  const LaunchShape shape{dim3(1), dim3(32), static_cast<std::size_t>(matrices) * 128};
-  const auto kernel = matrices == 4
-                          ? (transposed ? load_matrices<4, true> : load_matrices<4, false>)
-                          : (transposed ? load_matrices<2, true> : load_matrices<2, false>);
-  launch("load_matrices", kernel, shape, nullptr, rows, out);
+void launch_ldmatrix(const std::uint16_t* rows, unsigned* out, bool transposed) {
+  launch("load_matrices", transposed ? load_matrices<true> : load_matrices<false>,
+         {dim3(1), dim3(32)}, nullptr, rows, out);
 }
 void launch_cp_async(const float* in, float* out) {
   launch("copy_in_two_groups", copy_in_two_groups, {dim3(1), dim3(32)}, nullptr, in, out);

@@ -13,13 +13,11 @@ namespace simt {
   void launch_block_max(const float* x, float* out, int blocks, int threads);                     \
   /* d [16, 8] = a [16, 16] b [16, 8] + c [16, 8], all row-major, a and b bf16 */                 \
   void launch_mma_bf16(const std::uint16_t* a, const std::uint16_t* b, const float* c, float* d); \
-  /* d [16, 8] = a [16, 8] b [8, 8] + c, rounded to tf32 first */                                 \
-  void launch_mma_tf32(const float* a, const float* b, const float* c, float* d);                 \
-  /* the registers of ldmatrix of a [32, 8] of 16 bits: out [matrices, 32]; matrices 2 or 4 */    \
-  void launch_ldmatrix(const std::uint16_t* rows, unsigned* out, int matrices, bool transposed);  \
+  /* the registers of ldmatrix_x4 of a [32, 8] of 16 bits: out [4, 32] */                         \
+  void launch_ldmatrix(const std::uint16_t* rows, unsigned* out, bool transposed);                \
   /* out [128] = in [128] through two groups of cp.async, the second of them not valid */         \
   void launch_cp_async(const float* in, float* out);                                              \
-  /* exp2_approx, tanh_approx, to_tf32 and unpack(pack) of x [count]: out [5, count] */           \
+  /* exp2_approx of x [count] and unpack(pack) of x, -x: out [3, count] */                        \
   void launch_conversions(const float* x, float* out, int count);                                 \
   /* the whole products a b; each thread finds its element by thread_anew; count <= 1024 */       \
   void launch_wide_products(const std::uint32_t* a, const std::uint32_t* b, std::uint64_t* out,   \

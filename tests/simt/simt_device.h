@@ -66,13 +66,11 @@ void* shared_array(const void* key, const char* name, std::size_t bytes, std::si
 void* dynamic_shared_memory();
 
 // Tensor cores: fragments as PTX lays them out over the lanes of a warp.
-// d = a b + c, a [16, 16] and b [16, 8] of bf16, or a [16, 8] and b [8, 8] of tf32.
+// d = a b + c, a [16, 16] and b [16, 8] of bf16.
 void mma_bf16(float (&d)[4], const unsigned (&a)[4], const unsigned (&b)[2], const float (&c)[4],
               Site site);
-void mma_tf32(float (&d)[4], const unsigned (&a)[4], const unsigned (&b)[2], const float (&c)[4],
-              Site site);
-// Lane 8 m + i gives row i of matrix m, 8 x 8 of 16 bits; `matrices` 2 or 4, as many results.
-void load_matrices(unsigned* result, int matrices, bool transposed, const uint4& row, Site site);
+// Lane 8 m + i gives row i of matrix m, 8 x 8 of 16 bits.
+void load_matrices(unsigned (&result)[4], bool transposed, const uint4& row, Site site);
 
 // cp.async of the calling thread.
 struct AsyncCopy {

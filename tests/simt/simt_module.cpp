@@ -1,9 +1,11 @@
 // A bert_cuda_backend.so without a GPU: its "GPU" is the SIMT harness. Beside a copy of `train` it
 // lets the whole program run as on a GPU, kernels included (tests/train/gpu_training_test.cpp).
+#include <algorithm>
+#include <array>
 #include <cmath>
 #include <cstdlib>
 #include <map>
-#include <optional>
+#include <sstream>
 #include <utility>
 #include <vector>
 
@@ -22,6 +24,23 @@ int asked_for(const char* variable, int otherwise) {
   return value != nullptr ? std::atoi(value) : otherwise;
 }
 
+// The operands of the products of a recording. A GPU repeats the addresses that it recorded, where
+// the harness does the work anew: it must be with the same ones.
+struct RecordedProducts {
+  using Operands = std::array<const void*, 3>;
+  std::vector<Operands> all;
+  std::size_t next = 0;
+  bool replaying = false;
+
+  void add(const GemmCall& call) {
+    const Operands operands{call.a.raw(), call.b.raw(), call.d.raw()};
+    if (!replaying) return all.push_back(operands);
+    BERT_CHECK(next < all.size() && all[next] == operands, "other memory than was recorded");
+    ++next;
+  }
+};
+RecordedProducts* recorded_products = nullptr;  // of the recording that is made or run
+
 // The CPU's memory behind the manners of a GPU: while work is recorded, nothing is copied, and what
 // is called between the parts of a recording is what was given when it was made.
 class HarnessDevice final : public Device {
@@ -32,7 +51,12 @@ class HarnessDevice final : public Device {
     check_not_recording();
     return memory_->allocate(bytes);
   }
-  void free(void* pointer) override { memory_->free(pointer); }
+  void free(void* pointer) override {
+    BERT_CHECK(between_ == nullptr, "memory is freed while something is recorded");
+    recordings_.clear();
+    products_.clear();
+    memory_->free(pointer);
+  }
   void fill_zero(void* pointer, std::size_t bytes) override { memory_->fill_zero(pointer, bytes); }
   void copy(void* to, const void* from, std::size_t bytes) override {
     memory_->copy(to, from, bytes);
@@ -48,14 +72,20 @@ class HarnessDevice final : public Device {
   void synchronize() override { check_not_recording(); }
   void run_recorded(int key, const std::function<void()>& f) override {
     check_not_recording();
+    const bool known = recordings_.contains(key);
     between_ = &recordings_[key];
-    replaying_ = !between_->empty();
+    replaying_ = known;
     next_ = 0;
+    recorded_products = &products_[key];
+    recorded_products->replaying = known;
+    recorded_products->next = 0;
     recording_ = true;
     f();
     recording_ = false;
     BERT_CHECK(next_ == between_->size());
+    BERT_CHECK(!known || recorded_products->next == recorded_products->all.size());
     between_ = nullptr;
+    recorded_products = nullptr;
   }
   void run_unrecorded(const std::function<void()>& g) override {
     if (between_ == nullptr) return g();
@@ -70,38 +100,66 @@ class HarnessDevice final : public Device {
 
   std::unique_ptr<Device> memory_ = make_cpu_device();
   std::map<int, std::vector<std::function<void()>>> recordings_;
+  std::map<int, RecordedProducts> products_;
   std::vector<std::function<void()>>* between_ = nullptr;  // of the recording that is made or run
   std::size_t next_ = 0;
   bool replaying_ = false, recording_ = false;
 };
 
-// Products that round in one way or another, as those of a library that chooses by measuring: the
-// first time each GPU chooses a way of its own, if it was told none.
+// Products that round in one way or another, as those of a library that chooses by measuring: each
+// GPU begins with a way of its own, if it was told none, and chooses another for each number of
+// rows that is new. Once choosing has ended, the nearest number's way is taken.
 class ChoosingGemm final : public Gemm {
  public:
-  explicit ChoosingGemm(int gpu) : own_way_(asked_for("BERT_TEST_CHOICE", gpu)) {}
+  explicit ChoosingGemm(int gpu) : first_way_(asked_for("BERT_TEST_CHOICE", gpu)) {}
   bool fuses(const GemmCall& call) const override { return plain_->fuses(call); }
   void run(const GemmCall& call, cudaStream_t stream) override {
-    if (!way_) way_ = own_way_;
     used_ = true;
+    if (recorded_products != nullptr) recorded_products->add(call);
     plain_->run(call, stream);
-    if (*way_ % 2 == 0 || call.d.dtype() != DType::f32) return;
+    const int way = way_for(call.sums_rows ? call.b.dim(call.transpose_b ? 1 : 0) : call.d.dim(0));
+    if (way % 2 == 0 || call.d.dtype() != DType::f32) return;
     auto* const values = call.d.data<float>();
     for (std::int64_t i = 0; i < call.d.numel(); ++i) values[i] = std::nextafter(values[i], 0.0f);
   }
-  std::string choices() const override { return way_ ? fmt::format("way {}", *way_) : ""; }
+  void stop_choosing() override { stopped_ = true; }
+  std::string choices() const override {
+    if (ways_.empty()) return "";
+    std::string text = fmt::format("way {}", first_way_);
+    for (const auto& [rows, way] : ways_) text += fmt::format(" {} {}", rows, way);
+    return text;
+  }
   bool set_choices(const std::string& choices) override {
     if (std::getenv("BERT_TEST_OTHER_GPU") != nullptr) return false;
     BERT_CHECK(choices.starts_with("way ") && !used_, "{}", choices);
-    way_ = std::atoi(choices.c_str() + 4);
+    std::istringstream fields(choices.substr(4));
+    fields >> first_way_;
+    std::int64_t rows = 0;
+    int way = 0;
+    while (fields >> rows >> way) ways_[rows] = way;
     return true;
   }
 
  private:
+  int way_for(std::int64_t rows) {
+    const auto known = ways_.find(rows);
+    if (known != ways_.end()) return known->second;
+    if (!stopped_) return ways_[rows] = first_way_ + static_cast<int>(ways_.size());
+    if (ways_.empty()) return first_way_;
+    const auto distance = [rows](std::int64_t other) {
+      const double ratio = static_cast<double>(rows) / static_cast<double>(other);
+      return std::max(ratio, 1.0 / ratio);
+    };
+    return std::min_element(
+               ways_.begin(), ways_.end(),
+               [&](const auto& a, const auto& b) { return distance(a.first) < distance(b.first); })
+        ->second;
+  }
+
   std::unique_ptr<Gemm> plain_ = simt::make_naive_gemm(true);
-  int own_way_;
-  std::optional<int> way_;
-  bool used_ = false;
+  int first_way_;
+  std::map<std::int64_t, int> ways_;  // by the number of rows
+  bool used_ = false, stopped_ = false;
 };
 
 // Sums each piece as soon as it is started, as late ones may be after finish().
@@ -159,6 +217,7 @@ bool bert_open_cuda_backend(const bert::CudaOptions& options, bert::CudaBackend&
   backend.set_product_choices = [products = gemm.get()](const std::string& choices) {
     return products->set_choices(choices);
   };
+  backend.stop_choosing_products = [products = gemm.get()] { products->stop_choosing(); };
   backend.device = std::make_unique<bert::HarnessDevice>();
   if (options.fp8) {
     const bool old = std::getenv("BERT_TEST_OLD_GPU") != nullptr;

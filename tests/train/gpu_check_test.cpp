@@ -60,9 +60,18 @@ echo "[  PASSED  ] 1 test."
 )sh";
 constexpr const char* kNvidiaSmi = R"sh(#!/bin/bash
 [[ -n "$NO_GPU$NO_NVIDIA_SMI" ]] && exit 9
-if [[ "$1" == -L ]]; then echo "GPU 0"; exit; fi
+if [[ "$1" == -L ]]; then
+  for ((i = 0; i < ${GPUS:-1}; ++i)); do echo "GPU $i: Stand-in" && echo "  MIG 1g.18gb Device 0"; done
+  exit
+fi
 [[ "$1" == --query-gpu=compute_cap ]] && { echo 9.0; exit; }
 echo 'NVIDIA "Stand-in", 580.1, 143771 MiB, 9.0'
+)sh";
+
+// mpirun, which starts one rank only.
+constexpr const char* kMpirun = R"sh(#!/bin/bash
+while [[ "$1" != */train ]]; do shift; done
+exec "$@"
 )sh";
 
 // compute-sanitizer, which says so when BROKEN_TOOL finds something.
@@ -111,6 +120,7 @@ class GpuCheck : public testing::Test {
     }
     program("path/nvidia-smi", kNvidiaSmi);
     program("path/compute-sanitizer", kSanitizer);
+    program("path/mpirun", kMpirun);
     program("path/python3", kPython);
     program("packages/nvidia/cu13/lib/libcublasLt.so.13", "");
     fs::create_directories(folder_ / "bundle/tools");
@@ -309,6 +319,17 @@ TEST_F(GpuCheck, AsksTheProgramWhereThereIsNoNvidiaSmi) {
   EXPECT_EQ(check("NO_NVIDIA_SMI=1").exit_code, 0);
   EXPECT_EQ(report_.at("gpu"), "Stand-in, cuda bf16");
   EXPECT_EQ(result("train_fp8").at("result"), "skipped");  // nothing is known of it
+}
+
+TEST_F(GpuCheck, TrainsOnTwoGpusThatCudaSees) {
+  for (const char* both : {"GPUS=2", "CUDA_VISIBLE_DEVICES=4,7"}) {
+    EXPECT_EQ(check(both).exit_code, 0) << both;
+    for (const char* run : {"ranks", "ranks_bf16", "ranks_reproducible"}) {
+      EXPECT_EQ(result(fmt::format("losses_{}", run)).at("result"), "passed") << both << run;
+    }
+  }
+  EXPECT_EQ(check("GPUS=2 CUDA_VISIBLE_DEVICES=1").exit_code, 0);
+  EXPECT_EQ(result("ranks").at("result"), "skipped");
 }
 
 TEST_F(GpuCheck, RefusesWhatIsNoBundle) {

@@ -53,7 +53,7 @@ class GpuTraining : public TrainingTest {
     for (std::size_t i = 0; i < expected.size(); ++i) {
       EXPECT_TRUE(expected[i] == found[i]) << expected[i].first;
     }
-    EXPECT_NE(read_file(checkpoint / "trainer_state.json").find("\"way 0\""), std::string::npos);
+    EXPECT_NE(read_file(checkpoint / "trainer_state.json").find("\"way 0 "), std::string::npos);
   }
 
   std::string output_;
