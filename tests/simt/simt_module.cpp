@@ -106,12 +106,13 @@ class HarnessDevice final : public Device {
   bool replaying_ = false, recording_ = false;
 };
 
-// Products that round in one way or another, as those of a library that chooses by measuring: each
-// GPU begins with a way of its own, if it was told none, and chooses another for each number of
-// rows that is new. Once choosing has ended, the nearest number's way is taken.
+// Products that round in one way or another, as those of a library that chooses by measuring: for a
+// number of rows that is new each GPU chooses a way of its own. Once choosing has ended, the
+// nearest number's way is taken.
 class ChoosingGemm final : public Gemm {
  public:
-  explicit ChoosingGemm(int gpu) : first_way_(asked_for("BERT_TEST_CHOICE", gpu)) {}
+  explicit ChoosingGemm(int gpu)
+      : own_way_(asked_for("BERT_TEST_CHOICE", gpu)), first_way_(own_way_) {}
   bool fuses(const GemmCall& call) const override { return plain_->fuses(call); }
   void run(const GemmCall& call, cudaStream_t stream) override {
     used_ = true;
@@ -144,8 +145,8 @@ class ChoosingGemm final : public Gemm {
   int way_for(std::int64_t rows) {
     const auto known = ways_.find(rows);
     if (known != ways_.end()) return known->second;
-    if (!stopped_) return ways_[rows] = first_way_ + static_cast<int>(ways_.size());
-    if (ways_.empty()) return first_way_;
+    if (!stopped_) return ways_[rows] = own_way_ + static_cast<int>(ways_.size());
+    if (ways_.empty()) return own_way_;
     const auto distance = [rows](std::int64_t other) {
       const double ratio = static_cast<double>(rows) / static_cast<double>(other);
       return std::max(ratio, 1.0 / ratio);
@@ -157,7 +158,8 @@ class ChoosingGemm final : public Gemm {
   }
 
   std::unique_ptr<Gemm> plain_ = simt::make_naive_gemm(true);
-  int first_way_;
+  const int own_way_;
+  int first_way_;                     // of who made the choices
   std::map<std::int64_t, int> ways_;  // by the number of rows
   bool used_ = false, stopped_ = false;
 };
