@@ -1,28 +1,14 @@
 #include "runtime/communicator.h"
 
-#include <algorithm>
+#include <utility>
 
 namespace bert {
 
-std::vector<std::string> Communicator::all_gather(const std::string& text) {
-  const auto ranks = static_cast<std::size_t>(size()), mine = static_cast<std::size_t>(rank());
-  std::vector<std::int64_t> lengths(ranks);
-  lengths[mine] = static_cast<std::int64_t>(text.size());
-  all_reduce_sum(lengths);
-  const auto longest = static_cast<std::size_t>(*std::max_element(lengths.begin(), lengths.end()));
-  // Each fills its own row of zeros; their sum has all rows.
-  std::vector<std::int64_t> bytes(ranks * longest);
-  for (std::size_t i = 0; i < text.size(); ++i) {
-    bytes[mine * longest + i] = static_cast<unsigned char>(text[i]);
-  }
-  if (!bytes.empty()) all_reduce_sum(bytes);
-  std::vector<std::string> texts(ranks);
-  for (std::size_t r = 0; r < ranks; ++r) {
-    for (std::size_t i = 0; i < static_cast<std::size_t>(lengths[r]); ++i) {
-      texts[r] += static_cast<char>(bytes[r * longest + i]);
-    }
-  }
-  return texts;
+std::vector<std::string> Communicator::all_gather(std::string bytes) {
+  std::vector<std::string> all(static_cast<std::size_t>(size()));
+  all[static_cast<std::size_t>(rank())] = std::move(bytes);
+  for (int from = 0; from < size(); ++from) broadcast(all[static_cast<std::size_t>(from)], from);
+  return all;
 }
 
 }  // namespace bert

@@ -25,14 +25,15 @@ class Communicator {
   virtual void all_reduce_sum(const Tensor& tensor) = 0;
   // Element-wise maximum over all ranks, in place.
   virtual void all_reduce_max(std::vector<std::int64_t>& values) = 0;
-  // Rank 0's bytes reach every rank.
-  virtual void broadcast(std::string& bytes) = 0;
+  // The bytes of rank `from` reach every rank.
+  virtual void broadcast(std::string& bytes, int from) = 0;
   virtual void barrier() = 0;
   // Ends every rank of the job at once; the message has been printed by the caller.
   [[noreturn]] virtual void abort(int exit_code) = 0;
 
-  // The texts of all ranks, in their order, on each of them; for short ones.
-  std::vector<std::string> all_gather(const std::string& text);
+  void broadcast(std::string& bytes) { broadcast(bytes, 0); }
+  // The bytes of all ranks, in their order, on each of them.
+  std::vector<std::string> all_gather(std::string bytes);
 
   void all_reduce_sum(std::vector<std::int64_t>& values) {
     all_reduce_sum(Tensor(values.data(), DType::i64, {static_cast<std::int64_t>(values.size())}));

@@ -96,12 +96,16 @@ class MpiCommunicator final : public Communicator {
                         MPI_MAX, MPI_COMM_WORLD),
           "MPI_Allreduce");
   }
-  void broadcast(std::string& bytes) override {
-    std::int64_t size = static_cast<std::int64_t>(bytes.size());
-    check(MPI_Bcast(&size, 1, MPI_INT64_T, 0, MPI_COMM_WORLD), "MPI_Bcast");
+  void broadcast(std::string& bytes, int from) override {
+    auto size = static_cast<std::int64_t>(bytes.size());
+    check(MPI_Bcast(&size, 1, MPI_INT64_T, from, MPI_COMM_WORLD), "MPI_Bcast");
     bytes.resize(static_cast<std::size_t>(size));
-    check(MPI_Bcast(bytes.data(), static_cast<int>(size), MPI_BYTE, 0, MPI_COMM_WORLD),
-          "MPI_Bcast");
+    constexpr std::int64_t kPiece = std::int64_t{1} << 30;  // MPI counts in an int
+    for (std::int64_t first = 0; first < size; first += kPiece) {
+      check(MPI_Bcast(bytes.data() + first, static_cast<int>(std::min(kPiece, size - first)),
+                      MPI_BYTE, from, MPI_COMM_WORLD),
+            "MPI_Bcast");
+    }
   }
   void barrier() override { check(MPI_Barrier(MPI_COMM_WORLD), "MPI_Barrier"); }
   [[noreturn]] void abort(int exit_code) override {

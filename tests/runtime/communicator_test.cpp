@@ -53,6 +53,15 @@ int probe(const std::string& what) {
   communicator->broadcast(text);
   wrong += text.empty() ? 0 : 1;
 
+  // Of every rank, of other lengths; one has none.
+  const auto own_text = [](int of) {
+    return std::string(static_cast<std::size_t>(of) * 70'001, static_cast<char>(of));
+  };
+  const std::vector<std::string> texts = communicator->all_gather(own_text(rank));
+  wrong += static_cast<int>(texts.size()) == size ? 0 : 1;
+  for (int of = 0; of < size; ++of)
+    wrong += texts.at(static_cast<std::size_t>(of)) == own_text(of) ? 0 : 1;
+
   std::uint8_t byte = 0;
   try {
     communicator->all_reduce_sum(Tensor(&byte, DType::u8, {1}));

@@ -21,7 +21,7 @@ class OneRank : public Communicator {
   int local_size() const override { return size_; }
   void all_reduce_sum(const Tensor&) override {}
   void all_reduce_max(std::vector<std::int64_t>&) override {}
-  void broadcast(std::string&) override {}
+  void broadcast(std::string&, int) override {}
   void barrier() override {}
   [[noreturn]] void abort(int exit_code) override { std::_Exit(exit_code); }
 
