@@ -56,7 +56,7 @@ TableFormat detect_format(std::string_view content, const std::string& file) {
   if (line.find(',') == std::string_view::npos) return TableFormat::tsv;
   throw_input_error(
       "{}: neither its name nor its first line tells what it is: give tsv, csv or "
-      "jsonl as its format",
+      "jsonl as its format (data.format, --format)",
       file);
 }
 

@@ -47,13 +47,12 @@ inline std::optional<int> parse_command_line(CLI::App& app, int argc, char** arg
   try {
     app.parse(argc, argv);
     return std::nullopt;
-  } catch (const CLI::ExtrasError& error) {
+  } catch (const CLI::ParseError& error) {
+    if (error.get_exit_code() == 0) return app.exit(error);
+    // First of all, as what it leaves behind (its value, or that it lacks) looks wrong too.
     for (const std::string& word : app.remaining()) {
       if (word.starts_with("-")) detail::refuse_option(app, word, hint);
     }
-    throw_input_error("{} (see {} --help)", error.what(), app.get_name());
-  } catch (const CLI::ParseError& error) {
-    if (error.get_exit_code() == 0) return app.exit(error);
     throw_input_error("{} (see {} --help)", error.what(), app.get_name());
   }
 }

@@ -121,13 +121,14 @@ configure_build build "${options[@]}" >"$build_log" 2>&1 || build_failed
 show_tenths() {
   awk -F'[][/]' '$2 ~ /^[0-9]+$/ && $3 ~ /^[0-9]+$/ && int(10 * $2 / $3) > tenths {
     tenths = int(10 * $2 / $3)
-    print $2 " of " $3
+    print $2 " of " $3 " files compiled"
     fflush()
   }'
 }
 if [[ -t 1 ]]; then
   build_programs # ninja shows its progress in one line
 else
+  echo "compiling; on two processors this takes about ten minutes"
   build_programs 2>&1 | tee -a "$build_log" | show_tenths || build_failed
 fi
 rm -f "$build_log"

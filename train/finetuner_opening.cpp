@@ -227,6 +227,7 @@ void Finetuner::plan_micro_batches() {
 void Finetuner::load_encoder() {
   model_->parameters().initialize(model_->config(), seed_);
   if (config_.model.random_weights) return;
+  opening_.compare_tokenizer(config_.model.init_from, *tokenizer_, config_.tokenizer.cased);
   verify_model_files(config_.model.init_from);
   // A head that was trained for other labels would only be in the way.
   const HeadDescription found = describe_model(config_.model.init_from).head,
@@ -268,19 +269,23 @@ void Finetuner::check_same_data(const std::string& checkpoint, const std::string
   throw_input_error(
       "{} was trained with another {} than this run has (or other settings by which it is read); "
       "resume with what {} says, or name another run_dir",
-      checkpoint, fmt::join(differs, ", another "), (run_dir_ / "config.yaml").string());
+      checkpoint, fmt::join(differs, ", another "), opening_.config_of(checkpoint));
 }
 
 void Finetuner::resume_from(const fs::path& checkpoint) {
   const TrainerState was =
       opening_.check_can_go_on(checkpoint, state_, backend_, config_.train.reproducible);
-  check_same_data(checkpoint.string(), was.corpus);
   const fs::path task = checkpoint / "task.json";
-  if (!fs::exists(task) || read_file(task) != task_->to_json()) {
+  if (!fs::exists(task)) {
+    throw_input_error("{} is of pre-training; begin with it by model.init_from",
+                      checkpoint.string());
+  }
+  check_same_data(checkpoint.string(), was.corpus);
+  if (read_file(task) != task_->to_json()) {
     throw_input_error(
         "{} is of another task or other labels than the configuration says; resume with the "
         "configuration the run was started with ({})",
-        checkpoint.string(), (run_dir_ / "config.yaml").string());
+        checkpoint.string(), opening_.config_of(checkpoint));
   }
   RunCheckpoints::load(checkpoint, *model_, *step_, monitor_, state_);
   const std::string best = checkpoint_name(state_.best_step);

@@ -129,6 +129,7 @@ void Pretrainer::open_run_directory() {
 void Pretrainer::load_first_weights() {
   model_->parameters().initialize(model_->config(), config_.seed);
   if (config_.model.init_from) {
+    opening_.compare_tokenizer(*config_.model.init_from, *tokenizer_, config_.tokenizer.cased);
     verify_model_files(*config_.model.init_from);
     const LoadReport report = load_parameters(*open_weights(*config_.model.init_from),
                                               model_->parameters(), /*missing_heads_ok=*/true);
@@ -138,6 +139,9 @@ void Pretrainer::load_first_weights() {
 }
 
 void Pretrainer::resume_from(const fs::path& checkpoint) {
+  if (fs::exists(checkpoint / "task.json")) {
+    throw_input_error("{} is of fine-tuning, which finetune goes on with", checkpoint.string());
+  }
   const ModelDescription found = describe_model(checkpoint);
   BertConfig comparable = found.config;
   // What may change during a run, or was only needed at its start.
@@ -149,8 +153,8 @@ void Pretrainer::resume_from(const fs::path& checkpoint) {
       (found.heads == BertForPretraining::Heads::mlm_and_nsp) != model_->has_nsp()) {
     throw_input_error(
         "{} holds another model than the configuration describes; resume with the configuration "
-        "the run was started with ({}/config.yaml)",
-        checkpoint.string(), config_.run_dir);
+        "the run was started with ({})",
+        checkpoint.string(), opening_.config_of(checkpoint));
   }
   const TrainerState was =
       opening_.check_can_go_on(checkpoint, state_, backend_, config_.train.reproducible);
@@ -159,6 +163,12 @@ void Pretrainer::resume_from(const fs::path& checkpoint) {
   }
   RunCheckpoints::load(checkpoint, *model_, *step_, monitor_, state_);
   resumed_ = true;
+  const std::string best = checkpoint_name(state_.best_step);
+  if (state_.best_step == 0 || fs::exists(opening_.checkpoints() / best)) return;
+  opening_.warn(
+      fmt::format("{}, the best checkpoint so far, is not in {}: best will lead to a later one if "
+                  "that is better",
+                  best, opening_.checkpoints().string()));
 }
 
 RunPlan Pretrainer::plan() const {

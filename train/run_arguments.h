@@ -25,7 +25,8 @@ inline void add_run_arguments(CLI::App& app, RunArguments& arguments) {
   app.add_option("overrides", arguments.overrides, "key.path=value, over what the file says");
   app.add_option("--resume", arguments.options.resume,
                  "auto: go on from the run directory's newest valid checkpoint, or start afresh; "
-                 "DIR: from exactly that checkpoint");
+                 "DIR: from exactly that checkpoint")
+      ->type_name("auto|DIR");
   app.add_flag("--dry-run", arguments.options.dry_run,
                "Check everything, print the plan, change nothing");
   app.add_flag("--print-config", arguments.print_config,
@@ -55,7 +56,8 @@ inline void require_config(RunArguments& arguments, const std::string& example) 
   // An override can stand where the configuration would, when there is none.
   if (!arguments.config.empty() && !is_override(arguments.config)) return;
   if (!arguments.print_config) {
-    throw_input_error("config: which configuration? For example {} {}", example, arguments.config);
+    throw_input_error("config: which configuration? For example {}{}{}", example,
+                      arguments.config.empty() ? "" : " ", arguments.config);
   }
   if (arguments.config.empty()) return;
   arguments.overrides.insert(arguments.overrides.begin(), arguments.config);

@@ -3,6 +3,7 @@
 #include <cstdio>
 #include <utility>
 
+#include "model/model_files.h"
 #include "runtime/error.h"
 #include "runtime/file.h"
 #include "train/memory_plan.h"
@@ -68,6 +69,7 @@ fs::path RunOpening::choose_checkpoint() {
       if (newest) chosen = newest->string();
     } else if (resume_) {
       chosen = *resume_;
+      refuse_run_folder(chosen);
       verify_checkpoint(chosen);
       // Going on in a folder that holds another run would cut back what that one has written.
       if (used && fs::weakly_canonical(fs::path(chosen)).parent_path() !=
@@ -80,6 +82,26 @@ fs::path RunOpening::choose_checkpoint() {
   }
   communicator_.broadcast(chosen);
   return chosen;
+}
+
+void RunOpening::compare_tokenizer(const fs::path& model, const Tokenizer& used, bool cased) {
+  std::unique_ptr<Tokenizer> own;
+  try {
+    own = load_tokenizer(model, {.cased = cased});
+  } catch (const InputError&) {
+    return;  // it has none
+  }
+  if (own->fingerprint() == used.fingerprint()) return;
+  warn(fmt::format(
+      "the tokenizer in {} is another one ({} entries, fingerprint {}) than tokenizer.path "
+      "gives ({} entries, fingerprint {}): the model's embeddings are those of its own",
+      model.string(), own->vocab_size(), own->fingerprint(), used.vocab_size(),
+      used.fingerprint()));
+}
+
+std::string RunOpening::config_of(const fs::path& checkpoint) const {
+  const fs::path own = checkpoint.parent_path().parent_path() / "config.yaml";
+  return (fs::exists(own) ? own : run_dir_ / "config.yaml").string();
 }
 
 TrainerState RunOpening::check_can_go_on(const fs::path& checkpoint, const TrainerState& now,

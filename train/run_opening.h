@@ -11,6 +11,7 @@
 #include <string>
 #include <vector>
 
+#include "data/tokenizer.h"
 #include "runtime/communicator.h"
 #include "train/backend.h"
 #include "train/checkpoint.h"
@@ -55,6 +56,12 @@ class RunOpening {
   // All ranks: the checkpoint to go on from, verified; empty for a fresh start. InputError where
   // the run directory holds something and it is not to be resumed.
   std::filesystem::path choose_checkpoint();
+
+  // Warns where the folder of a model holds another tokenizer than the one that is used with it.
+  void compare_tokenizer(const std::filesystem::path& model, const Tokenizer& used, bool cased);
+
+  // The configuration of the run that `checkpoint` is of.
+  std::string config_of(const std::filesystem::path& checkpoint) const;
 
   // Checks that a run whose state is `now` can go on from `checkpoint`, with the seed and kind of
   // numbers it had; InputError if not. Warns of what will be rounded in another way than before.

@@ -125,7 +125,7 @@ TEST(TextExamples, AMissingColumnIsNamed) {
             "2: f.tsv: the column of the second text is given, that of the first is not");
   EXPECT_EQ(ERROR_OF(examples_of("one, two\n", {}, false, "-")),
             "2: -: neither its name nor its first line tells what it is: give tsv, csv or jsonl as "
-            "its format");
+            "its format (data.format, --format)");
 }
 
 TEST(TextExamples, BadRowsAreNamedAndCounted) {

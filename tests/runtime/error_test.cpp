@@ -63,7 +63,14 @@ TEST(CommandLine, MistakesAreInputErrors) {
   EXPECT_EQ(parse({"--number", "7"}), 7);
   EXPECT_THROW(parse({}), InputError);
   EXPECT_THROW(parse({"--number", "seven"}), InputError);
-  EXPECT_THROW(parse({"--nimber", "7"}), InputError);
+  // The misspelt option is the mistake, not that another is missing.
+  try {
+    parse({"--nimber", "7"});
+    ADD_FAILURE() << "it was accepted";
+  } catch (const InputError& error) {
+    EXPECT_STREQ(error.what(),
+                 "unknown option --nimber; did you mean --number? (see probe --help)");
+  }
   testing::internal::CaptureStdout();
   EXPECT_EQ(parse({"--help"}), 100);
   EXPECT_EQ(parse({"--version"}), 100);

@@ -261,6 +261,10 @@ TEST_F(FinetunerTest, GoesOnFromACheckpointOfItsOwnOrInAnotherFolder) {
   expect_refused(run(command("classification", folder_ / "other",
                              {"train.epochs=3", "--resume " + newest_first[0].string()})),
                  "there is nothing to go on with");
+  // The configuration that is pointed to is that of the checkpoint's run.
+  expect_refused(run(command("classification", folder_ / "other",
+                             {"data.max_examples=7", "--resume " + newest_first[1].string()})),
+                 (whole / "config.yaml").string() + " says");
   resumed = more;
   resumed.push_back("--resume " + newest_first[1].string() + " seeds=[1,2]");
   expect_refused(run(command("classification", folder_ / "other", resumed)),
@@ -394,6 +398,16 @@ TEST_F(FinetunerTest, RefusesWhatItCannotUse) {
   expect_refused(
       run(command("classification", folder_ / "run", {"--resume auto", "data.max_examples=7"})),
       "was trained with another data.train than this run has");
+  // A tokenizer of fewer entries would do, but is not the model's.
+  const std::vector<std::string> with_another{"train.epochs=1",
+                                              "tokenizer.path=" + (folder_ / "words").string()};
+  fs::create_directory(folder_ / "words");
+  write_text(folder_ / "words" / "vocab.txt", "[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\nw1\nw2\n");
+  const Answer warned = run(command("classification", folder_ / "another", with_another));
+  EXPECT_EQ(warned.exit_code, 0) << warned.output;
+  EXPECT_NE(warned.output.find("encoder is another one ("), std::string::npos) << warned.output;
+  EXPECT_NE(read_file(folder_ / "another" / "log.txt").find("(7 entries, fingerprint "),
+            std::string::npos);
   expect_refused(run(command("classification", folder_ / "other", {"model.init_from=nowhere"})),
                  "argument model.init_from=nowhere: no such folder");
   expect_refused(run(command("classification", folder_ / "other",
