@@ -238,7 +238,18 @@ FinetuneConfig parse_finetune_config(const std::string& yaml, const std::string&
 
 FinetuneConfig load_finetune_config(const std::filesystem::path& path,
                                     const std::vector<std::string>& overrides, Missing missing) {
-  return parse_finetune_config(read_file(path), path.string(), overrides, missing);
+  const std::string yaml = read_file(path);
+  try {
+    return parse_finetune_config(yaml, path.string(), overrides, missing);
+  } catch (const InputError& error) {
+    // The key that every one has, and none of the other program.
+    const bool has_task =
+        ("\n" + yaml).find("\ntask:") != std::string::npos ||
+        std::any_of(overrides.begin(), overrides.end(),
+                    [](const std::string& one) { return one.starts_with("task="); });
+    if (has_task) throw;
+    throw_input_error("{}; a file without the key task is for train", error.what());
+  }
 }
 
 BertConfig resolve_model(const FinetuneConfig& config, std::int64_t tokenizer_vocab_size,

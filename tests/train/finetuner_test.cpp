@@ -416,6 +416,11 @@ TEST_F(FinetunerTest, RefusesWhatItCannotUse) {
   expect_refused(run(command("classification", folder_ / "other", {"data.train=nowhere.tsv"})),
                  "argument data.train=nowhere.tsv: no such file");
   expect_refused(run(std::string(BERT_FINETUNE) + " run_dir=x"), "which configuration?");
+  write_text(folder_ / "pretraining.yaml", "run_dir: x\nseed: 0\n");
+  const std::string other =
+      fmt::format("{} {}", BERT_FINETUNE, (folder_ / "pretraining.yaml").string());
+  expect_refused(run(other), "a file without the key task is for train");
+  EXPECT_EQ(run(other + " task=classification").output.find("is for train"), std::string::npos);
   EXPECT_FALSE(fs::exists(folder_ / "other"));
 }
 
