@@ -19,16 +19,15 @@ void append_sequence(Batch& batch, std::span<const std::int32_t> input_ids,
 
 Batch first_sequences(const Batch& batch, std::int64_t most_tokens, std::int64_t most_masked) {
   Batch first;
+  const auto& rows = batch.masked_rows;
+  const auto masked_before = [&](std::size_t row) {
+    return static_cast<std::size_t>(
+        std::lower_bound(rows.begin(), rows.end(), static_cast<std::int32_t>(row)) - rows.begin());
+  };
   std::size_t masked = 0;
   for (std::size_t b = 0; b < batch.sequence_index.size(); ++b) {
     const auto begin = static_cast<std::size_t>(batch.cu_seqlens[b]);
     auto end = static_cast<std::size_t>(batch.cu_seqlens[b + 1]);
-    const auto masked_before = [&](std::size_t row) {
-      const auto& rows = batch.masked_rows;
-      return static_cast<std::size_t>(
-          std::lower_bound(rows.begin(), rows.end(), static_cast<std::int32_t>(row)) -
-          rows.begin());
-    };
     std::size_t masked_end = masked_before(end);
     if (static_cast<std::int64_t>(end) > most_tokens ||
         static_cast<std::int64_t>(masked_end) > most_masked) {
@@ -42,7 +41,7 @@ Batch first_sequences(const Batch& batch, std::int64_t most_tokens, std::int64_t
     masked = masked_end;
   }
   const auto count = static_cast<std::ptrdiff_t>(masked);
-  first.masked_rows.assign(batch.masked_rows.begin(), batch.masked_rows.begin() + count);
+  first.masked_rows.assign(rows.begin(), rows.begin() + count);
   first.masked_targets.assign(batch.masked_targets.begin(), batch.masked_targets.begin() + count);
   return first;
 }

@@ -78,6 +78,7 @@ class CudaDevice final : public Device {
   // From now on `check` is called from time to time while the host waits for the GPU, which may
   // wait for other GPUs; it throws when that is in vain. None: as at first.
   void watch(std::function<void()> check) { watch_ = std::move(check); }
+  void wait(cudaEvent_t event);
 
   static constexpr std::size_t kReadBytes = 4096;
 
@@ -91,7 +92,6 @@ class CudaDevice final : public Device {
 
   // Before anything that the rest of the members need.
   static int select(int index);
-  void wait(cudaEvent_t event);
   void begin_piece();
   void end_piece(std::function<void()> then);
 

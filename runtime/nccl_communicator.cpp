@@ -1,10 +1,8 @@
 #include "runtime/nccl_communicator.h"
 
-#include <chrono>
 #include <cstring>
 #include <exception>
 #include <string>
-#include <thread>
 #include <type_traits>
 
 #include <dlfcn.h>
@@ -104,7 +102,9 @@ class NcclAllReducer final : public AllReducer {
     if (dtype_ == DType::f32) return all_reduce(values, count, ncclFloat32);
     const std::size_t bytes = static_cast<std::size_t>(count) * dtype_size(DType::bf16);
     if (bytes > narrow_.bytes()) {
-      wait_for_pieces();  // they may still travel from the old memory
+      // Earlier pieces may still travel from the old memory.
+      check_cuda(cudaEventRecord(done_, stream_), "cudaEventRecord");
+      device_.wait(done_);
       narrow_ = DeviceBuffer(device_, bytes);
     }
     kernels_.narrow(values, narrow_.data(), count, stream_);
@@ -120,17 +120,6 @@ class NcclAllReducer final : public AllReducer {
   }
 
  private:
-  // As the device does, asking whether it is in vain.
-  void wait_for_pieces() {
-    check_cuda(cudaEventRecord(done_, stream_), "cudaEventRecord");
-    while (true) {
-      const cudaError_t status = cudaEventQuery(done_);
-      if (status != cudaErrorNotReady) return check_cuda(status, "cudaEventQuery");
-      check_asynchronous();
-      std::this_thread::sleep_for(std::chrono::microseconds(20));
-    }
-  }
-
   void all_reduce(void* values, std::int64_t count, ncclDataType_t type) {
     check(nccl_.all_reduce(values, values, static_cast<std::size_t>(count), type, ncclSum, comm_,
                            stream_),

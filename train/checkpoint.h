@@ -51,6 +51,11 @@ struct TrainerState {
   std::uint64_t passed_over = 0;  // sequences of the training data that rollbacks left out
   LossStatistics losses;
 
+  // Whether so many evaluations in a row were no better; 0: there is no limit.
+  bool out_of_patience(std::int64_t patience) const {
+    return patience > 0 && evaluations_since_best >= patience;
+  }
+
   std::string to_json() const;
   // InputError naming `source` when a key is missing or of the wrong type.
   static TrainerState parse(const std::string& text, const std::string& source);

@@ -171,8 +171,7 @@ Config load_config(const std::filesystem::path& path, const std::vector<std::str
   try {
     return parse_config(yaml, path.string(), overrides);
   } catch (const InputError& error) {
-    // The key that every one of the other program has, and none of this one.
-    if (("\n" + yaml).find("\ntask:") == std::string::npos) throw;
+    if (!has_task(yaml)) throw;
     throw_input_error("{}; a file with the key task is for finetune", error.what());
   }
 }

@@ -94,6 +94,10 @@ std::string_view on_divergence_name(OnDivergence policy) {
   return "?";
 }
 
+bool has_task(const std::string& yaml) {
+  return ("\n" + yaml).find("\ntask:") != std::string::npos;
+}
+
 bool is_override(const std::string& argument) {
   return argument.find('=') != std::string::npos && !std::filesystem::exists(argument);
 }

@@ -96,6 +96,10 @@ void check_reproducible(const GivenKeys& keys, const StepConfig& step,
 // for some rank.
 void check_shares(const GivenKeys& keys, std::int64_t batch_size, std::int64_t fixed, int ranks);
 
+// Whether the text of a configuration has the key `task`, as all of fine-tuning and none of
+// pre-training have.
+bool has_task(const std::string& yaml);
+
 // Whether a command line's argument is "key=value", and no file of that name.
 bool is_override(const std::string& argument);
 

@@ -242,12 +242,8 @@ FinetuneConfig load_finetune_config(const std::filesystem::path& path,
   try {
     return parse_finetune_config(yaml, path.string(), overrides, missing);
   } catch (const InputError& error) {
-    // The key that every one has, and none of the other program.
-    const bool has_task =
-        ("\n" + yaml).find("\ntask:") != std::string::npos ||
-        std::any_of(overrides.begin(), overrides.end(),
-                    [](const std::string& one) { return one.starts_with("task="); });
-    if (has_task) throw;
+    const auto is_task = [](const std::string& one) { return one.starts_with("task="); };
+    if (has_task(yaml) || std::any_of(overrides.begin(), overrides.end(), is_task)) throw;
     throw_input_error("{}; a file without the key task is for train", error.what());
   }
 }

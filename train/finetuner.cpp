@@ -60,8 +60,7 @@ FinetuneResult Finetuner::run() {
 }
 
 void Finetuner::train() {
-  const std::int64_t patience = config_.evaluation.patience;
-  if (state_.step >= max_steps_ || (patience > 0 && state_.evaluations_since_best >= patience)) {
+  if (finished()) {
     say(fmt::format("nothing to train: step {} of {} is done", state_.step, max_steps_));
     // The best checkpoint is judged as it would have been after the last step.
     if (backend_.stop_choosing_products) backend_.stop_choosing_products();
@@ -187,8 +186,7 @@ Finetuner::Verdict Finetuner::evaluate_and_report() {
     state_.best_step = state_.step;
   }
   state_.evaluations_since_best = best ? 0 : state_.evaluations_since_best + 1;
-  const std::int64_t patience = config_.evaluation.patience;
-  const bool stop = patience > 0 && state_.evaluations_since_best >= patience;
+  const bool stop = state_.out_of_patience(config_.evaluation.patience);
   if (!log_) return {best, stop};
 
   const double loss = sums.loss / validation_.batches->total_weight();
@@ -211,7 +209,7 @@ Finetuner::Verdict Finetuner::evaluate_and_report() {
   if (stop) {
     log_->event(RunEvent::stop, state_.step,
                 fmt::format("stopping: no better {} than step {}'s in {} evaluations", metric_,
-                            state_.best_step, patience));
+                            state_.best_step, config_.evaluation.patience));
   }
   return {best, stop};
 }

@@ -71,6 +71,9 @@ class Finetuner {
 
   // Training.
   void train();
+  bool finished() const {
+    return state_.step >= max_steps_ || state_.out_of_patience(config_.evaluation.patience);
+  }
   // `exponent_before`: of TrainingStep::fixed_point, before the step.
   void settle(TrainingStep::Queued queued, int exponent_before);
   void refused(const StepResult& result, int exponent_before);

@@ -194,9 +194,7 @@ void Finetuner::plan_micro_batches() {
   while (automatic && tokens > least.tokens && needed(tokens).total() > available / 10 * 9) {
     tokens = std::max(least.tokens, tokens / 2);
   }
-  std::vector<std::int64_t> negative{-tokens};
-  communicator_.all_reduce_max(negative);
-  tokens = -negative[0];
+  tokens = least_of_ranks(communicator_, tokens);
   if (const std::size_t total = needed(tokens).total(); total > available) {
     throw_input_error(
         "{}: {} MB are needed for micro-batches of {} tokens, and {} MB of {} are free for a rank",
@@ -227,7 +225,8 @@ void Finetuner::plan_micro_batches() {
 void Finetuner::load_encoder() {
   model_->parameters().initialize(model_->config(), seed_);
   if (config_.model.random_weights) return;
-  opening_.compare_tokenizer(config_.model.init_from, *tokenizer_, config_.tokenizer.cased);
+  opening_.compare_tokenizer(config_.model.init_from, *tokenizer_, config_.tokenizer_path(),
+                             config_.tokenizer.cased);
   verify_model_files(config_.model.init_from);
   // A head that was trained for other labels would only be in the way.
   const HeadDescription found = describe_model(config_.model.init_from).head,
@@ -236,8 +235,7 @@ void Finetuner::load_encoder() {
   const LoadReport report =
       load_parameters(*open_weights(config_.model.init_from), model_->parameters(),
                       /*missing_heads_ok=*/true, /*fresh_task_head=*/!same_head);
-  if (const std::string note = report.note(); !note.empty()) opening_.say(note);
-  if (const std::string warning = report.warning(); !warning.empty()) opening_.warn(warning);
+  opening_.tell(report);
 }
 
 void Finetuner::open_run_directory() {
@@ -288,11 +286,10 @@ void Finetuner::resume_from(const fs::path& checkpoint) {
         checkpoint.string(), opening_.config_of(checkpoint));
   }
   RunCheckpoints::load(checkpoint, *model_, *step_, monitor_, state_);
-  const std::string best = checkpoint_name(state_.best_step);
-  if (state_.best_step == 0 || fs::exists(opening_.checkpoints() / best)) return;
+  if (!opening_.lacks_best(state_)) return;
   // At the end the best one is judged, so it must be there.
-  const std::int64_t patience = config_.evaluation.patience;
-  if (state_.step >= max_steps_ || (patience > 0 && state_.evaluations_since_best >= patience)) {
+  const std::string best = checkpoint_name(state_.best_step);
+  if (finished()) {
     throw_input_error(
         "{} is the end of its run, and the best checkpoint of that, {}, is not in {}: there is "
         "nothing to go on with",

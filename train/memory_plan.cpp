@@ -34,13 +34,6 @@ std::size_t workspace_bytes(const Backend& backend, const BertConfig& model,
          static_cast<std::size_t>(copies);
 }
 
-// The least of all ranks' values.
-std::int64_t least_of_ranks(Communicator& communicator, std::int64_t value) {
-  std::vector<std::int64_t> negative{-value};
-  communicator.all_reduce_max(negative);
-  return -negative[0];
-}
-
 [[noreturn]] void refuse(const Config& config, const Capacity& capacity, const Backend& backend,
                          const Communicator& communicator, std::size_t needed,
                          std::size_t available) {
@@ -121,6 +114,12 @@ std::size_t memory_for_a_rank(const Backend& backend, const Communicator& commun
   if (!backend.device->is_cpu()) return available;
   const std::size_t shared = available > snapshot ? available - snapshot : 0;
   return shared / static_cast<std::size_t>(communicator.local_size());
+}
+
+std::int64_t least_of_ranks(Communicator& communicator, std::int64_t value) {
+  std::vector<std::int64_t> negative{-value};
+  communicator.all_reduce_max(negative);
+  return -negative[0];
 }
 
 std::int64_t choose_auto_tokens(const Config& config, BertForPretraining& model,

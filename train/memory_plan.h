@@ -49,6 +49,9 @@ constexpr std::int64_t most_auto_tokens(bool on_cpu) { return on_cpu ? 4096 : 32
 std::size_t memory_for_a_rank(const Backend& backend, const Communicator& communicator,
                               std::size_t snapshot);
 
+// The least of all ranks' values; to be called by all.
+std::int64_t least_of_ranks(Communicator& communicator, std::int64_t value);
+
 // `auto_tokens` of a run: the largest sixteenth of most_auto_tokens with which every rank has the
 // memory and a tenth to spare, or `earlier`, what the run chose before, while there is memory for
 // it. The same on all ranks; to be called by all. InputError, saying what would help, when the

@@ -22,8 +22,7 @@ void Pretrainer::run() {
     return;
   }
 
-  const std::int64_t patience = config_.evaluation.patience;
-  if (patience > 0 && state_.evaluations_since_best >= patience) {
+  if (state_.out_of_patience(config_.evaluation.patience)) {
     say(fmt::format("nothing to do: stopped early at step {}; a larger evaluation.patience goes on",
                     state_.step));
     return;

@@ -128,14 +128,12 @@ void Pretrainer::open_run_directory() {
 
 void Pretrainer::load_first_weights() {
   model_->parameters().initialize(model_->config(), config_.seed);
-  if (config_.model.init_from) {
-    opening_.compare_tokenizer(*config_.model.init_from, *tokenizer_, config_.tokenizer.cased);
-    verify_model_files(*config_.model.init_from);
-    const LoadReport report = load_parameters(*open_weights(*config_.model.init_from),
-                                              model_->parameters(), /*missing_heads_ok=*/true);
-    if (const std::string note = report.note(); !note.empty()) opening_.say(note);
-    if (const std::string warning = report.warning(); !warning.empty()) opening_.warn(warning);
-  }
+  if (!config_.model.init_from) return;
+  const fs::path from = *config_.model.init_from;
+  opening_.compare_tokenizer(from, *tokenizer_, config_.tokenizer.path, config_.tokenizer.cased);
+  verify_model_files(from);
+  opening_.tell(
+      load_parameters(*open_weights(from), model_->parameters(), /*missing_heads_ok=*/true));
 }
 
 void Pretrainer::resume_from(const fs::path& checkpoint) {
@@ -163,12 +161,11 @@ void Pretrainer::resume_from(const fs::path& checkpoint) {
   }
   RunCheckpoints::load(checkpoint, *model_, *step_, monitor_, state_);
   resumed_ = true;
-  const std::string best = checkpoint_name(state_.best_step);
-  if (state_.best_step == 0 || fs::exists(opening_.checkpoints() / best)) return;
+  if (!opening_.lacks_best(state_)) return;
   opening_.warn(
       fmt::format("{}, the best checkpoint so far, is not in {}: best will lead to a later one if "
                   "that is better",
-                  best, opening_.checkpoints().string()));
+                  checkpoint_name(state_.best_step), opening_.checkpoints().string()));
 }
 
 RunPlan Pretrainer::plan() const {

@@ -60,8 +60,7 @@ Pretrainer::Verdict Pretrainer::evaluate_and_report(bool updated) {
     state_.best_step = state_.step;
   }
   state_.evaluations_since_best = best ? 0 : state_.evaluations_since_best + 1;
-  const std::int64_t patience = config_.evaluation.patience;
-  const bool stop = patience > 0 && state_.evaluations_since_best >= patience;
+  const bool stop = state_.out_of_patience(config_.evaluation.patience);
   if (!log_) return {best, stop};
 
   ordered_json record;
@@ -90,7 +89,7 @@ Pretrainer::Verdict Pretrainer::evaluate_and_report(bool updated) {
   if (stop) {
     log_->event(RunEvent::stop, state_.step,
                 fmt::format("stopping: no better validation loss than step {}'s in {} evaluations",
-                            state_.best_step, patience));
+                            state_.best_step, config_.evaluation.patience));
   }
   return {best, stop};
 }

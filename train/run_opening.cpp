@@ -3,7 +3,6 @@
 #include <cstdio>
 #include <utility>
 
-#include "model/model_files.h"
 #include "runtime/error.h"
 #include "runtime/file.h"
 #include "train/memory_plan.h"
@@ -84,7 +83,18 @@ fs::path RunOpening::choose_checkpoint() {
   return chosen;
 }
 
-void RunOpening::compare_tokenizer(const fs::path& model, const Tokenizer& used, bool cased) {
+void RunOpening::tell(const LoadReport& report) {
+  if (const std::string note = report.note(); !note.empty()) say(note);
+  if (const std::string warning = report.warning(); !warning.empty()) warn(warning);
+}
+
+bool RunOpening::lacks_best(const TrainerState& state) const {
+  return state.best_step > 0 && !fs::exists(checkpoints() / checkpoint_name(state.best_step));
+}
+
+void RunOpening::compare_tokenizer(const fs::path& model, const Tokenizer& used,
+                                   const fs::path& path, bool cased) {
+  if (!communicator_.is_root() || path == model) return;
   std::unique_ptr<Tokenizer> own;
   try {
     own = load_tokenizer(model, {.cased = cased});

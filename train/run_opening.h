@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "data/tokenizer.h"
+#include "model/model_files.h"
 #include "runtime/communicator.h"
 #include "train/backend.h"
 #include "train/checkpoint.h"
@@ -58,7 +59,14 @@ class RunOpening {
   std::filesystem::path choose_checkpoint();
 
   // Warns where the folder of a model holds another tokenizer than the one that is used with it.
-  void compare_tokenizer(const std::filesystem::path& model, const Tokenizer& used, bool cased);
+  // `path`: where that one is from.
+  void compare_tokenizer(const std::filesystem::path& model, const Tokenizer& used,
+                         const std::filesystem::path& path, bool cased);
+  // What was strange about a model's weights.
+  void tell(const LoadReport& report);
+
+  // Whether the best checkpoint that a run at `state` knows of is in another folder.
+  bool lacks_best(const TrainerState& state) const;
 
   // The configuration of the run that `checkpoint` is of.
   std::string config_of(const std::filesystem::path& checkpoint) const;
