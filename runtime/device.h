@@ -43,8 +43,11 @@ class Device {
   // Does the work that f queues. A device may record it at the first call with a key and repeat the
   // record afterwards without calling f: so f must queue the same work, with the same addresses,
   // each time, and neither copy to or from the host nor allocate; it has run once before, outside
-  // of this, so that what grows or is chosen at a first use is there. Here f is just called.
+  // of this, so that what grows or is chosen at a first use is there. Here f is just called, and so
+  // it is where there is no memory left for a record.
   virtual void run_recorded(int key, const std::function<void()>& f);
+  // Frees what is recorded; it will be recorded anew.
+  virtual void forget_recordings() {}
   // For use within such an f: calls `g` there, and again at the same place between what is recorded
   // whenever the record is repeated; g may do anything but free or record. Outside: just calls it.
   virtual void run_unrecorded(const std::function<void()>& g);

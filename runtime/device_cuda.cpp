@@ -12,6 +12,8 @@ namespace bert {
 namespace {
 
 constexpr std::size_t kSlotBytes = std::size_t{1} << 20;
+// A recording of BERT-large's micro-batch is some thousand nodes.
+constexpr std::size_t kLeastFreeToRecord = std::size_t{256} << 20;
 
 double gigabytes(std::size_t bytes) { return static_cast<double>(bytes) / 1e9; }
 
@@ -246,6 +248,8 @@ void CudaDevice::run_recorded(int key, const std::function<void()>& f) {
     return;
   }
   BERT_CHECK(recorded_ == nullptr, "a recording within another");
+  // Asked beforehand: pieces that run cannot be taken back when one more does not fit.
+  if (memory_available() < kLeastFreeToRecord) return f();
   recorded_ = std::make_unique<Recording>();
   try {
     begin_piece();
@@ -262,6 +266,11 @@ void CudaDevice::run_recorded(int key, const std::function<void()>& f) {
     throw;
   }
   recordings_.emplace(key, std::move(recorded_));
+}
+
+void CudaDevice::forget_recordings() {
+  synchronize();  // they may be running
+  recordings_.clear();
 }
 
 void CudaDevice::run_unrecorded(const std::function<void()>& g) {

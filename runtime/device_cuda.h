@@ -73,6 +73,7 @@ class CudaDevice final : public Device {
   // As a CUDA graph, or several with what run_unrecorded was given between them. Memory that is
   // freed may be in a recording: then all are made anew.
   void run_recorded(int key, const std::function<void()>& f) override;
+  void forget_recordings() override;
   void run_unrecorded(const std::function<void()>& g) override;
 
   // From now on `check` is called from time to time while the host waits for the GPU, which may

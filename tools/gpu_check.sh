@@ -5,14 +5,14 @@
 # has it). From a bundle (tools/bundle.sh); writes gpu_check.md, gpu_check.json, the curves on real
 # text as gpu_check_losses.csv, and gpu_check_logs.tar.gz. Exit code 1 when anything failed, 2 for a
 # mistake in the call. More seconds than 235 are for PyTorch, which compiles for long.
-# Of the parts (tests, training, real_text, sanitizer, racecheck, speed, pytorch) --only does some,
-# each with all the time that is left: --only racecheck,pytorch --rows bert_large:512
+# Of the parts (tests, training, real_text, real_speed, sanitizer, racecheck, speed, pytorch) --only
+# does some, each with all the time that is left: --only racecheck,pytorch --rows bert_large:512
 # Usage: gpu_check.sh [--out DIR] [--seconds N] [--only PART,...] [--rows "MODEL:LENGTH[:natural] ..."]
 set -uo pipefail
 bundle="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
 out="$PWD"
 deadline=235
-all_parts=(tests training real_text sanitizer racecheck speed pytorch)
+all_parts=(tests training real_text real_speed sanitizer racecheck speed pytorch)
 only=""
 pytorch_rows=(bert_base:128 bert_base:512 bert_large:512 bert_base:512:natural)
 while (($#)); do
@@ -226,9 +226,8 @@ check_training() {
   if train_on bf16 -- runtime.device=cuda runtime.precision=bf16; then
     follows bf16 0.1
     check_evaluate
-    train_on no_graph -- runtime.device=cuda runtime.precision=bf16 runtime.cuda_graph=false &&
-      compare_graph
   fi
+  check_graph
   if ((has_fp8)); then
     train_on fp8 -- runtime.device=cuda runtime.precision=fp8 && follows fp8 0.2
   else
@@ -260,12 +259,16 @@ visible_gpus() {
     nvidia-smi -L 2> /dev/null | grep -c '^GPU'
   fi
 }
-# The choice of product algorithms is timed, so bits may differ without being wrong.
-compare_graph() {
-  if cmp -s <(curve "$work/bf16/metrics.jsonl") <(curve "$work/no_graph/metrics.jsonl"); then
+# CUDA graphs of micro-batches of many sizes compute what would be queued afresh: with
+# train.reproducible the same bits, for then products are not chosen by measuring.
+check_graph() {
+  local settings=(runtime.device=cuda runtime.precision=bf16 train.reproducible=true)
+  train_on graph -- "${settings[@]}" &&
+    train_on no_graph -- "${settings[@]}" runtime.cuda_graph=false || return
+  if cmp -s <(curve "$work/graph/metrics.jsonl") <(curve "$work/no_graph/metrics.jsonl"); then
     record graph_changes_nothing passed 0 "the same losses with and without CUDA graphs"
   else
-    record graph_changes_nothing noted 0 "losses differ with and without CUDA graphs"
+    record graph_changes_nothing failed 0 "losses differ with and without CUDA graphs"
   fi
 }
 # evaluate finds the loss that the run found at its end.
@@ -370,6 +373,54 @@ write_real_csv() {
     "${columns[@]}"
 }
 
+# How fast BERT-base trains on real text, whose micro-batches are of many sizes: a whole batch, and a
+# rank's share of one on eight GPUs, the last quarter of whose steps have sequences of 512. Both with
+# and without CUDA graphs.
+check_real_speed() {
+  if [[ ! -d check/real/corpus ]]; then
+    record real_speed skipped 0 "the bundle has no real text (tools/bundle.sh --text)"
+    return
+  fi
+  cat > "$work/speed.yaml" << 'YAML'
+seed: 1
+model: {preset: bert_base}
+tokenizer: {path: check/real/tokenizer}
+data: {path: check/real/corpus, threads: 4}
+schedule: {warmup_steps: 100}
+train: {max_steps: 160}
+runtime: {device: cuda, precision: bf16}
+evaluation: {every_steps: 160, max_batches: 1, samples: 0}
+checkpoint: {every_steps: 160}
+logging: {every_steps: 1, tensorboard: false}
+YAML
+  local graph
+  for graph in true false; do
+    real_speed "batch_graph_$graph" train.batch_size=256 runtime.cuda_graph=$graph
+    real_speed "share_graph_$graph" train.batch_size=32 runtime.cuda_graph=$graph \
+      'train.phases=[{from: 0.0, sequence_length: 128}, {from: 0.75, sequence_length: 512}]'
+  done
+}
+# real_speed NAME ARGUMENT...: a run, and the rates of its steps.
+real_speed() {
+  local name="speed_$1" begin=$SECONDS seconds code
+  limit "$name" 25 || return
+  shift
+  timeout -k 5 "$seconds" "$bin/train" "$work/speed.yaml" run_dir="$work/$name" "$@" \
+    > "$logs/$name.log" 2>&1
+  code=$?
+  [[ -f "$work/$name/metrics.jsonl" ]] && cp "$work/$name/metrics.jsonl" "$logs/$name.jsonl"
+  rm -rf "$work/$name"  # checkpoints of BERT-base
+  conclude "$name" "$code" "$((SECONDS - begin))" \
+    "$(median_rate "$logs/$name.jsonl" 41 120) tokens/s in steps 41 to 120, $(median_rate \
+      "$logs/$name.jsonl" 131 160) in 131 to 160"
+}
+# median_rate METRICS FIRST LAST: tokens per second.
+median_rate() {
+  sed -n 's/.*"step": *\([0-9]*\),.*"tokens_per_second": *\([0-9.e+]*\).*/\1 \2/p' "$1" 2> /dev/null |
+    awk -v first="$2" -v last="$3" '$1 >= first && $1 <= last {print $2 + 0}' | sort -g |
+    awk '{rate[NR] = $1} END {if (NR) printf "%.0f", rate[int((NR + 1) / 2)]; else print "no"}'
+}
+
 check_speed() {
   step bench_step 45 "$bin/bench_step" --device cuda --steps 10
   step bench_natural 25 "$bin/bench_step" --device cuda --steps 10 --natural --length 512
@@ -443,6 +494,7 @@ check_gpu() {
   if asked sanitizer || asked racecheck; then check_sanitizer; fi
   asked pytorch && wait_for_pytorch
   asked speed && check_speed
+  asked real_speed && check_real_speed
   asked pytorch && compare_with_pytorch
 }
 

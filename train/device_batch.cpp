@@ -106,8 +106,8 @@ const ModelInput& DeviceBatch::upload(const Batch& batch, const Capacity& size) 
   auto known = std::find(sizes_.begin(), sizes_.end(), size);
   if (known == sizes_.end()) known = sizes_.insert(known, size);
   const int wanted = static_cast<int>(known - sizes_.begin());
-  if (wanted != size_) {
-    size_ = wanted;
+  if (wanted != layout_) {
+    layout_ = wanted;
     arena_.rebuild([&](Arena& arena) { plan(arena, *ops_, size, parts_); });
     std::fill(host_.begin(), host_.end(), std::uint8_t{0});
   }

@@ -34,9 +34,9 @@ class DeviceBatch {
   // fitting_capacity says; or as `size`, into which it must fit then.
   const ModelInput& upload(const Batch& batch);
   const ModelInput& upload(const Batch& batch, const Capacity& size);
-  // Of the last upload, as a number: how many other sizes had come before it. Tensors of one size
+  // Which of its sizes the last upload had, in the order in which they came. Tensors of one size
   // are always at the same addresses.
-  int size() const { return size_; }
+  int layout() const { return layout_; }
   const Capacity& capacity() const { return capacity_; }
 
  private:
@@ -51,7 +51,7 @@ class DeviceBatch {
   InputParts parts_;
   Capacity capacity_;
   std::vector<Capacity> sizes_;  // that there have been
-  int size_ = 0;
+  int layout_ = 0;               // of them, the present one
   Arena arena_;
   std::vector<unsigned char> host_;  // what the arena holds: one copy an upload
   Tensor counts_;                    // i32 [3]: tokens, sequences, masked

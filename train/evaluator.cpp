@@ -137,7 +137,7 @@ EvaluationResult Evaluator::run(DatasetMixture dataset, std::int64_t batch_size,
     for (const Batch& batch : step->micro_batches) {
       const ModelInput& input = memory_.upload(batch);
       device_.fill_zero(sums_.data(), sums_.bytes());
-      recordings_.run(kEvaluation, memory_.size(), [&] {
+      recordings_.run(kEvaluation, memory_.layout(), [&] {
         model_.forward(input, nullptr);
         model_.loss(input, loss, false);
       });

@@ -17,20 +17,22 @@ constexpr std::int64_t kChoices = 16;
 
 // The allowance. On a CPU, buffers of products and of each thread, batches made ahead, libraries;
 // on a GPU, 64 MB of products, kernels and recorded graphs, staging, NCCL. What grows with a
-// micro-batch there: the largest result once more, while the way of its product is chosen, and in
-// FP8 the copies of the operands of the feed-forward's backward.
+// micro-batch or the model there: the largest result once more, while the way of its product is
+// chosen, and in FP8 the copies of the operands of the feed-forward's backward.
 std::size_t workspace_bytes(const Backend& backend, const BertConfig& model,
                             const Capacity& capacity) {
   if (backend.device->is_cpu()) {
     return (64 + 32 * static_cast<std::size_t>(backend.threads)) * kMegabyte;
   }
-  const std::int64_t result =
-      std::max(capacity.masked * model.vocab_size, capacity.tokens * model.intermediate_size);
+  const auto result = static_cast<std::size_t>(
+      std::max(capacity.masked * model.vocab_size, capacity.tokens * model.intermediate_size));
+  const auto gradient = static_cast<std::size_t>(model.vocab_size * model.hidden_size);
   const std::int64_t copies =
       backend.precision == Precision::fp8
           ? capacity.tokens * 2 * (model.intermediate_size + model.hidden_size)
           : 0;
-  return 768 * kMegabyte + static_cast<std::size_t>(result) * dtype_size(backend.ops->dtype()) +
+  return 768 * kMegabyte +
+         std::max(result * dtype_size(backend.ops->dtype()), gradient * sizeof(float)) +
          static_cast<std::size_t>(copies);
 }
 

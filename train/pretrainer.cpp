@@ -141,6 +141,7 @@ void Pretrainer::say(const std::string& line) {
 
 void Pretrainer::start_phase(std::int64_t step) {
   phase_ = config_.phase_at(step);
+  step_->forget_recordings();
   loader_ = std::make_unique<DataLoader>(
       datasets_.at(phase_.sequence_length).training,
       LoaderOptions{.batch_size = phase_.batch_size,

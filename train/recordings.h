@@ -18,24 +18,34 @@ enum Recording : int {
 
 class Recordings {
  public:
+  static constexpr std::size_t kMost = 32;  // a recording takes memory
+
   // Without `record` work is always queued afresh. `device` is kept by reference.
   Recordings(Device& device, bool record) : device_(device), record_(record) {}
 
-  // Does what f queues. `size`: DeviceBatch::size(), where the work depends on it; each size is
+  // Does what f queues. `layout`: DeviceBatch::layout(), where the work depends on it; each is
   // recorded by itself, at its second time: what grows or is chosen at a first use is then there.
-  void run(Recording kind, int size, const std::function<void()>& f) {
-    const int key = size * kRecordings + kind;
-    const bool known = !ran_.insert(key).second;
-    if (!record_ || !known || size >= kMostSizes) return f();
+  void run(Recording kind, int layout, const std::function<void()>& f) {
+    const int key = layout * kRecordings + kind;
+    const bool ran_before = !ran_.insert(key).second;
+    if (!record_ || !ran_before || !has_room_for(key)) return f();
     device_.run_recorded(key, f);
+  }
+  // Frees the recordings of the device, since other layouts come from now on.
+  void forget() {
+    recorded_.clear();
+    device_.forget_recordings();
   }
 
  private:
-  static constexpr int kMostSizes = 32;  // a record takes memory
+  bool has_room_for(int key) {
+    if (recorded_.size() < kMost) recorded_.insert(key);
+    return recorded_.contains(key);
+  }
 
   Device& device_;
   bool record_;
-  std::set<int> ran_;
+  std::set<int> ran_, recorded_;
 };
 
 }  // namespace bert

@@ -205,7 +205,7 @@ void TrainingStep::compute_gradients(const StepBatches& batches) {
             [this, piece = gradients.slice(first, end - first)] { reducer_->start(piece); });
       };
     }
-    recordings_.run(completes ? kLastMicroBatch : kMicroBatch, memory_.size(),
+    recordings_.run(completes ? kLastMicroBatch : kMicroBatch, memory_.layout(),
                     [&] { work(input, ready); });
   }
   if (!reducer_) return;
@@ -227,7 +227,7 @@ void TrainingStep::compute_fixed_point(const StepBatches& batches,
     fixed_point_->begin((batches.global_sequences + sequences - 1) / sequences);
     for (const Batch& batch : batches.micro_batches) {
       const ModelInput& input = memory_.upload(batch);
-      recordings_.run(kMicroBatch, memory_.size(), [&] {
+      recordings_.run(kMicroBatch, memory_.layout(), [&] {
         backend_.ops->zero(model_.parameters().gradients());
         work(input);
         fixed_point_->add();

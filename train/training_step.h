@@ -84,6 +84,8 @@ class TrainingStep {
   // Waits for a step, the oldest that is queued.
   StepResult wait(Queued queued);
   void allow_updates();
+  // Frees what was recorded of steps whose micro-batches had other sizes than those to come.
+  void forget_recordings() { recordings_.forget(); }
 
   DeviceBatch& memory() { return memory_; }            // of a micro-batch, for others between steps
   const Moments& moments() const { return moments_; }  // zero at first

@@ -9,7 +9,8 @@
 //
 // Micro-batches come in many sizes (train/device_batch.h), too many to time the candidates of each
 // product for all of them. What was chosen by measuring serves shapes that differ in their number
-// of rows only, as far as the library says that it can.
+// of rows only, as far as the library can: it is asked, and what it then refuses when it is to run,
+// which cublasLt.h leaves open, it computes as it proposes itself.
 #include "kernels/cuda/gemm_cublaslt.h"
 
 #include <algorithm>
@@ -208,7 +209,7 @@ struct Plan {
   MatmulDesc desc{};
   Layout a{}, b{}, d{};                            // the library's A, B and D
   std::vector<cublasLtMatmulAlgo_t> candidates{};  // empty: not supported; chosen: one
-  bool chosen = false;
+  bool chosen = false, borrowed = false;           // borrowed: chosen for another number of rows
 };
 
 std::string to_hex(const cublasLtMatmulAlgo_t& algo) {
@@ -283,8 +284,16 @@ class CublasLtGemm final : public Gemm {
   }
 
   void run(const GemmCall& call, cudaStream_t stream) override {
-    const Plan& plan = chosen_plan_for(call, stream);
-    check_cublaslt(multiply(call, call.d, plan, stream), "cublasLtMatmul", describe(call));
+    Plan& plan = chosen_plan_for(call, stream);
+    cublasStatus_t status = multiply(call, call.d, plan, stream);
+    if (plan.borrowed &&
+        (status == CUBLAS_STATUS_NOT_SUPPORTED || status == CUBLAS_STATUS_INVALID_VALUE)) {
+      plan.candidates = propose(call, plan);
+      plan.borrowed = plan.chosen = false;
+      chosen_.erase(key_of(call));
+      status = multiply(call, call.d, chosen_plan_for(call, stream), stream);
+    }
+    check_cublaslt(status, "cublasLtMatmul", describe(call));
   }
 
   std::string choices() const override {
@@ -353,12 +362,22 @@ class CublasLtGemm final : public Gemm {
       set(plan.desc, CUBLASLT_MATMUL_DESC_B_SCALE_POINTER, call.a_scale);
     }
     // Asked with the pointers in place: their alignment is part of the question.
-    if (!is_new) return plan;
-    const auto known = chosen_.find(key_of(call));
-    if (!adopt(plan, known != chosen_.end() ? &known->second : nullptr)) {
-      plan.candidates = propose(call, plan);
-    }
+    if (is_new) find_candidates(call, plan);
     return plan;
+  }
+
+  // What was chosen for the shape or for its nearest neighbour, or what the library proposes.
+  void find_candidates(const GemmCall& call, Plan& plan) const {
+    const Key key = key_of(call);
+    const auto known = chosen_.find(key);
+    if (known != chosen_.end() && supports(plan, known->second)) {
+      plan.candidates = {known->second};
+      plan.chosen = true;
+      return;
+    }
+    const cublasLtMatmulAlgo_t* const near = nearest(chosen_, key, reach());
+    plan.chosen = plan.borrowed = near != nullptr && supports(plan, *near);
+    plan.candidates = plan.borrowed ? std::vector{*near} : propose(call, plan);
   }
 
   void describe_to_library(const GemmCall& call, Plan& plan) const {
@@ -406,14 +425,6 @@ class CublasLtGemm final : public Gemm {
     return status == CUBLAS_STATUS_SUCCESS && result.workspaceSize <= kWorkspaceBytes;
   }
 
-  // Chooses `algo`, if there is one and it serves.
-  bool adopt(Plan& plan, const cublasLtMatmulAlgo_t* algo) const {
-    if (algo == nullptr || !supports(plan, *algo)) return false;
-    plan.candidates = {*algo};
-    plan.chosen = true;
-    return true;
-  }
-
   // What the library can do, by its own expectation the fastest first.
   std::vector<cublasLtMatmulAlgo_t> propose(const GemmCall& call, Plan& plan) const {
     const auto alignment = [](const Tensor& x) {
@@ -457,17 +468,15 @@ class CublasLtGemm final : public Gemm {
     return multiply(call, d, chosen, chosen.candidates.front(), stream);
   }
 
-  // The plan of the call's shape with one candidate: what was chosen for it or for its nearest
-  // neighbour, or the fastest on these operands, writing to memory of its own; without measuring,
-  // the library's first.
+  // The plan of the call's shape with one candidate; of several the fastest on these operands,
+  // writing to memory of its own; without measuring, the library's first.
   Plan& chosen_plan_for(const GemmCall& call, cudaStream_t stream) {
     Plan& plan = plan_for(call);
     if (plan.candidates.empty()) {
       throw_runtime_error("cuBLASLt {} on {} has no algorithm for {}", cublasLtGetVersion(),
                           device_->name(), describe(call));
     }
-    if (plan.chosen) return plan;
-    if (!adopt(plan, nearest(chosen_, key_of(call), reach()))) {
+    if (!plan.chosen) {
       std::size_t fastest = 0;
       if (may_measure(stream) && plan.candidates.size() > 1) {
         const OwnOutput output(*device_, call.d);
@@ -480,8 +489,8 @@ class CublasLtGemm final : public Gemm {
       plan.candidates = {plan.candidates[fastest]};
       plan.chosen = true;
     }
-    // Those that were adopted too: who goes on from these choices finds the same neighbours.
-    if (!stopped_) chosen_[key_of(call)] = plan.candidates.front();
+    // Those that were borrowed too: who goes on from these choices finds the same neighbours.
+    if (!stopped_) chosen_.try_emplace(key_of(call), plan.candidates.front());
     return plan;
   }
 

@@ -8,6 +8,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <map>
 #include <tuple>
 #include <utility>
 
@@ -101,6 +102,20 @@ inline std::size_t shared_memory_limit() {
   return limit;
 }
 
+// Has a kernel take so much dynamic shared memory, if it has not yet. Never less than before: that
+// is a state of the kernel, and what was recorded may need more than the launch at hand. For one
+// thread, as launches are.
+inline cudaError_t allow_shared_bytes(const void* kernel, std::size_t bytes) {
+  static std::map<const void*, std::size_t> allowed;
+  if (bytes <= kUnaskedDynamicShared) return cudaSuccess;
+  std::size_t& most = allowed[kernel];
+  if (bytes <= most) return cudaSuccess;
+  const cudaError_t error = cudaFuncSetAttribute(
+      kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(bytes));
+  if (error == cudaSuccess) most = bytes;
+  return error;
+}
+
 // Queues the kernel on `stream`. An empty grid launches nothing. RuntimeError with the kernel's
 // name and shape when it cannot be launched; errors while it runs show at the next synchronisation.
 template <class... Parameters, class... Arguments>
@@ -108,11 +123,7 @@ void launch(const char* name, void (*kernel)(Parameters...), const LaunchShape& 
             cudaStream_t stream, Arguments&&... arguments) {
   if (!check_launch(name, shape)) return;
   const void* const function = reinterpret_cast<const void*>(kernel);
-  cudaError_t error = cudaSuccess;
-  if (shape.shared_bytes > kUnaskedDynamicShared) {
-    error = cudaFuncSetAttribute(function, cudaFuncAttributeMaxDynamicSharedMemorySize,
-                                 static_cast<int>(shape.shared_bytes));
-  }
+  cudaError_t error = allow_shared_bytes(function, shape.shared_bytes);
   std::tuple<Parameters...> values(std::forward<Arguments>(arguments)...);
   if (error == cudaSuccess) {
     error = std::apply(

@@ -232,6 +232,7 @@ cublasStatus_t cublasLtMatmul(cublasLtHandle_t, cublasLtMatmulDesc_t desc, const
   FakeCublasLt& fake = fake_cublaslt();
   const auto algorithm = static_cast<int>(algo->data[0]);
   if (algorithm == fake.failing) return CUBLAS_STATUS_EXECUTION_FAILED;
+  if (algorithm == fake.refused) return CUBLAS_STATUS_NOT_SUPPORTED;
   fake.algorithms.push_back(algorithm);
   fake.milliseconds += algorithm == 1 ? 5.0f : algorithm == 2 ? 2.0f : 3.0f;
 

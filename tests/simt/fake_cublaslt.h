@@ -20,6 +20,7 @@ struct FakeCublasLt {
   int proposals = 3;                   // how many there are; 0: the product is not supported
   int failing = 0;                     // an algorithm that fails when it runs
   int unsupported = 0;                 // one that is not for a shape, if it is asked
+  int refused = 0;                     // one that is then, and is not when it is to run
   bool capturing = false;              // the stream is
   std::size_t version = 130001;
   unsigned smallest_alignment = 0;  // that proposals were asked for

@@ -456,6 +456,27 @@ TEST_F(CublasLt, ANeighbourMustServe) {
   EXPECT_EQ(fake_cublaslt().algorithms.back(), 1);
 }
 
+// One that it says to have and then refuses is not kept, before choosing has ended and after. What
+// fails otherwise, or was measured, is an error.
+TEST_F(CublasLt, ANeighbourMustRun) {
+  gemm_->run(Call(*device_, 16), nullptr);
+  for (const std::int64_t rows : {24, 8}) {
+    fake_cublaslt().refused = 2;
+    gemm_->run(Call(*device_, rows), nullptr);
+    const int way = fake_cublaslt().algorithms.back();
+    EXPECT_EQ(way, rows == 24 ? 3 : 1);  // the fastest of the others, and the first
+    fake_cublaslt().refused = 0;
+    gemm_->run(Call(*device_, rows), nullptr);
+    EXPECT_EQ(fake_cublaslt().algorithms.back(), way);
+    gemm_->stop_choosing();
+  }
+  fake_cublaslt().refused = 2;
+  EXPECT_THROW(gemm_->run(Call(*device_, 16), nullptr), RuntimeError);
+  fake_cublaslt().refused = 0;
+  fake_cublaslt().failing = 1;
+  EXPECT_THROW(gemm_->run(Call(*device_, 8), nullptr), RuntimeError);
+}
+
 // By the library's proposals alone it does not matter which shape comes first.
 TEST_F(CublasLt, WithoutMeasuringThereAreNoNeighbours) {
   const std::unique_ptr<Gemm> gemm = cuda::make_cublaslt_gemm(*device_, false, /*measure=*/false);

@@ -53,9 +53,12 @@ class HarnessDevice final : public Device {
   }
   void free(void* pointer) override {
     BERT_CHECK(between_ == nullptr, "memory is freed while something is recorded");
+    forget_recordings();
+    memory_->free(pointer);
+  }
+  void forget_recordings() override {
     recordings_.clear();
     products_.clear();
-    memory_->free(pointer);
   }
   void fill_zero(void* pointer, std::size_t bytes) override { memory_->fill_zero(pointer, bytes); }
   void copy(void* to, const void* from, std::size_t bytes) override {

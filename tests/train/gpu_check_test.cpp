@@ -29,12 +29,14 @@ fi
 for argument in "$@"; do
   [[ "$argument" == run_dir=* ]] && run="${argument#run_dir=}"
   [[ "$argument" == *"=$BROKEN_PRECISION" ]] && shifted=1
+  [[ "$argument" == runtime.cuda_graph=false ]] && shifted=${GRAPHS_CHANGE:-$shifted}
 done
 mkdir -p "$run/checkpoints/step_00000100"
 last=100
 [[ "$1" == */real.yaml ]] && last=300
+[[ "$1" == */speed.yaml ]] && last=160
 for ((step = 1; step <= last; step++)); do
-  echo "{\"step\":$step,\"loss\":$((shifted + 4)).$((400 - step))5,\"learning_rate\":1e-3}"
+  echo "{\"step\":$step,\"loss\":$((shifted + 4)).$((400 - step))5,\"tokens_per_second\":$((step))e3}"
 done > "$run/metrics.jsonl"
 echo "{\"step\":$last,\"val_loss\":$((shifted + 4)).125,\"val_perplexity\":61.9}" >> "$run/metrics.jsonl"
 )sh";
@@ -161,22 +163,23 @@ TEST_F(GpuCheck, PassesWhereEverythingDoes) {
   EXPECT_EQ(report_.at("gpu"), "NVIDIA \"Stand-in\", 580.1, 143771 MiB, 9.0");
   EXPECT_EQ(report_.at("loss_differences").size(), 4u);
   EXPECT_EQ(report_.at("loss_differences").at("fp32"), "0.00000");
-  for (const char* const name : {"intrinsics",     "ops",
-                                 "optimizer",      "loss_sums",
-                                 "model",          "train_fp32",
-                                 "losses_fp32",    "losses_tf32",
-                                 "losses_bf16",    "losses_fp8",
-                                 "evaluate",       "evaluate_agrees",
-                                 "train_no_graph", "graph_changes_nothing",
-                                 "bench_step",     "bench_natural",
-                                 "bench_kernels",  "memcheck",
-                                 "racecheck",      "synccheck",
+  for (const char* const name : {"intrinsics",    "ops",
+                                 "optimizer",     "loss_sums",
+                                 "model",         "train_fp32",
+                                 "losses_fp32",   "losses_tf32",
+                                 "losses_bf16",   "losses_fp8",
+                                 "evaluate",      "evaluate_agrees",
+                                 "train_graph",   "graph_changes_nothing",
+                                 "bench_step",    "bench_natural",
+                                 "bench_kernels", "memcheck",
+                                 "racecheck",     "synccheck",
                                  "initcheck"}) {
     EXPECT_EQ(result(name).at("result"), "passed") << name;
     EXPECT_NE(markdown_.find(fmt::format("| {} | passed |", name)), std::string::npos) << name;
   }
   EXPECT_EQ(result("ranks").at("result"), "skipped");
   EXPECT_EQ(result("real_text").at("result"), "skipped");
+  EXPECT_EQ(result("real_speed").at("result"), "skipped");
   EXPECT_EQ(result("compare_pytorch").at("result"), "skipped");
   EXPECT_NE(markdown_.find("## bench_kernels"), std::string::npos) << markdown_;
 }
@@ -214,6 +217,23 @@ TEST_F(GpuCheck, AnyFailingPartFailsTheWhole) {
   EXPECT_EQ(result("losses_tf32").at("result"), "failed");
   EXPECT_EQ(result("losses_fp32").at("result"), "passed");
   EXPECT_EQ(report_.at("loss_differences").at("tf32"), "1.00000");
+}
+
+TEST_F(GpuCheck, GraphsMustChangeNothing) {
+  EXPECT_EQ(check("GRAPHS_CHANGE=1", " --only training").exit_code, 1);
+  EXPECT_EQ(result("graph_changes_nothing").at("result"), "failed");
+  EXPECT_EQ(result("losses_bf16").at("result"), "passed");
+}
+
+// The stand-in's rates are 1,000 tokens/s times the step.
+TEST_F(GpuCheck, TellsRatesOnRealText) {
+  fs::create_directories(folder_ / "bundle/check/real/corpus");
+  EXPECT_EQ(check("", " --only real_speed").exit_code, 0);
+  EXPECT_EQ(report_.at("checks").size(), 4u);
+  for (const char* const name : {"speed_batch_graph_true", "speed_share_graph_false"}) {
+    EXPECT_EQ(result(name).at("result"), "passed");
+    EXPECT_EQ(result(name).at("note"), "80000 tokens/s in steps 41 to 120, 145000 in 131 to 160");
+  }
 }
 
 TEST_F(GpuCheck, LeavesAFewFiles) {
