@@ -6,36 +6,19 @@
 #include <utility>
 
 #include "tests/support/random_inputs.h"
+#include "tests/support/wrapped_device.h"
 
 namespace bert::test {
 namespace {
 
-class PoisonedDevice : public Device {
+class PoisonedDevice final : public WrappedDevice {
  public:
-  explicit PoisonedDevice(std::unique_ptr<Device> memory) : memory_(std::move(memory)) {}
-  std::string name() const override { return memory_->name(); }
-  bool is_cpu() const override { return memory_->is_cpu(); }
+  using WrappedDevice::WrappedDevice;
   void* allocate(std::size_t bytes) override {
-    void* memory = memory_->allocate(bytes);
-    const std::vector<unsigned char> poison(bytes, 0xFF);
-    memory_->copy_from_host(memory, poison.data(), bytes);
+    void* const memory = WrappedDevice::allocate(bytes);
+    copy_from_host(memory, std::vector<unsigned char>(bytes, 0xFF).data(), bytes);
     return memory;
   }
-  void free(void* pointer) override { memory_->free(pointer); }
-  void fill_zero(void* pointer, std::size_t bytes) override { memory_->fill_zero(pointer, bytes); }
-  void copy_from_host(void* device, const void* host, std::size_t bytes) override {
-    memory_->copy_from_host(device, host, bytes);
-  }
-  void copy(void* to, const void* from, std::size_t bytes) override {
-    memory_->copy(to, from, bytes);
-  }
-  void copy_to_host(void* host, const void* device, std::size_t bytes) override {
-    memory_->copy_to_host(host, device, bytes);
-  }
-  void synchronize() override { memory_->synchronize(); }
-
- private:
-  std::unique_ptr<Device> memory_;
 };
 
 std::vector<double> slice(const std::vector<double>& values, std::int64_t first,

@@ -14,6 +14,7 @@
 #include "runtime/error.h"
 #include "tests/simt/naive_gemm.h"
 #include "tests/simt/simt_ops.h"
+#include "tests/support/wrapped_device.h"
 
 namespace bert {
 namespace {
@@ -43,34 +44,30 @@ RecordedProducts* recorded_products = nullptr;  // of the recording that is made
 
 // The CPU's memory behind the manners of a GPU: while work is recorded, nothing is copied, and what
 // is called between the parts of a recording is what was given when it was made.
-class HarnessDevice final : public Device {
+class HarnessDevice final : public WrappedDevice {
  public:
   std::string name() const override { return "SIMT harness"; }
   bool is_cpu() const override { return false; }
   void* allocate(std::size_t bytes) override {
     check_not_recording();
-    return memory_->allocate(bytes);
+    return WrappedDevice::allocate(bytes);
   }
   void free(void* pointer) override {
     BERT_CHECK(between_ == nullptr, "memory is freed while something is recorded");
     forget_recordings();
-    memory_->free(pointer);
+    WrappedDevice::free(pointer);
   }
   void forget_recordings() override {
     recordings_.clear();
     products_.clear();
   }
-  void fill_zero(void* pointer, std::size_t bytes) override { memory_->fill_zero(pointer, bytes); }
-  void copy(void* to, const void* from, std::size_t bytes) override {
-    memory_->copy(to, from, bytes);
-  }
   void copy_from_host(void* device, const void* host, std::size_t bytes) override {
     check_not_recording();
-    memory_->copy_from_host(device, host, bytes);
+    WrappedDevice::copy_from_host(device, host, bytes);
   }
   void copy_to_host(void* host, const void* device, std::size_t bytes) override {
     check_not_recording();
-    memory_->copy_to_host(host, device, bytes);
+    WrappedDevice::copy_to_host(host, device, bytes);
   }
   void synchronize() override { check_not_recording(); }
   void run_recorded(int key, const std::function<void()>& f) override {
@@ -101,7 +98,6 @@ class HarnessDevice final : public Device {
  private:
   void check_not_recording() const { BERT_CHECK(!recording_, "this cannot be recorded"); }
 
-  std::unique_ptr<Device> memory_ = make_cpu_device();
   std::map<int, std::vector<std::function<void()>>> recordings_;
   std::map<int, RecordedProducts> products_;
   std::vector<std::function<void()>>* between_ = nullptr;  // of the recording that is made or run

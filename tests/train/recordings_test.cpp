@@ -3,27 +3,14 @@
 
 #include <gtest/gtest.h>
 
+#include "tests/support/wrapped_device.h"
+
 namespace bert::test {
 namespace {
 
 // A CPU that says what it was asked to record.
-class CountingDevice final : public Device {
+class CountingDevice final : public WrappedDevice {
  public:
-  std::string name() const override { return "counting"; }
-  bool is_cpu() const override { return false; }
-  void* allocate(std::size_t bytes) override { return memory_->allocate(bytes); }
-  void free(void* pointer) override { memory_->free(pointer); }
-  void fill_zero(void* pointer, std::size_t bytes) override { memory_->fill_zero(pointer, bytes); }
-  void copy_from_host(void* device, const void* host, std::size_t bytes) override {
-    memory_->copy_from_host(device, host, bytes);
-  }
-  void copy(void* to, const void* from, std::size_t bytes) override {
-    memory_->copy(to, from, bytes);
-  }
-  void copy_to_host(void* host, const void* device, std::size_t bytes) override {
-    memory_->copy_to_host(host, device, bytes);
-  }
-  void synchronize() override {}
   void run_recorded(int key, const std::function<void()>& f) override {
     recorded.insert(key);
     f();
@@ -31,9 +18,6 @@ class CountingDevice final : public Device {
   void forget_recordings() override { recorded.clear(); }
 
   std::set<int> recorded;
-
- private:
-  std::unique_ptr<Device> memory_ = make_cpu_device();
 };
 
 class RecordingsTest : public ::testing::Test {

@@ -10,6 +10,7 @@
 #include "runtime/error.h"
 #include "tests/data/corpus_fixture.h"
 #include "tests/support/one_rank.h"
+#include "tests/support/wrapped_device.h"
 #include "train/device_batch.h"
 #include "train/rank_agreement.h"
 #include "train/run_directory.h"
@@ -33,19 +34,12 @@ std::string error_of(const F& action) {
 }
 
 // A device of which so much is left, and one of several ranks on a machine.
-class SmallDevice final : public Device {
+class SmallDevice final : public WrappedDevice {
  public:
   explicit SmallDevice(std::size_t available) : available_(available) {}
   std::string name() const override { return "a small device"; }
-  bool is_cpu() const override { return true; }
   void* allocate(std::size_t) override { throw_runtime_error("nothing may be allocated yet"); }
-  void free(void*) override {}
   std::size_t memory_available() const override { return available_; }
-  void fill_zero(void*, std::size_t) override {}
-  void copy_from_host(void*, const void*, std::size_t) override {}
-  void copy(void*, const void*, std::size_t) override {}
-  void copy_to_host(void*, const void*, std::size_t) override {}
-  void synchronize() override {}
 
  private:
   std::size_t available_;
