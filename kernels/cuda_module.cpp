@@ -56,8 +56,8 @@ std::optional<CudaBackend> open_cuda_backend(const CudaOptions& options, std::st
   return backend;
 }
 
-std::unique_ptr<AllReducer> make_nccl_all_reducer(Device& device, Communicator& communicator,
-                                                  DType dtype) {
+std::unique_ptr<AllReducer> make_gpu_all_reducer(Device& device, Communicator& communicator,
+                                                 DType dtype) {
   BERT_CHECK(module().library != nullptr);
   std::unique_ptr<AllReducer> reducer;
   entry<MakeNcclAllReducer>(kMakeNcclAllReducer)(device, communicator, dtype, reducer);

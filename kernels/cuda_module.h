@@ -43,7 +43,7 @@ std::optional<CudaBackend> open_cuda_backend(const CudaOptions& options, std::st
 // Sums over the GPUs of all ranks by NCCL; `device` is open_cuda_backend's. Numbers travel as
 // `dtype`: f32 or bf16, or i64 where that is what they are. RuntimeError when NCCL is missing or
 // refuses.
-std::unique_ptr<AllReducer> make_nccl_all_reducer(Device& device, Communicator& communicator,
-                                                  DType dtype);
+std::unique_ptr<AllReducer> make_gpu_all_reducer(Device& device, Communicator& communicator,
+                                                 DType dtype);
 
 }  // namespace bert

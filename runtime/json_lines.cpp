@@ -11,8 +11,8 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-JsonRecord parse_record(std::string_view line, const std::string& where) {
-  JsonRecord record{parse_json<Json>(line, where), 0, line};
+StepRecord parse_record(std::string_view line, const std::string& where) {
+  StepRecord record{parse_json<Json>(line, where), 0, line};
   if (!record.value.is_object() || !record.value.contains("step")) {
     throw_input_error("{}: expected a JSON object with a \"step\"; repair or remove the file",
                       where);
@@ -24,14 +24,14 @@ JsonRecord parse_record(std::string_view line, const std::string& where) {
 }  // namespace
 
 void for_each_record(const std::filesystem::path& path,
-                     const std::function<void(const JsonRecord&)>& f) {
+                     const std::function<void(const StepRecord&)>& f) {
   const std::string content = read_file(path);
   std::size_t number = 0;
   for (std::size_t begin = 0, end; (end = content.find('\n', begin)) != std::string::npos;
        begin = end + 1) {
     const std::string where = fmt::format("{}:{}", path.string(), ++number);
     const std::string_view line(content.data() + begin, end - begin);
-    const JsonRecord record = parse_record(line, where);
+    const StepRecord record = parse_record(line, where);
     try {
       f(record);
     } catch (const Json::exception& error) {

@@ -11,7 +11,7 @@
 
 namespace bert {
 
-struct JsonRecord {
+struct StepRecord {
   nlohmann::ordered_json value;  // an object
   std::int64_t step;             // its "step"
   std::string_view line;         // as the file has it, without its newline
@@ -22,6 +22,6 @@ struct JsonRecord {
 // is not a JSON object with an integer "step", or has another value than `f` expects, so that the
 // JSON library throws there.
 void for_each_record(const std::filesystem::path& path,
-                     const std::function<void(const JsonRecord&)>& f);
+                     const std::function<void(const StepRecord&)>& f);
 
 }  // namespace bert

@@ -80,7 +80,7 @@ std::vector<std::size_t> chosen(std::size_t n) {
 // followed may have changed with the configuration.
 Json read_samples(const fs::path& path) {
   std::vector<Json> samples;
-  for_each_record(path, [&](const JsonRecord& record) {
+  for_each_record(path, [&](const StepRecord& record) {
     const Json& line = record.value;
     const std::string text = line.value("text", ""), masked = line.value("masked", "");
     auto sample = std::find_if(samples.begin(), samples.end(), [&](const Json& known) {
@@ -141,7 +141,7 @@ std::string banner_of(const std::string& log) {
 std::vector<Json> read_lines_if_any(const fs::path& path) {
   std::vector<Json> lines;
   if (fs::exists(path)) {
-    for_each_record(path, [&](const JsonRecord& record) { lines.push_back(record.value); });
+    for_each_record(path, [&](const StepRecord& record) { lines.push_back(record.value); });
   }
   return lines;
 }
@@ -153,7 +153,7 @@ Run read_run(const fs::path& folder) {
     throw_input_error("{}: no run directory of train or finetune: it has no metrics.jsonl",
                       folder.string());
   }
-  for_each_record(folder / "metrics.jsonl", [&](const JsonRecord& record) {
+  for_each_record(folder / "metrics.jsonl", [&](const StepRecord& record) {
     for (const auto& [key, value] : record.value.items()) {
       if (key == "step" || !(value.is_number() || value.is_null())) continue;
       Curve& curve = run.curves[key];

@@ -52,7 +52,7 @@ void cut_metrics_log(const std::filesystem::path& path, std::int64_t last_step) 
   std::string kept;
   bool end_only = true;  // only the end of the file goes, as when the steps are in order
   std::uintmax_t seen = 0;
-  for_each_record(path, [&](const JsonRecord& record) {
+  for_each_record(path, [&](const StepRecord& record) {
     if (record.step <= last_step) {
       end_only = end_only && seen == kept.size();
       kept.append(record.line).push_back('\n');

@@ -33,7 +33,7 @@ std::optional<double> number(const ordered_json& record, const char* key) {
 // evaluation that a run went back behind counts no more.
 std::set<std::int64_t> best_steps(const fs::path& events, std::int64_t last_step) {
   std::set<std::int64_t> steps;
-  for_each_record(events, [&](const JsonRecord& record) {
+  for_each_record(events, [&](const StepRecord& record) {
     const std::string kind = record.value.value("kind", "");
     const bool best = kind == event_name(RunEvent::best);
     if (best || kind == event_name(RunEvent::resume)) {
@@ -70,7 +70,7 @@ void check_run_log(const fs::path& run_dir) {
   for (const char* file :
        {"metrics.jsonl", "gradient_norms.jsonl", "events.jsonl", "predictions.jsonl"}) {
     if (!fs::exists(run_dir / file)) continue;
-    for_each_record(run_dir / file, [](const JsonRecord& record) {
+    for_each_record(run_dir / file, [](const StepRecord& record) {
       (void)record.value.value("sample", std::int64_t{0});
       for (const char* text : {"kind", "text", "predicted"}) {
         (void)record.value.value(text, std::string());
@@ -103,7 +103,7 @@ RunLog::RunLog(const fs::path& run_dir, std::int64_t first_step, std::int64_t ma
 
 void RunLog::restore(std::int64_t first_step) {
   const std::set<std::int64_t> best = best_steps(run_dir_ / "events.jsonl", first_step);
-  for_each_record(run_dir_ / "metrics.jsonl", [&](const JsonRecord& record) {
+  for_each_record(run_dir_ / "metrics.jsonl", [&](const StepRecord& record) {
     if (const auto loss = number(record.value, "mlm_loss"); loss && record.step > 0) {
       progress_.add_loss(record.step, *loss);
     }
@@ -111,7 +111,7 @@ void RunLog::restore(std::int64_t first_step) {
     if (best.contains(record.step) && validation_.step == record.step) note_best();
   });
   for_each_record(run_dir_ / "predictions.jsonl",
-                  [this](const JsonRecord& record) { follow(record.value); });
+                  [this](const StepRecord& record) { follow(record.value); });
 }
 
 void RunLog::go_back(std::int64_t step) {

@@ -80,10 +80,10 @@ TrainingStep::TrainingStep(const StepOptions& options, Backend& backend, Communi
     reducer_ =
         make_host_all_reducer(communicator_, fixed_point_ ? fixed_point_->sums() : gradients);
   } else if (communicator_.size() > 1) {
-    reducer_ = make_nccl_all_reducer(device, communicator_,
-                                     fixed_point_                                  ? DType::i64
-                                     : options_.allreduce_dtype == Precision::bf16 ? DType::bf16
-                                                                                   : DType::f32);
+    reducer_ = make_gpu_all_reducer(device, communicator_,
+                                    fixed_point_                                  ? DType::i64
+                                    : options_.allreduce_dtype == Precision::bf16 ? DType::bf16
+                                                                                  : DType::f32);
   }
 }
 

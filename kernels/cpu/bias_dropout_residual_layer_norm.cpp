@@ -1,6 +1,6 @@
 // z = dropout(x + bias) + residual, y = LayerNorm(z) in one pass over the rows: 16 bytes an element
 // forward (two read, two written), 16 to 20 backward.
-#include "kernels/cpu/cpu_backend.h"
+#include "kernels/cpu/cpu_ops.h"
 #include "kernels/cpu/layer_norm_row.h"
 #include "kernels/cpu/parallel.h"
 #include "kernels/cpu/random_bits.h"

@@ -1,6 +1,7 @@
+#include "kernels/cpu/cpu_ops.h"
+
 #include <omp.h>
 
-#include "kernels/cpu/cpu_backend.h"
 #include "kernels/cpu/parallel.h"
 #include "kernels/cpu/product_kernels.h"
 

@@ -1,7 +1,7 @@
 // Dropout of picked rows: in f32 8 bytes an element.
 #include <vector>
 
-#include "kernels/cpu/cpu_backend.h"
+#include "kernels/cpu/cpu_ops.h"
 #include "kernels/cpu/parallel.h"
 #include "kernels/cpu/random_bits.h"
 #include "kernels/op_checks.h"

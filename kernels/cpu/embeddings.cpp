@@ -2,7 +2,7 @@
 // an element forward). Backward first turns dy into the gradient of e in place, then scatters it:
 // each part owns some of the channels of every table, so no two parts add to the same place and
 // the order of addition is the order of the tokens.
-#include "kernels/cpu/cpu_backend.h"
+#include "kernels/cpu/cpu_ops.h"
 #include "kernels/cpu/layer_norm_row.h"
 #include "kernels/cpu/parallel.h"
 #include "kernels/cpu/random_bits.h"

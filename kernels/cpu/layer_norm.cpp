@@ -1,6 +1,6 @@
 // LayerNorm. Forward reads and writes a row once (8 bytes an element); backward reads two and
 // writes one (12 bytes), with the column sums of dgamma and dbeta in the same pass.
-#include "kernels/cpu/cpu_backend.h"
+#include "kernels/cpu/cpu_ops.h"
 #include "kernels/cpu/layer_norm_row.h"
 #include "kernels/cpu/parallel.h"
 #include "kernels/op_checks.h"

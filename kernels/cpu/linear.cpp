@@ -4,7 +4,7 @@
 #include <type_traits>
 
 #include "kernels/cpu/activation.h"
-#include "kernels/cpu/cpu_backend.h"
+#include "kernels/cpu/cpu_ops.h"
 #include "kernels/cpu/parallel.h"
 #include "kernels/cpu/product.h"
 #include "kernels/cpu/product_kernels.h"

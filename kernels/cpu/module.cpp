@@ -1,5 +1,5 @@
 // bert_cpu_LEVEL.so: what kernels/cpu_module.h opens.
-#include "kernels/cpu/cpu_backend.h"
+#include "kernels/cpu/cpu_ops.h"
 #include "kernels/cpu/parallel.h"
 #include "kernels/cpu_module_entry.h"
 #include "runtime/error.h"

@@ -1,5 +1,5 @@
 // Gather and scatter of whole rows: in f32 8 and 12 bytes an element.
-#include "kernels/cpu/cpu_backend.h"
+#include "kernels/cpu/cpu_ops.h"
 #include "kernels/cpu/parallel.h"
 #include "kernels/op_checks.h"
 

@@ -1,7 +1,7 @@
 // The squared error of one number a row: 3 operations a row, and there are few rows: one thread.
 #include <algorithm>
 
-#include "kernels/cpu/cpu_backend.h"
+#include "kernels/cpu/cpu_ops.h"
 #include "kernels/loss_adder.h"
 #include "kernels/op_checks.h"
 

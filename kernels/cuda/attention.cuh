@@ -10,7 +10,7 @@
 // Tiles past a sequence's end, or past the last sequence, return at once.
 #pragma once
 
-#include "kernels/cuda/cuda_backend.h"
+#include "kernels/cuda/cuda_ops.h"
 #include "kernels/cuda/intrinsics.cuh"
 #include "kernels/cuda/reduce.cuh"
 #include "kernels/cuda/vec.cuh"

@@ -13,7 +13,7 @@
 // Per element 4 values of T moved (dy and z read, dresidual and dx written; 5 with dz), about 22
 // FLOPs and the dropout bits again: limited by memory. A second launch adds up the blocks: 12 C
 // bytes for each multiprocessor, from L2.
-#include "kernels/cuda/cuda_backend.h"
+#include "kernels/cuda/cuda_ops.h"
 #include "kernels/cuda/hidden_dropout.cuh"
 #include "kernels/cuda/layer_norm_row.cuh"
 #include "kernels/cuda/row_ring.cuh"

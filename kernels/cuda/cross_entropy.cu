@@ -12,7 +12,7 @@
 // first and after the last aligned 16 bytes is done one logit a thread.
 //
 // The rows' losses are added up by a second launch (loss_sums.cuh).
-#include "kernels/cuda/cuda_backend.h"
+#include "kernels/cuda/cuda_ops.h"
 #include "kernels/cuda/loss_sums.cuh"
 #include "kernels/cuda/online_sum.cuh"
 #include "kernels/cuda/reduce.cuh"

@@ -16,7 +16,7 @@
 // 6. dposition, and dtype by position: 1 value of T read.
 // 7. dgamma, dbeta and dtype from their partial sums.
 // In bf16 about 10 bytes an element, and 8 C bytes per distinct word: limited by memory.
-#include "kernels/cuda/cuda_backend.h"
+#include "kernels/cuda/cuda_ops.h"
 #include "kernels/cuda/embedding_tables.cuh"
 #include "kernels/cuda/hidden_dropout.cuh"
 #include "kernels/cuda/layer_norm_row.cuh"

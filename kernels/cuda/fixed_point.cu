@@ -4,7 +4,7 @@
 // A thread takes two elements at a time: 16 bytes of sums. The largest |x| is found as an integer,
 // which an f32 without its sign orders as: a maximum is the same in whatever order the warps add
 // theirs to it.
-#include "kernels/cuda/cuda_backend.h"
+#include "kernels/cuda/cuda_ops.h"
 #include "kernels/cuda/launch.cuh"
 #include "kernels/op_checks.h"
 

@@ -9,7 +9,7 @@
 // Backward: one block per multiprocessor; column sums of dgamma and dbeta stay in registers. Per
 // element 3 values of T moved (bf16: 6 bytes; 8 where dx accumulates) and about 17 FLOPs: limited
 // by memory. A second launch adds up the blocks: 8 C bytes for each multiprocessor, from L2.
-#include "kernels/cuda/cuda_backend.h"
+#include "kernels/cuda/cuda_ops.h"
 #include "kernels/cuda/layer_norm_row.cuh"
 #include "kernels/cuda/row_ring.cuh"
 #include "kernels/op_checks.h"

@@ -20,7 +20,7 @@
 #include <array>
 
 #include "kernels/cuda/activation.cuh"
-#include "kernels/cuda/cuda_backend.h"
+#include "kernels/cuda/cuda_ops.h"
 #include "kernels/cuda/float8.h"
 #include "kernels/cuda/vec.cuh"
 #include "kernels/op_checks.h"

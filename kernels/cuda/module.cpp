@@ -1,5 +1,5 @@
 // bert_cuda_backend.so: what kernels/cuda_module.h opens.
-#include "kernels/cuda/cuda_backend.h"
+#include "kernels/cuda/cuda_ops.h"
 #include "kernels/cuda/float8.h"
 #include "kernels/cuda/gemm_cublaslt.h"
 #include "kernels/cuda_module_entry.h"
@@ -7,7 +7,7 @@
 #include "runtime/error.h"
 #ifdef BERT_WITH_NCCL
 #include "kernels/cuda/bfloat16_copy.h"
-#include "runtime/nccl_communicator.h"
+#include "runtime/nccl_all_reducer.h"
 #endif
 
 namespace {

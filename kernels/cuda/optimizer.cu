@@ -8,7 +8,7 @@
 //   written; about 16 FLOPs. A thread takes four parameters at a time and neighbouring threads
 //   neighbouring ones, so that a warp's access is 512 consecutive bytes; as many threads as a
 //   multiprocessor has registers for keep memory busy.
-#include "kernels/cuda/cuda_backend.h"
+#include "kernels/cuda/cuda_ops.h"
 #include "kernels/cuda/reduce.cuh"
 #include "kernels/cuda/vec.cuh"
 #include "kernels/op_checks.h"

@@ -3,7 +3,7 @@
 // (bf16: 4 bytes), scatter_add_rows 3 (6 bytes). dropout_rows calls Philox once for eight of them;
 // no arithmetic to speak of in the others: limited by memory, and by what it costs to begin rows
 // anywhere.
-#include "kernels/cuda/cuda_backend.h"
+#include "kernels/cuda/cuda_ops.h"
 #include "kernels/cuda/hidden_dropout.cuh"
 #include "kernels/cuda/layer_norm_row.cuh"
 #include "kernels/op_checks.h"

@@ -5,7 +5,7 @@
 // A block per sequence and column, a thread per token (and every 128th after it). The second pass
 // reads the column again: it is in the L1 cache. The losses are added up by a second launch
 // (loss_sums.cuh).
-#include "kernels/cuda/cuda_backend.h"
+#include "kernels/cuda/cuda_ops.h"
 #include "kernels/cuda/loss_sums.cuh"
 #include "kernels/cuda/online_sum.cuh"
 #include "kernels/cuda/reduce.cuh"

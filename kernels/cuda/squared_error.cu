@@ -1,7 +1,7 @@
 // The squared error of one number a row: an element each of predictions and targets is read, a row
 // of predictions written, 3 FLOPs; with a row for each sequence a launch is what it costs. A thread
 // a row; the losses are added up by a second launch (loss_sums.cuh).
-#include "kernels/cuda/cuda_backend.h"
+#include "kernels/cuda/cuda_ops.h"
 #include "kernels/cuda/loss_sums.cuh"
 #include "kernels/cuda/vec.cuh"
 #include "kernels/op_checks.h"

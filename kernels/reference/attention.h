@@ -8,7 +8,7 @@
 
 #include "kernels/dropout.h"
 #include "kernels/ops.h"
-#include "kernels/reference/rows.h"
+#include "kernels/reference/zero_tail.h"
 
 namespace bert::reference {
 

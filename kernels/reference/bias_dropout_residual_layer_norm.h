@@ -7,7 +7,7 @@
 #include "kernels/ops.h"
 #include "kernels/reference/hidden_dropout.h"
 #include "kernels/reference/layer_norm.h"
-#include "kernels/reference/rows.h"
+#include "kernels/reference/zero_tail.h"
 
 namespace bert::reference {
 

@@ -7,7 +7,7 @@
 
 #include "kernels/loss_adder.h"
 #include "kernels/ops.h"
-#include "kernels/reference/rows.h"
+#include "kernels/reference/zero_tail.h"
 
 namespace bert::reference {
 

@@ -5,7 +5,7 @@
 #include <cstdint>
 
 #include "kernels/ops.h"
-#include "kernels/reference/rows.h"
+#include "kernels/reference/zero_tail.h"
 
 namespace bert::reference {
 

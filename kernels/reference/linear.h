@@ -10,7 +10,7 @@
 
 #include "kernels/ops.h"
 #include "kernels/reference/activation.h"
-#include "kernels/reference/rows.h"
+#include "kernels/reference/zero_tail.h"
 
 namespace bert::reference {
 

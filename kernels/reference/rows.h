@@ -1,26 +1,34 @@
-// What the ops share about rows: counts and tails.
+// Rows picked out of a matrix, and added back.
 #pragma once
 
 #include <algorithm>
 #include <cstdint>
 
 #include "kernels/ops.h"
-#include "runtime/error.h"
+#include "kernels/reference/zero_tail.h"
 
 namespace bert::reference {
 
-// How many of the `capacity` rows count.
-inline std::int64_t row_count(DeviceCount count, std::int64_t capacity) {
-  BERT_CHECK(*count >= 0 && *count <= capacity, "count {} of capacity {}", *count, capacity);
-  return *count;
+template <typename Scalar>
+void gather_rows(const GatherRows& op) {
+  const std::int64_t count = row_count(op.count, op.y.rows()), channels = op.x.dim(1);
+  const std::int32_t* rows = op.rows.data<std::int32_t>();
+  for (std::int64_t i = 0; i < count; ++i) {
+    std::copy_n(op.x.data<Scalar>() + rows[i] * channels, channels,
+                op.y.data<Scalar>() + i * channels);
+  }
+  zero_tail<Scalar>(op.y, count);
 }
 
-// Zeroes the rows [count, capacity) of a tensor whose first dimension is its capacity.
 template <typename Scalar>
-void zero_tail(const Tensor& tensor, std::int64_t count) {
-  const std::int64_t width = tensor.numel() / tensor.rows();
-  std::fill(tensor.data<Scalar>() + count * width, tensor.data<Scalar>() + tensor.numel(),
-            Scalar(0));
+void scatter_add_rows(const ScatterAddRows& op) {
+  const std::int64_t count = row_count(op.count, op.y.rows()), channels = op.x.dim(1);
+  const std::int32_t* rows = op.rows.data<std::int32_t>();
+  for (std::int64_t i = 0; i < count; ++i) {
+    const Scalar* y = op.y.data<Scalar>() + i * channels;
+    Scalar* x = op.x.data<Scalar>() + rows[i] * channels;
+    for (std::int64_t c = 0; c < channels; ++c) x[c] += y[c];
+  }
 }
 
 }  // namespace bert::reference

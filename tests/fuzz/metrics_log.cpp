@@ -10,7 +10,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   const auto path = put_file("metrics.jsonl", as_text(data, size));
   // As `train --resume` and `report` read them.
   accepts([&] {
-    bert::for_each_record(path, [](const bert::JsonRecord& record) {
+    bert::for_each_record(path, [](const bert::StepRecord& record) {
       (void)record.value.value("text", "");
       if (record.value.contains("sample")) record.value.at("sample").get<std::size_t>();
     });
@@ -20,7 +20,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   require(kept.empty() || kept.ends_with('\n'), "only whole lines are kept");
   require(accepts([&] { bert::cut_metrics_log(path, 10); }), "what was cut can be cut again");
   require(bert::read_file(path) == kept, "and there is nothing left to cut");
-  bert::for_each_record(path, [](const bert::JsonRecord& record) {
+  bert::for_each_record(path, [](const bert::StepRecord& record) {
     require(record.step <= 10, "what is kept is of no later step");
   });
   return 0;

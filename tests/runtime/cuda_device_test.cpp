@@ -9,7 +9,7 @@
 #include "runtime/bfloat16.h"
 #include "runtime/device_cuda.h"
 #include "runtime/error.h"
-#include "runtime/nccl_communicator.h"
+#include "runtime/nccl_all_reducer.h"
 #include "tests/runtime/fake_nccl.h"
 #include "tests/support/one_rank.h"
 

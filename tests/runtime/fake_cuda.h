@@ -1,4 +1,4 @@
-// The part of the CUDA runtime that runtime/device_cuda.cpp and runtime/nccl_communicator.cpp call,
+// The part of the CUDA runtime that runtime/device_cuda.cpp and runtime/nccl_all_reducer.cpp call,
 // in host memory. Streams are as lazy as CUDA allows: nothing that is queued happens before someone
 // must wait for it, or asks whether it is done. So what lacks an event to wait for is done too
 // late, and a test sees it. Link it instead of the library.

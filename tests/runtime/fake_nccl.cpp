@@ -1,4 +1,4 @@
-// A libnccl.so.2 for tests of runtime/nccl_communicator.cpp: the other ranks have what this one
+// A libnccl.so.2 for tests of runtime/nccl_all_reducer.cpp: the other ranks have what this one
 // has, so a sum is a multiple. Its work is queued on the stand-in for CUDA of the program that
 // loads it.
 #include "tests/runtime/fake_nccl.h"

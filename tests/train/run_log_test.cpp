@@ -19,7 +19,7 @@ class RunLogTest : public testing::Test {
   std::vector<Json> lines(const char* name) const {
     std::vector<Json> records;
     for_each_record(folder_ / name,
-                    [&](const JsonRecord& record) { records.push_back(record.value); });
+                    [&](const StepRecord& record) { records.push_back(record.value); });
     return records;
   }
   // Of all event files.

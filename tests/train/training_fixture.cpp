@@ -196,7 +196,7 @@ std::pair<Answer, double> TrainingTest::train_and_kill_one(int ranks, const fs::
 
 std::vector<json> read_lines(const fs::path& path) {
   std::vector<json> records;
-  for_each_record(path, [&](const JsonRecord& record) { records.emplace_back(record.value); });
+  for_each_record(path, [&](const StepRecord& record) { records.emplace_back(record.value); });
   return records;
 }
 

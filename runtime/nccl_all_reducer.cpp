@@ -1,4 +1,4 @@
-#include "runtime/nccl_communicator.h"
+#include "runtime/nccl_all_reducer.h"
 
 #include <cstring>
 #include <exception>
