@@ -302,12 +302,7 @@ void CpuOps<Real>::attention_forward(const AttentionForward& op) {
   const Layout sizes = layout(op.tokens, op.y.dim(1) / op.num_heads);
   using Worker = Forward<Real>;
   run_heads<Worker>(op, team_.threads, sizes, per_part(Worker::scratch_size(sizes)));
-  const std::int64_t tokens = row_count(op.tokens.num_tokens, op.y.rows());
-  zero_tail(op.y, tokens);
-  for (std::int64_t head = 0; head < op.num_heads; ++head) {
-    float* lse = op.lse.data<float>() + head * op.lse.dim(1);
-    std::memset(lse + tokens, 0, static_cast<std::size_t>(op.lse.dim(1) - tokens) * sizeof(float));
-  }
+  zero_tail(op.y, row_count(op.tokens.num_tokens, op.y.rows()));
 }
 
 template <typename Real>

@@ -103,8 +103,6 @@ void CpuOps<Real>::bias_dropout_residual_layer_norm_forward(
   });
   zero_tail(op.z, tokens);
   zero_tail(op.y, tokens);
-  zero_tail(op.mean, tokens);
-  zero_tail(op.rstd, tokens);
 }
 
 template <typename Real>

@@ -130,8 +130,6 @@ void CpuOps<Real>::embeddings_forward(const EmbeddingsForward& op) {
     }
   });
   zero_tail(op.y, tokens);
-  zero_tail(op.mean, tokens);
-  zero_tail(op.rstd, tokens);
 }
 
 template <typename Real>

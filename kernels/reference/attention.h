@@ -79,7 +79,6 @@ void for_each_head(const Op& op, Body body) {
 
 template <typename Scalar>
 void attention_forward(const AttentionForward& op) {
-  const std::int64_t count = row_count(op.tokens.num_tokens, op.y.rows());
   std::vector<Scalar> scores;
   for_each_head(op, [&](const AttentionHead& head) {
     scores.resize(static_cast<std::size_t>(head.length));
@@ -105,11 +104,7 @@ void attention_forward(const AttentionForward& op) {
       }
     }
   });
-  zero_tail<Scalar>(op.y, count);
-  for (std::int64_t h = 0; h < op.num_heads; ++h) {
-    Scalar* lse = op.lse.data<Scalar>() + h * op.y.rows();
-    std::fill(lse + count, lse + op.y.rows(), Scalar(0));
-  }
+  zero_tail<Scalar>(op.y, row_count(op.tokens.num_tokens, op.y.rows()));
 }
 
 template <typename Scalar>

@@ -29,8 +29,6 @@ void bias_dropout_residual_layer_norm_forward(const BiasDropoutResidualLayerNorm
   }
   zero_tail<Scalar>(op.z, count);
   zero_tail<Scalar>(op.y, count);
-  zero_tail<Scalar>(op.mean, count);
-  zero_tail<Scalar>(op.rstd, count);
 }
 
 template <typename Scalar>

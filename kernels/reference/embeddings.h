@@ -48,10 +48,6 @@ void embeddings_forward(const EmbeddingsForward& op) {
     for (std::int64_t c = 0; c < channels; ++c) y[c] *= keep[c];
   }
   zero_tail<Scalar>(op.y, count);
-  if (op.gamma) {
-    zero_tail<Scalar>(op.mean, count);
-    zero_tail<Scalar>(op.rstd, count);
-  }
 }
 
 template <typename Scalar>

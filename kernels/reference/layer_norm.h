@@ -57,8 +57,6 @@ void layer_norm_forward(const LayerNormForward& op) {
                    op.mean.data<Scalar>() + r, op.rstd.data<Scalar>() + r);
   }
   zero_tail<Scalar>(op.y, rows);
-  zero_tail<Scalar>(op.mean, rows);
-  zero_tail<Scalar>(op.rstd, rows);
 }
 
 template <typename Scalar>
