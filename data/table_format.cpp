@@ -1,6 +1,5 @@
 #include "data/table_format.h"
 
-#include <string>
 #include <utility>
 
 #include "runtime/error.h"

@@ -1,7 +1,6 @@
 #include "kernels/op_checks.h"
 
 #include <initializer_list>
-#include <string>
 
 #include "runtime/error.h"
 

@@ -40,9 +40,9 @@ using DeviceCount = const std::int32_t*;
 // are those of Hugging Face's `hidden_act`.
 enum class Activation { none, gelu, gelu_new, tanh };
 
-// The weight of a product, [N, K] like torch.nn.Linear. `compute` is what the product reads, in
-// Ops::dtype(); `master` is what the optimizer updates. They are one memory unless the compute
-// dtype is narrower.
+// The weight of a product, [N, K] like torch.nn.Linear. `compute` is what ops read, in
+// Ops::dtype(). `master`, what the optimizer updates, they do not: by its address
+// train/step_replay names the parameter. They are one memory unless the compute dtype is narrower.
 struct LinearWeight {
   Tensor master{};
   Tensor compute{};
@@ -64,11 +64,10 @@ struct PackedTokens {
 // e = word[input_ids] + position[position_ids] + type[token_type_ids];
 // y = dropout(LayerNorm(e)), or y = dropout(e) when gamma is absent (pre-LN).
 struct EmbeddingsForward {
-  Tensor input_ids{},
-      token_type_ids{};   // i32 [T]; every id is inside its table (checked by the caller)
-  PackedTokens tokens{};  // position_ids index the position table
-  Tensor word{}, position{}, type{};  // real [V, C], [P, C], [S, C]
-  Tensor gamma{}, beta{};             // [C], both or neither
+  Tensor input_ids{}, token_type_ids{};  // i32 [T], inside their tables (checked by the caller)
+  PackedTokens tokens{};                 // position_ids index the position table
+  Tensor word{}, position{}, type{};     // real [V, C], [P, C], [S, C]
+  Tensor gamma{}, beta{};                // [C], both or neither
   double epsilon = 1e-12;
   Dropout dropout{};
   Tensor y{};             // out real [T, C]

@@ -11,8 +11,8 @@ namespace bert {
 // In device memory; read and written by gradient_norm.
 struct UpdateGate {
   double max_loss = std::numeric_limits<double>::infinity();  // of LossSums::loss
-  std::int64_t closed =
-      0;  // not zero: an update was refused, and none is made until this is cleared
+  // Not zero: an update was refused, and none is made until this is cleared.
+  std::int64_t closed = 0;
 };
 
 // Whether an update is refused: an element of the gradient that is not finite, a loss that is NaN,

@@ -16,7 +16,7 @@ class AllReducer {
 
   // Sums `piece` in place over all ranks, after the work queued so far and beside what is queued
   // from now on, which must leave the piece alone. Every rank starts the same pieces in the same
-  // order. What make_... was told of, or f64 for a few numbers.
+  // order. They are of the dtype that make_... was given (f32 where that is bf16), or a few f64.
   virtual void start(const Tensor& piece) = 0;
   // Work queued from now on sees the sums of all pieces started.
   virtual void finish() = 0;
