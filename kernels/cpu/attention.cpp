@@ -12,6 +12,7 @@
 #include "kernels/cpu/small_product.h"
 #include "kernels/cpu/vector_math.h"
 #include "kernels/op_checks.h"
+#include "kernels/row_count.h"
 
 namespace bert::cpu {
 namespace {
@@ -282,16 +283,17 @@ class Backward {
 template <typename Worker, typename Op>
 void run_heads(const Op& op, int threads, const Layout& sizes, float* scratch) {
   const std::int64_t stride = round_up(Worker::scratch_size(sizes), 16);
-  for_each_dynamic(threads, *op.tokens.num_sequences * op.num_heads,
-                   [&](std::int64_t index, int thread) {
-                     const HeadTask task = head_task(op.tokens, op.num_heads, index);
-                     const Worker worker(op, sizes, scratch + thread * stride);
-                     if (op.dropout.probability > 0.0f) {
-                       worker.template run<true>(task);
-                     } else {
-                       worker.template run<false>(task);
-                     }
-                   });
+  for_each_dynamic(
+      threads, row_count(op.tokens.num_sequences, op.tokens.sequence_index.rows()) * op.num_heads,
+      [&](std::int64_t index, int thread) {
+        const HeadTask task = head_task(op.tokens, op.num_heads, index);
+        const Worker worker(op, sizes, scratch + thread * stride);
+        if (op.dropout.probability > 0.0f) {
+          worker.template run<true>(task);
+        } else {
+          worker.template run<false>(task);
+        }
+      });
 }
 
 }  // namespace

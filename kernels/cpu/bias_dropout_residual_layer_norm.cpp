@@ -5,6 +5,7 @@
 #include "kernels/cpu/parallel.h"
 #include "kernels/cpu/random_bits.h"
 #include "kernels/op_checks.h"
+#include "kernels/row_count.h"
 
 namespace bert::cpu {
 namespace {

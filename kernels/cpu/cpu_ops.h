@@ -11,11 +11,6 @@
 
 namespace bert::cpu {
 
-// How many of a tensor's rows count.
-inline std::int64_t row_count(DeviceCount count, std::int64_t capacity) {
-  return count == nullptr || *count > capacity ? capacity : *count;
-}
-
 // What does not depend on the dtype of activations.
 class CpuOpsBase : public Ops {
  public:

@@ -10,6 +10,7 @@
 #include "kernels/cpu/softmax_row.h"
 #include "kernels/loss_adder.h"
 #include "kernels/op_checks.h"
+#include "kernels/row_count.h"
 
 namespace bert::cpu {
 

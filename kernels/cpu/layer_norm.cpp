@@ -4,6 +4,7 @@
 #include "kernels/cpu/layer_norm_row.h"
 #include "kernels/cpu/parallel.h"
 #include "kernels/op_checks.h"
+#include "kernels/row_count.h"
 
 namespace bert::cpu {
 

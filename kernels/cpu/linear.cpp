@@ -9,6 +9,7 @@
 #include "kernels/cpu/product.h"
 #include "kernels/cpu/product_kernels.h"
 #include "kernels/op_checks.h"
+#include "kernels/row_count.h"
 
 namespace bert::cpu {
 namespace {

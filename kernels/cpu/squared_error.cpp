@@ -4,6 +4,7 @@
 #include "kernels/cpu/cpu_ops.h"
 #include "kernels/loss_adder.h"
 #include "kernels/op_checks.h"
+#include "kernels/row_count.h"
 
 namespace bert::cpu {
 

@@ -9,6 +9,7 @@
 #include "kernels/dropout.h"
 #include "kernels/ops.h"
 #include "kernels/reference/zero_tail.h"
+#include "kernels/row_count.h"
 
 namespace bert::reference {
 

@@ -5,7 +5,7 @@
 
 #include "kernels/ops.h"
 #include "kernels/reference/hidden_dropout.h"
-#include "kernels/reference/zero_tail.h"
+#include "kernels/row_count.h"
 
 namespace bert::reference {
 

@@ -8,6 +8,7 @@
 #include "kernels/reference/hidden_dropout.h"
 #include "kernels/reference/layer_norm.h"
 #include "kernels/reference/zero_tail.h"
+#include "kernels/row_count.h"
 
 namespace bert::reference {
 

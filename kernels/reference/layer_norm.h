@@ -6,6 +6,7 @@
 
 #include "kernels/ops.h"
 #include "kernels/reference/zero_tail.h"
+#include "kernels/row_count.h"
 
 namespace bert::reference {
 

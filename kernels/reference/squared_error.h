@@ -7,6 +7,7 @@
 #include "kernels/loss_adder.h"
 #include "kernels/ops.h"
 #include "kernels/reference/zero_tail.h"
+#include "kernels/row_count.h"
 
 namespace bert::reference {
 

@@ -1,19 +1,12 @@
-// What the ops share about rows: counts and tails.
+// Zeroes the rows of a tensor that do not count.
 #pragma once
 
 #include <algorithm>
 #include <cstdint>
 
-#include "kernels/ops.h"
-#include "runtime/error.h"
+#include "runtime/tensor.h"
 
 namespace bert::reference {
-
-// How many of the `capacity` rows count.
-inline std::int64_t row_count(DeviceCount count, std::int64_t capacity) {
-  BERT_CHECK(*count >= 0 && *count <= capacity, "count {} of capacity {}", *count, capacity);
-  return *count;
-}
 
 // Zeroes the rows [count, capacity) of a tensor whose first dimension is its capacity.
 template <typename Scalar>

@@ -187,6 +187,29 @@ TEST(OpChecks, KnowTheLosses) {
   expect_error([&] { check(span, DType::f32); }, {"span_cross_entropy", "loss_unit"});
 }
 
+// Backends on a GPU read counts there, where nothing can be thrown.
+TEST(RowCount, IsBetweenNoneAndTheCapacity) {
+  for (const BackendEntry& entry : available_backends()) {
+    if (!entry.name.starts_with("reference_") && !entry.name.starts_with("cpu_")) continue;
+    const Backend backend = entry.make();
+    const DeviceTensor x(*backend.device, backend.ops->dtype(), {4, 8});
+    const DeviceTensor gamma(*backend.device, backend.ops->statistics_dtype(), {8});
+    const DeviceTensor mean(*backend.device, backend.ops->statistics_dtype(), {4});
+    std::int32_t count = 0;
+    const LayerNormForward op{
+        .x = x, .gamma = gamma, .beta = gamma, .rows = &count, .y = x, .mean = mean, .rstd = mean};
+    for (const std::int32_t allowed : {0, 4}) {
+      count = allowed;
+      EXPECT_NO_THROW(backend.ops->layer_norm_forward(op)) << entry.name;
+    }
+    for (const std::int32_t refused : {-1, 5}) {
+      count = refused;
+      expect_error([&] { backend.ops->layer_norm_forward(op); },
+                   {fmt::format("count {} of capacity 4", refused)});
+    }
+  }
+}
+
 // --- On every backend ---------------------------------------------------------------------------
 class OpsOnBackend : public ::testing::TestWithParam<std::size_t> {
  protected:
