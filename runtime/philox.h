@@ -11,6 +11,10 @@ namespace bert {
 using PhiloxCounter = std::array<std::uint32_t, 4>;
 using PhiloxKey = std::array<std::uint32_t, 2>;
 
+inline constexpr int kPhiloxRounds = 7;  // the fewest that pass BigCrush
+inline constexpr std::uint32_t kPhiloxFactor0 = 0xD2511F53u, kPhiloxFactor1 = 0xCD9E8D57u;
+inline constexpr std::uint32_t kPhiloxKeyStep0 = 0x9E3779B9u, kPhiloxKeyStep1 = 0xBB67AE85u;
+
 // The whole product of two 32-bit numbers.
 struct PhiloxProduct {
   constexpr std::uint64_t operator()(std::uint32_t a, std::uint32_t b) const {
@@ -18,19 +22,18 @@ struct PhiloxProduct {
   }
 };
 
-// 128 random bits for (counter, key), seven rounds: the fewest that pass BigCrush. `Product` is for
-// code that knows an instruction for it.
+// 128 random bits for (counter, key). `Product` is for code that knows an instruction for it.
 template <class Product = PhiloxProduct>
 inline constexpr PhiloxCounter philox4x32_7(PhiloxCounter counter, PhiloxKey key) {
-  for (int round = 0; round < 7; ++round) {
-    const std::uint64_t product0 = Product{}(counter[0], 0xD2511F53u);
-    const std::uint64_t product1 = Product{}(counter[2], 0xCD9E8D57u);
+  for (int round = 0; round < kPhiloxRounds; ++round) {
+    const std::uint64_t product0 = Product{}(counter[0], kPhiloxFactor0);
+    const std::uint64_t product1 = Product{}(counter[2], kPhiloxFactor1);
     counter = {static_cast<std::uint32_t>(product1 >> 32) ^ counter[1] ^ key[0],
                static_cast<std::uint32_t>(product1),
                static_cast<std::uint32_t>(product0 >> 32) ^ counter[3] ^ key[1],
                static_cast<std::uint32_t>(product0)};
-    key[0] += 0x9E3779B9u;
-    key[1] += 0xBB67AE85u;
+    key[0] += kPhiloxKeyStep0;
+    key[1] += kPhiloxKeyStep1;
   }
   return counter;
 }

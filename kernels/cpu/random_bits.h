@@ -7,6 +7,7 @@
 
 #include "kernels/cpu/simd.h"
 #include "kernels/dropout.h"
+#include "runtime/philox.h"
 
 namespace bert::cpu {
 
@@ -41,15 +42,15 @@ inline void dropout_bits8(const DropoutKey& key, std::uint32_t site, std::uint32
   U64x8 c2 = U64x8{} + key.step;
   U64x8 c3 = U64x8{} + site;
   PhiloxKey k = philox_key(key.seed);
-  for (int round = 0; round < 7; ++round) {
-    const U64x8 product0 = multiply_low_halves(c0, 0xD2511F53u);
-    const U64x8 product1 = multiply_low_halves(c2, 0xCD9E8D57u);
+  for (int round = 0; round < kPhiloxRounds; ++round) {
+    const U64x8 product0 = multiply_low_halves(c0, kPhiloxFactor0);
+    const U64x8 product1 = multiply_low_halves(c2, kPhiloxFactor1);
     c0 = (product1 >> 32) ^ c1 ^ (U64x8{} + std::uint64_t{k[0]});
     c1 = product1;
     c2 = (product0 >> 32) ^ c3 ^ (U64x8{} + std::uint64_t{k[1]});
     c3 = product0;
-    k[0] += 0x9E3779B9u;
-    k[1] += 0xBB67AE85u;
+    k[0] += kPhiloxKeyStep0;
+    k[1] += kPhiloxKeyStep1;
   }
   words[0] = c0;
   words[1] = c1;

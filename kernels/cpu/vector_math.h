@@ -2,22 +2,23 @@
 // finite f32 arguments, against the exact value, and are checked by tests/cpu/vector_math_test.cpp.
 #pragma once
 
-#include <limits>
-
 #include "kernels/cpu/simd.h"
 
 namespace bert::cpu {
 
-// e^x, relative error < 2e-7 (below the smallest normal number: absolute error < 1.5e-45); 0 below
-// -104, infinite above 88.73.
-inline F32 exp(F32 x) {
-  // x = n ln 2 + r, |r| <= ln 2 / 2; e^r by a polynomial (own fit, 3e-9), then 2^n in two factors,
-  // so that results below the smallest normal number come out right.
-  const F32 clamped = min(splat(89.0f), max(splat(-105.0f), x));  // a NaN stays: see max
-  const F32 magic = splat(12582912.0f);                           // 1.5 * 2^23: rounds to integers
-  const F32 shifted = clamped * splat(1.44269504f) + magic;
+namespace detail {
+
+// e^x = fraction * 2^exponent for x from -105 to 89; fraction lies between 1 / sqrt 2 and sqrt 2.
+struct Exponential {
+  F32 fraction;
+  I32 exponent;
+};
+inline Exponential exponential(F32 x) {
+  // x = n ln 2 + r, |r| <= ln 2 / 2; e^r by a polynomial (own fit, 3e-9).
+  const F32 magic = splat(12582912.0f);  // 1.5 * 2^23: rounds to integers
+  const F32 shifted = x * splat(1.44269504f) + magic;
   const F32 n = shifted - magic;
-  F32 r = clamped - n * splat(0.693145752f);  // the high part of ln 2: n times it is exact
+  F32 r = x - n * splat(0.693145752f);  // the high part of ln 2: n times it is exact
   r = r - n * splat(1.42860677e-6f);
   F32 p = splat(0.00138145986f);
   p = p * r + splat(0.00836871688f);
@@ -25,30 +26,27 @@ inline F32 exp(F32 x) {
   p = p * r + splat(0.166665206f);
   p = p * r + splat(0.499999934f);
   p = p * (r * r) + r + splat(1.0f);
-  const I32 exponent = bit_cast<I32>(shifted) - bit_cast<I32>(magic);
+  return {p, bit_cast<I32>(shifted) - bit_cast<I32>(magic)};
+}
+inline F32 power_of_two(I32 exponent) { return bit_cast<F32>((exponent + 127) << 23); }
+
+}  // namespace detail
+
+// e^x, relative error < 2e-7 (below the smallest normal number: absolute error < 1.5e-45); 0 below
+// -104, infinite above 88.73.
+inline F32 exp(F32 x) {
+  const F32 clamped = min(splat(89.0f), max(splat(-105.0f), x));  // a NaN stays: see max
+  const auto [fraction, exponent] = detail::exponential(clamped);
+  // In two factors, so that results below the smallest normal number come out right.
   const I32 half = exponent >> 1;
-  const F32 scale0 = bit_cast<F32>((half + 127) << 23);
-  const F32 scale1 = bit_cast<F32>((exponent - half + 127) << 23);
-  return p * scale0 * scale1;
+  return fraction * detail::power_of_two(half) * detail::power_of_two(exponent - half);
 }
 
 // e^x for x <= 0 (or above it by rounding): relative error < 2e-7, zero below -87. Cheaper than
 // exp.
 inline F32 exp_nonpositive(F32 x) {
-  const F32 clamped = max(splat(-87.0f), x);
-  const F32 magic = splat(12582912.0f);
-  const F32 shifted = clamped * splat(1.44269504f) + magic;
-  const F32 n = shifted - magic;
-  F32 r = clamped - n * splat(0.693145752f);
-  r = r - n * splat(1.42860677e-6f);
-  F32 p = splat(0.00138145986f);
-  p = p * r + splat(0.00836871688f);
-  p = p * r + splat(0.041668388f);
-  p = p * r + splat(0.166665206f);
-  p = p * r + splat(0.499999934f);
-  p = p * (r * r) + r + splat(1.0f);
-  const F32 scale = bit_cast<F32>((bit_cast<I32>(shifted) - bit_cast<I32>(magic) + 127) << 23);
-  return x < splat(-87.0f) ? F32{} : p * scale;
+  const auto [fraction, exponent] = detail::exponential(max(splat(-87.0f), x));
+  return x < splat(-87.0f) ? F32{} : fraction * detail::power_of_two(exponent);
 }
 
 // tanh, relative error < 3e-7.
