@@ -1,8 +1,8 @@
 // Softmax cross-entropy over rows that fit in cache: one read from memory and, with a gradient, one
 // write (in f32 8 bytes a logit); the three passes over a row are in cache.
 #include <algorithm>
-#include <cmath>
 #include <cstring>
+#include <optional>
 #include <type_traits>
 
 #include "kernels/cpu/cpu_ops.h"
@@ -49,26 +49,18 @@ void CpuOps<Real>::cross_entropy(const CrossEntropy& op) {
         row = logits;
       }
       const float weight = weights != nullptr ? weights[r] : 1.0f;
-      const Largest top = largest(row, n);
-      const float target_logit = row[target];
-      const float total =
-          gradient ? sum_exp<true>(row, n, top.value) : sum_exp<false>(row, n, top.value);
-      losses[r] = weight * (std::log(total) + (top.value - target_logit));
-      correct[r] = top.index == target ? 1.0f : 0.0f;
-      if (gradient) {
-        const float scale = weight * static_cast<float>(*op.loss_scale);
-        const F32 factor = splat(scale / total);
+      std::optional<float> scale;
+      if (gradient) scale = weight * static_cast<float>(*op.loss_scale);
+      const RowLoss result = row_cross_entropy(row, n, target, scale);
+      losses[r] = weight * result.loss;
+      correct[r] = result.correct ? 1.0f : 0.0f;
+      if (!gradient) continue;
+      if constexpr (kAside) {
         for_lanes(0, n, [&](std::int64_t c, auto lanes) {
-          store(row + c, load(row + c, lanes) * factor, lanes);
+          store(logits + c, load(row + c, lanes), lanes);
         });
-        row[target] -= scale;
-        if constexpr (kAside) {
-          for_lanes(0, n, [&](std::int64_t c, auto lanes) {
-            store(logits + c, load(row + c, lanes), lanes);
-          });
-        }
-        std::fill(logits + n, logits + stride, Real(0.0f));
       }
+      std::fill(logits + n, logits + stride, Real(0.0f));
     }
   });
   LossAdder sums(*op.sums, op.loss_unit);

@@ -1,8 +1,10 @@
-// What a softmax needs of a row of numbers: the largest, and the sum of exponentials.
+// Softmax of a row of numbers, and its cross-entropy.
 #pragma once
 
+#include <cmath>
 #include <cstdint>
 #include <limits>
+#include <optional>
 
 #include "kernels/cpu/vector_math.h"
 
@@ -45,6 +47,28 @@ inline float sum_exp(float* row, std::int64_t n, float shift) {
     total += keep_lanes(e, lanes);
   });
   return sum(total);
+}
+
+struct RowLoss {
+  float loss;
+  bool correct;  // the target is the first of the largest
+};
+
+// -log softmax(row)[target]. With a scale the row is overwritten with that times the gradient,
+// softmax(row) - onehot(target).
+inline RowLoss row_cross_entropy(float* row, std::int64_t n, std::int32_t target,
+                                 std::optional<float> scale) {
+  const Largest top = largest(row, n);
+  const float target_logit = row[target];
+  const float total = scale ? sum_exp<true>(row, n, top.value) : sum_exp<false>(row, n, top.value);
+  if (scale) {
+    const F32 factor = splat(*scale / total);
+    for_lanes(0, n, [&](std::int64_t c, auto lanes) {
+      store(row + c, load(row + c, lanes) * factor, lanes);
+    });
+    row[target] -= *scale;
+  }
+  return {std::log(total) + (top.value - target_logit), top.index == target};
 }
 
 }  // namespace bert::cpu

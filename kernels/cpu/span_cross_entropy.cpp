@@ -2,7 +2,7 @@
 // together first: it fits in cache, and what follows are the passes of cross_entropy. Some 16 bytes
 // and 2 exponentials a token.
 #include <algorithm>
-#include <cmath>
+#include <optional>
 
 #include "kernels/cpu/cpu_ops.h"
 #include "kernels/cpu/parallel.h"
@@ -12,31 +12,6 @@
 #include "kernels/row_count.h"
 
 namespace bert::cpu {
-namespace {
-
-struct TargetResult {
-  float loss;
-  bool correct;
-};
-
-// The loss of one column, which is overwritten with its gradient where there is a scale.
-TargetResult column_loss(float* column, std::int64_t n, std::int32_t target,
-                         const double* loss_scale) {
-  const Largest top = largest(column, n);
-  const float target_logit = column[target];
-  const float total = sum_exp<true>(column, n, top.value);
-  if (loss_scale != nullptr) {
-    const auto scale = static_cast<float>(*loss_scale);
-    const F32 factor = splat(scale / total);
-    for_lanes(0, n, [&](std::int64_t t, auto lanes) {
-      store(column + t, load(column + t, lanes) * factor, lanes);
-    });
-    column[target] -= scale;
-  }
-  return {std::log(total) + (top.value - target_logit), top.index == target};
-}
-
-}  // namespace
 
 template <typename Real>
 void CpuOps<Real>::span_cross_entropy(const SpanCrossEntropy& op) {
@@ -47,7 +22,8 @@ void CpuOps<Real>::span_cross_entropy(const SpanCrossEntropy& op) {
   const std::int64_t stride = op.logits.dim(1);
   const auto* cu = op.tokens.cu_seqlens.data<std::int32_t>();
   const auto* targets = op.targets.data<std::int32_t>();
-  const bool gradient = op.loss_scale != nullptr;
+  std::optional<float> scale;
+  if (op.loss_scale != nullptr) scale = static_cast<float>(*op.loss_scale);
   // Both columns, one after the other; then for each target its loss and whether it was right.
   float* const columns = scratch_.reserve_as<float>(2 * op.logits.rows() + 4 * sequences);
   float* const losses = columns + 2 * op.logits.rows();
@@ -63,11 +39,11 @@ void CpuOps<Real>::span_cross_entropy(const SpanCrossEntropy& op) {
         std::fill(column, column + n, 0.0f);
       } else {
         for (std::int64_t t = 0; t < n; ++t) column[t] = static_cast<float>(logits[t * stride]);
-        const TargetResult result = column_loss(column, n, targets[i], op.loss_scale);
+        const RowLoss result = row_cross_entropy(column, n, targets[i], scale);
         losses[i] = result.loss;
         correct[i] = result.correct ? 1.0f : 0.0f;
       }
-      if (!gradient) continue;
+      if (!scale) continue;
       for (std::int64_t t = 0; t < n; ++t) logits[t * stride] = Real(column[t]);
     }
   });
@@ -80,7 +56,7 @@ void CpuOps<Real>::span_cross_entropy(const SpanCrossEntropy& op) {
     std::copy(losses, losses + 2 * sequences, op.target_loss.data<float>());
     zero_tail(op.target_loss, sequences);
   }
-  if (!gradient) return;
+  if (!scale) return;
   for (std::int64_t t = 0; t < tokens && stride > 2; ++t) {
     Real* const row = op.logits.data<Real>() + t * stride;
     std::fill(row + 2, row + stride, Real(0.0f));
