@@ -4,13 +4,14 @@
 // scores is all that is ever kept. Backward recomputes P from the log-sum-exp:
 //   dV = P~^T dY;  dP = mask * (dY V^T);  dS = P * (dP - rowsum(dY * Y));  dQ = dS K;  dK = dS^T Q.
 #include <cmath>
-#include <limits>
 
 #include "kernels/cpu/cpu_ops.h"
 #include "kernels/cpu/parallel.h"
 #include "kernels/cpu/random_bits.h"
 #include "kernels/cpu/small_product.h"
+#include "kernels/cpu/softmax_row.h"
 #include "kernels/cpu/vector_math.h"
+#include "kernels/cpu/with_flag.h"
 #include "kernels/op_checks.h"
 #include "kernels/row_count.h"
 
@@ -19,7 +20,6 @@ namespace {
 
 constexpr std::int64_t kQueryRows = 32;  // a multiple of the dropout tile's 16
 constexpr std::int64_t kTile = 16;
-constexpr float kMinusInfinity = -std::numeric_limits<float>::infinity();
 
 // One head of one sequence.
 struct HeadTask {
@@ -283,17 +283,14 @@ class Backward {
 template <typename Worker, typename Op>
 void run_heads(const Op& op, int threads, const Layout& sizes, float* scratch) {
   const std::int64_t stride = round_up(Worker::scratch_size(sizes), 16);
-  for_each_dynamic(
-      threads, row_count(op.tokens.num_sequences, op.tokens.sequence_index.rows()) * op.num_heads,
-      [&](std::int64_t index, int thread) {
-        const HeadTask task = head_task(op.tokens, op.num_heads, index);
-        const Worker worker(op, sizes, scratch + thread * stride);
-        if (op.dropout.probability > 0.0f) {
-          worker.template run<true>(task);
-        } else {
-          worker.template run<false>(task);
-        }
-      });
+  const std::int64_t sequences =
+      row_count(op.tokens.num_sequences, op.tokens.sequence_index.rows());
+  for_each_dynamic(threads, sequences * op.num_heads, [&](std::int64_t index, int thread) {
+    const HeadTask task = head_task(op.tokens, op.num_heads, index);
+    const Worker worker(op, sizes, scratch + thread * stride);
+    with_flag(op.dropout.probability > 0.0f,
+              [&](auto dropout) { worker.template run<dropout.value>(task); });
+  });
 }
 
 }  // namespace

@@ -1,9 +1,10 @@
 // z = dropout(x + bias) + residual, y = LayerNorm(z) in one pass over the rows: 16 bytes an element
 // forward (two read, two written), 16 to 20 backward.
 #include "kernels/cpu/cpu_ops.h"
+#include "kernels/cpu/hidden_dropout.h"
 #include "kernels/cpu/layer_norm_row.h"
 #include "kernels/cpu/parallel.h"
-#include "kernels/cpu/random_bits.h"
+#include "kernels/cpu/with_flag.h"
 #include "kernels/op_checks.h"
 #include "kernels/row_count.h"
 
@@ -11,28 +12,20 @@ namespace bert::cpu {
 namespace {
 
 template <typename Real, bool kDropout>
-void forward_rows(const BiasDropoutResidualLayerNormForward& op, Range range,
-                  std::uint16_t* values) {
+void forward_rows(const BiasDropoutResidualLayerNormForward& op, Range range, float* scratch) {
   const std::int64_t channels = op.x.dim(1);
   const float *bias = op.bias.data<float>(), *gamma = op.gamma.data<float>(),
               *beta = op.beta.data<float>();
-  const auto *position = op.tokens.position_ids.data<std::int32_t>(),
-             *sequence = op.tokens.token_sequence.data<std::int32_t>();
-  const auto* sequence_index = op.tokens.sequence_index.data<std::uint32_t>();
-  const DropoutScale keep(op.dropout);
+  HiddenDropout<kDropout> dropout(op.dropout, op.tokens, channels, scratch);
   for (std::int64_t t = range.begin; t < range.end; ++t) {
     const Real* x = op.x.data<Real>() + t * channels;
     const Real* residual = op.residual.data<Real>() + t * channels;
     Real* z = op.z.data<Real>() + t * channels;
     Real* y = op.y.data<Real>() + t * channels;
-    if constexpr (kDropout) {
-      hidden_dropout_row(*op.dropout.key, op.dropout.site, sequence_index[sequence[t]], position[t],
-                         channels, values);
-    }
+    dropout.choose_row(t);
     F32 total{};
     for_lanes(0, channels, [&](std::int64_t c, auto lanes) {
-      F32 branch = load(x + c, lanes) + load(bias + c, lanes);
-      if constexpr (kDropout) branch *= keep(values + c);
+      const F32 branch = dropout(load(x + c, lanes) + load(bias + c, lanes), c);
       const F32 sum_of_both = branch + load(residual + c, lanes);
       store(z + c, sum_of_both, lanes);
       total += sum_of_both;
@@ -51,24 +44,18 @@ struct ColumnSums {
 };
 
 template <typename Real, bool kDropout, bool kResidualGradient>
-void backward_rows(const BiasDropoutResidualLayerNormBackward& op, Range range,
-                   std::uint16_t* values, const ColumnSums& sums) {
+void backward_rows(const BiasDropoutResidualLayerNormBackward& op, Range range, float* scratch,
+                   const ColumnSums& sums) {
   const std::int64_t channels = op.z.dim(1);
   const float* gamma = op.gamma.data<float>();
-  const auto *position = op.tokens.position_ids.data<std::int32_t>(),
-             *sequence = op.tokens.token_sequence.data<std::int32_t>();
-  const auto* sequence_index = op.tokens.sequence_index.data<std::uint32_t>();
-  const DropoutScale keep(op.dropout);
+  HiddenDropout<kDropout> dropout(op.dropout, op.tokens, channels, scratch);
   for (std::int64_t t = range.begin; t < range.end; ++t) {
     const Real* dy = op.dy.data<Real>() + t * channels;
     const Real* dz = kResidualGradient ? op.dz.data<Real>() + t * channels : nullptr;
     const Real* z = op.z.data<Real>() + t * channels;
     Real* dresidual = op.dresidual.data<Real>() + t * channels;
     Real* dx = op.dx.data<Real>() + t * channels;
-    if constexpr (kDropout) {
-      hidden_dropout_row(*op.dropout.key, op.dropout.site, sequence_index[sequence[t]], position[t],
-                         channels, values);
-    }
+    dropout.choose_row(t);
     const RowStatistics row{op.mean.data<float>()[t], op.rstd.data<float>()[t]};
     const RowGradientMeans means =
         row_gradient_means([&](std::int64_t c, auto lanes) { return load(dy + c, lanes); }, z,
@@ -77,7 +64,7 @@ void backward_rows(const BiasDropoutResidualLayerNormBackward& op, Range range,
       F32 d = row_gradient(load(dy + c, lanes), z, gamma, c, row, means, lanes);
       if constexpr (kResidualGradient) d += load(dz + c, lanes);
       store(dresidual + c, d, lanes);
-      if constexpr (kDropout) d *= keep(values + c);
+      d = dropout(d, c);
       store(dx + c, d, lanes);
       store(sums.dbias + c, load(sums.dbias + c, lanes) + d, lanes);
     });
@@ -91,16 +78,13 @@ void CpuOps<Real>::bias_dropout_residual_layer_norm_forward(
     const BiasDropoutResidualLayerNormForward& op) {
   check(op, dtype());
   const std::int64_t tokens = row_count(op.tokens.num_tokens, op.x.rows());
-  const std::int64_t capacity = dropout_row_capacity(op.x.dim(1));
-  float* scratch = per_part(capacity / 2);
+  const std::int64_t part_stride = hidden_dropout_scratch(op.x.dim(1));
+  float* scratch = per_part(part_stride);
   on_parts(team_, [&](int part) {
-    auto* values = reinterpret_cast<std::uint16_t*>(scratch + round_up(capacity / 2, 16) * part);
     const Range range = share(tokens, part, team_.parts);
-    if (op.dropout.probability > 0.0f) {
-      forward_rows<Real, true>(op, range, values);
-    } else {
-      forward_rows<Real, false>(op, range, values);
-    }
+    with_flag(op.dropout.probability > 0.0f, [&](auto dropout) {
+      forward_rows<Real, dropout.value>(op, range, scratch + part_stride * part);
+    });
   });
   zero_tail(op.z, tokens);
   zero_tail(op.y, tokens);
@@ -112,25 +96,20 @@ void CpuOps<Real>::bias_dropout_residual_layer_norm_backward(
   check(op, dtype());
   const std::int64_t tokens = row_count(op.tokens.num_tokens, op.z.rows());
   const std::int64_t channels = op.z.dim(1);
-  const std::int64_t stride = round_up(channels, 16), capacity = dropout_row_capacity(channels);
-  const std::int64_t part_stride = 3 * stride + round_up(capacity / 2, 16);
+  const std::int64_t stride = round_up(channels, 16);
+  const std::int64_t part_stride = 3 * stride + hidden_dropout_scratch(channels);
   float* partials = per_part(part_stride);
   on_parts(team_, [&](int part) {
     float* own = partials + part_stride * part;
     std::memset(own, 0, static_cast<std::size_t>(3 * stride) * sizeof(float));
     const ColumnSums sums{own, own + stride, own + 2 * stride};
-    auto* values = reinterpret_cast<std::uint16_t*>(own + 3 * stride);
     const Range range = share(tokens, part, team_.parts);
-    const bool dropout = op.dropout.probability > 0.0f;
-    if (dropout && op.dz) {
-      backward_rows<Real, true, true>(op, range, values, sums);
-    } else if (dropout) {
-      backward_rows<Real, true, false>(op, range, values, sums);
-    } else if (op.dz) {
-      backward_rows<Real, false, true>(op, range, values, sums);
-    } else {
-      backward_rows<Real, false, false>(op, range, values, sums);
-    }
+    with_flag(op.dropout.probability > 0.0f, [&](auto dropout) {
+      with_flag(bool(op.dz), [&](auto residual_gradient) {
+        backward_rows<Real, decltype(dropout)::value, residual_gradient.value>(
+            op, range, own + 3 * stride, sums);
+      });
+    });
   });
   add_partials(partials, part_stride, channels, op.dgamma.data<float>());
   add_partials(partials + stride, part_stride, channels, op.dbeta.data<float>());

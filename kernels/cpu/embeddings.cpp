@@ -3,9 +3,10 @@
 // each part owns some of the channels of every table, so no two parts add to the same place and
 // the order of addition is the order of the tokens.
 #include "kernels/cpu/cpu_ops.h"
+#include "kernels/cpu/hidden_dropout.h"
 #include "kernels/cpu/layer_norm_row.h"
 #include "kernels/cpu/parallel.h"
-#include "kernels/cpu/random_bits.h"
+#include "kernels/cpu/with_flag.h"
 #include "kernels/op_checks.h"
 #include "kernels/row_count.h"
 
@@ -31,20 +32,14 @@ F32 embedding(const TokenRows<Real>& rows, std::int64_t c, Lanes lanes) {
 }
 
 template <typename Real, bool kDropout>
-void forward_rows(const EmbeddingsForward& op, Range range, std::uint16_t* values, float* e) {
+void forward_rows(const EmbeddingsForward& op, Range range, float* scratch, float* e) {
   const std::int64_t channels = op.y.dim(1);
-  const auto *position = op.tokens.position_ids.data<std::int32_t>(),
-             *sequence = op.tokens.token_sequence.data<std::int32_t>();
-  const auto* sequence_index = op.tokens.sequence_index.data<std::uint32_t>();
   const float *gamma = op.gamma.data<float>(), *beta = op.beta.data<float>();
-  const DropoutScale keep(op.dropout);
+  HiddenDropout<kDropout> dropout(op.dropout, op.tokens, channels, scratch);
   for (std::int64_t t = range.begin; t < range.end; ++t) {
     const TokenRows<Real> rows = token_rows<Real>(op, t, channels);
     Real* y = op.y.data<Real>() + t * channels;
-    if constexpr (kDropout) {
-      hidden_dropout_row(*op.dropout.key, op.dropout.site, sequence_index[sequence[t]], position[t],
-                         channels, values);
-    }
+    dropout.choose_row(t);
     F32 total{};
     for_lanes(0, channels, [&](std::int64_t c, auto lanes) {
       const F32 sum_of_rows = embedding(rows, c, lanes);
@@ -58,30 +53,26 @@ void forward_rows(const EmbeddingsForward& op, Range range, std::uint16_t* value
       op.rstd.data<float>()[t] = row.rstd;
     }
     for_lanes(0, channels, [&](std::int64_t c, auto lanes) {
-      F32 v = gamma != nullptr ? normalized(e, gamma, beta, c, row, lanes) : load(e + c, lanes);
-      if constexpr (kDropout) v *= keep(values + c);
-      store(y + c, v, lanes);
+      const F32 v =
+          gamma != nullptr ? normalized(e, gamma, beta, c, row, lanes) : load(e + c, lanes);
+      store(y + c, dropout(v, c), lanes);
     });
   }
 }
 
 // dy becomes the gradient of e = word + position + type.
 template <typename Real, bool kDropout>
-void backward_rows(const EmbeddingsBackward& op, Range range, std::uint16_t* values, float* e,
+void backward_rows(const EmbeddingsBackward& op, Range range, float* scratch, float* e,
                    float* dgamma, float* dbeta) {
   const std::int64_t channels = op.dy.dim(1);
-  const auto *position = op.tokens.position_ids.data<std::int32_t>(),
-             *sequence = op.tokens.token_sequence.data<std::int32_t>();
-  const auto* sequence_index = op.tokens.sequence_index.data<std::uint32_t>();
   const float* gamma = op.gamma.data<float>();
-  const DropoutScale keep(op.dropout);
+  HiddenDropout<kDropout> dropout(op.dropout, op.tokens, channels, scratch);
   for (std::int64_t t = range.begin; t < range.end; ++t) {
     Real* dy = op.dy.data<Real>() + t * channels;
     if constexpr (kDropout) {
-      hidden_dropout_row(*op.dropout.key, op.dropout.site, sequence_index[sequence[t]], position[t],
-                         channels, values);
+      dropout.choose_row(t);
       for_lanes(0, channels, [&](std::int64_t c, auto lanes) {
-        store(dy + c, load(dy + c, lanes) * keep(values + c), lanes);
+        store(dy + c, dropout(load(dy + c, lanes), c), lanes);
       });
     }
     if (gamma == nullptr) continue;
@@ -118,17 +109,13 @@ void CpuOps<Real>::embeddings_forward(const EmbeddingsForward& op) {
   check(op, dtype());
   const std::int64_t tokens = row_count(op.tokens.num_tokens, op.y.rows());
   const std::int64_t row = round_up(op.y.dim(1), 16);
-  const std::int64_t part_stride = row + round_up(dropout_row_capacity(op.y.dim(1)) / 2, 16);
+  const std::int64_t part_stride = row + hidden_dropout_scratch(op.y.dim(1));
   float* scratch = per_part(part_stride);
   on_parts(team_, [&](int part) {
     float* const e = scratch + part_stride * part;
-    auto* values = reinterpret_cast<std::uint16_t*>(e + row);
     const Range range = share(tokens, part, team_.parts);
-    if (op.dropout.probability > 0.0f) {
-      forward_rows<Real, true>(op, range, values, e);
-    } else {
-      forward_rows<Real, false>(op, range, values, e);
-    }
+    with_flag(op.dropout.probability > 0.0f,
+              [&](auto dropout) { forward_rows<Real, dropout.value>(op, range, e + row, e); });
   });
   zero_tail(op.y, tokens);
 }
@@ -138,18 +125,16 @@ void CpuOps<Real>::embeddings_backward(const EmbeddingsBackward& op) {
   check(op, dtype());
   const std::int64_t tokens = row_count(op.tokens.num_tokens, op.dy.rows());
   const std::int64_t channels = op.dy.dim(1), stride = round_up(channels, 16);
-  const std::int64_t part_stride = 3 * stride + round_up(dropout_row_capacity(channels) / 2, 16);
+  const std::int64_t part_stride = 3 * stride + hidden_dropout_scratch(channels);
   float* scratch = per_part(part_stride);
   on_parts(team_, [&](int part) {
     float* own = scratch + part_stride * part;
     std::memset(own, 0, static_cast<std::size_t>(2 * stride) * sizeof(float));
-    auto* values = reinterpret_cast<std::uint16_t*>(own + 3 * stride);
     const Range range = share(tokens, part, team_.parts);
-    if (op.dropout.probability > 0.0f) {
-      backward_rows<Real, true>(op, range, values, own + 2 * stride, own, own + stride);
-    } else {
-      backward_rows<Real, false>(op, range, values, own + 2 * stride, own, own + stride);
-    }
+    with_flag(op.dropout.probability > 0.0f, [&](auto dropout) {
+      backward_rows<Real, dropout.value>(op, range, own + 3 * stride, own + 2 * stride, own,
+                                         own + stride);
+    });
   });
   if (op.gamma) {
     add_partials(scratch, part_stride, channels, op.dgamma.data<float>());

@@ -1,6 +1,5 @@
 // Products: 2 R N K FLOP forward, twice that backward (product.h); bias and activation in one pass
 // over each block of the output while it is in cache.
-#include <cstring>
 #include <type_traits>
 
 #include "kernels/cpu/activation.h"
@@ -8,6 +7,7 @@
 #include "kernels/cpu/parallel.h"
 #include "kernels/cpu/product.h"
 #include "kernels/cpu/product_kernels.h"
+#include "kernels/cpu/with_flag.h"
 #include "kernels/op_checks.h"
 #include "kernels/row_count.h"
 
@@ -105,20 +105,12 @@ void CpuOps<Real>::linear_forward(const LinearForward& op) {
                           std::int64_t stride) {
     if (as_it_is) return;
     with_activation(op.activation, [&](auto activation) {
-      constexpr Activation kActivation = decltype(activation)::value;
-      const auto run = [&](auto with_bias, auto keep) {
-        finish_forward<Real, kActivation, with_bias.value, keep.value>(values, stride, y, pre, bias,
-                                                                       block_rows, columns, n);
-      };
-      if (bias != nullptr && pre != nullptr) {
-        run(std::true_type(), std::true_type());
-      } else if (bias != nullptr) {
-        run(std::true_type(), std::false_type());
-      } else if (pre != nullptr) {
-        run(std::false_type(), std::true_type());
-      } else {
-        run(std::false_type(), std::false_type());
-      }
+      with_flag(bias != nullptr, [&](auto with_bias) {
+        with_flag(pre != nullptr, [&](auto keep) {
+          finish_forward<Real, decltype(activation)::value, decltype(with_bias)::value, keep.value>(
+              values, stride, y, pre, bias, block_rows, columns, n);
+        });
+      });
     });
   };
   if (rows > 0) {
