@@ -4,6 +4,7 @@
 #include <array>
 #include <cerrno>
 #include <cstring>
+#include <exception>
 #include <utility>
 
 #include <archive.h>
@@ -36,6 +37,7 @@ constexpr std::array<Compression, 4> kCompressions{{
 
 struct ByteSource::Archive {
   struct archive* handle = archive_read_new();
+  std::exception_ptr error;  // of reading the file
   Archive() = default;
   Archive(const Archive&) = delete;
   Archive& operator=(const Archive&) = delete;
@@ -51,14 +53,23 @@ std::string_view compression_of(std::string_view head) {
   return {};
 }
 
+std::string without_compression(const std::string& file) {
+  for (const Compression& compression : kCompressions) {
+    if (file.ends_with(compression.extension)) {
+      return file.substr(0, file.size() - compression.extension.size());
+    }
+  }
+  return file;
+}
+
 ByteSource::ByteSource(const std::string& file, std::uint64_t begin, std::uint64_t end, Pace pace)
     : name_(display_name(file)),
-      descriptor_(file == "-" ? 0 : ::open(file.c_str(), O_RDONLY | O_CLOEXEC)),
+      descriptor_(file == "-" ? ::dup(STDIN_FILENO) : ::open(file.c_str(), O_RDONLY | O_CLOEXEC)),
       pace_(pace),
       bytes_left_(end == kToTheEnd ? kToTheEnd : end - begin),
       raw_(kBufferSize) {
-  if (descriptor_ < 0) throw_input_error("cannot read {}: {}", name_, std::strerror(errno));
-  if (begin > 0 && ::lseek(descriptor_, static_cast<off_t>(begin), SEEK_SET) < 0) {
+  if (descriptor_.fd < 0) throw_input_error("cannot read {}: {}", name_, std::strerror(errno));
+  if (begin > 0 && ::lseek(descriptor_.fd, static_cast<off_t>(begin), SEEK_SET) < 0) {
     throw_input_error("cannot read {} from byte {}: {}", name_, begin, std::strerror(errno));
   }
   read_head();
@@ -82,14 +93,12 @@ ByteSource::ByteSource(const std::string& file, std::uint64_t begin, std::uint64
   }
 }
 
-ByteSource::~ByteSource() {
-  if (descriptor_ > 0) ::close(descriptor_);  // 0 is standard input, which is not ours
-}
+ByteSource::~ByteSource() = default;
 
 std::size_t ByteSource::read(char* out, std::size_t size) {
   if (archive_ != nullptr) {
     const la_ssize_t got = archive_read_data(archive_->handle, out, size);
-    if (got < 0) throw_damaged();
+    if (got < 0) throw_unreadable();
     return static_cast<std::size_t>(got);
   }
   if (raw_position_ < raw_size_) {
@@ -103,7 +112,7 @@ std::size_t ByteSource::read(char* out, std::size_t size) {
 
 bool ByteSource::would_wait() const {
   if (archive_ != nullptr || raw_position_ < raw_size_) return false;
-  pollfd descriptor{descriptor_, POLLIN, 0};
+  pollfd descriptor{descriptor_.fd, POLLIN, 0};
   return ::poll(&descriptor, 1, 0) == 0;
 }
 
@@ -124,7 +133,7 @@ std::size_t ByteSource::read_once(char* out, std::size_t size) {
   size = static_cast<std::size_t>(std::min<std::uint64_t>(size, bytes_left_));
   ssize_t got = 0;
   do {
-    got = ::read(descriptor_, out, size);
+    got = ::read(descriptor_.fd, out, size);
   } while (got < 0 && errno == EINTR);
   if (got < 0) throw_input_error("cannot read {}: {}", name_, std::strerror(errno));
   const auto bytes = static_cast<std::size_t>(got);
@@ -157,22 +166,24 @@ void ByteSource::open_archive() {
       if (std::exchange(source.head_given_, true)) {
         source.raw_size_ = source.fill(source.raw_.data(), source.raw_.size());
       }
-    } catch (const std::exception&) {
-      return ARCHIVE_FATAL;  // no exception may pass through C
+    } catch (...) {  // no exception may pass through C
+      source.archive_->error = std::current_exception();
+      return ARCHIVE_FATAL;
     }
     *data = source.raw_.data();
     return static_cast<la_ssize_t>(source.raw_size_);
   };
-  if (archive_read_open(a, this, nullptr, read_callback, nullptr) != ARCHIVE_OK) throw_damaged();
+  if (archive_read_open(a, this, nullptr, read_callback, nullptr) != ARCHIVE_OK) throw_unreadable();
   struct archive_entry* entry = nullptr;
   const int status = archive_read_next_header(a, &entry);
   if (status == ARCHIVE_EOF) throw_input_error("{} is empty once decompressed", name_);
-  if (status != ARCHIVE_OK) throw_damaged();
+  if (status != ARCHIVE_OK) throw_unreadable();
   // It would hand out as they are data whose header it does not accept.
-  if (archive_filter_code(a, 0) == ARCHIVE_FILTER_NONE) throw_damaged();
+  if (archive_filter_code(a, 0) == ARCHIVE_FILTER_NONE) throw_unreadable();
 }
 
-void ByteSource::throw_damaged() const {
+void ByteSource::throw_unreadable() const {
+  if (archive_->error) std::rethrow_exception(archive_->error);
   const char* cause = archive_error_string(archive_->handle);
   throw_input_error("{} is damaged or cut short: its {} data cannot be read ({})", name_,
                     compression_, cause != nullptr ? cause : "its header is wrong");

@@ -9,12 +9,17 @@
 #include <string_view>
 #include <vector>
 
+#include "runtime/descriptor.h"
+
 namespace bert {
 
 std::string display_name(const std::string& file);  // "-" is "standard input"
 
 // The name of the compression that data beginning with `head` have ("gzip"), or nothing.
 std::string_view compression_of(std::string_view head);
+
+// `file` without the ending of a compressed file: "train.tsv.gz" is named as "train.tsv".
+std::string without_compression(const std::string& file);
 
 class ByteSource {
  public:
@@ -47,10 +52,10 @@ class ByteSource {
   std::size_t read_once(char* out, std::size_t size);
   void read_head();
   void open_archive();
-  [[noreturn]] void throw_damaged() const;
+  [[noreturn]] void throw_unreadable() const;
 
   std::string name_;
-  int descriptor_ = -1;
+  Descriptor descriptor_;
   Pace pace_;
   std::uint64_t bytes_read_ = 0, bytes_left_ = 0;
   std::vector<char> raw_;

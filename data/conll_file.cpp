@@ -1,10 +1,11 @@
 #include "data/conll_file.h"
 
-#include <optional>
+#include <algorithm>
 #include <utility>
 
 #include <fmt/format.h>
 
+#include "data/blank.h"
 #include "data/unicode.h"
 #include "runtime/error.h"
 
@@ -38,8 +39,7 @@ class ConllParser {
       rest.remove_prefix(newline == std::string_view::npos ? rest.size() : newline + 1);
       if (line.ends_with('\r')) line.remove_suffix(1);
       ++line_;
-      if (line.find_first_not_of(" \t") == std::string_view::npos ||
-          line.starts_with("-DOCSTART-")) {
+      if (is_blank(line) || line.starts_with("-DOCSTART-")) {
         end_sentence();
       } else {
         add_word(split(line), line);
@@ -93,7 +93,7 @@ class ConllParser {
                                     fields.size() == 1 ? "" : "s", columns_));
     } else if (!is_valid_utf8(line)) {
       bad("invalid UTF-8", "is not valid UTF-8");
-    } else if (fields[token_].find_first_not_of(' ') == std::string_view::npos) {
+    } else if (is_blank(fields[token_])) {
       bad("empty word", "has an empty word");
     } else if (with_tags_ && fields[tag_].empty()) {
       bad("empty tag", "has an empty tag");

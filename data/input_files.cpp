@@ -10,6 +10,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "data/byte_source.h"
 #include "runtime/error.h"
 
 namespace bert {
@@ -17,13 +18,8 @@ namespace {
 
 namespace fs = std::filesystem;
 
-bool named_like_text(std::string name) {
-  for (const std::string_view packed : {".gz", ".bz2", ".xz", ".zst"}) {
-    if (name.ends_with(packed)) {
-      name.resize(name.size() - packed.size());
-      break;
-    }
-  }
+bool named_like_text(const std::string& file) {
+  const std::string name = without_compression(file);
   for (const std::string_view text : {".txt", ".text", ".json", ".jsonl", ".ndjson"}) {
     if (name.ends_with(text)) return true;
   }
@@ -81,15 +77,16 @@ struct Expansion {
       throw_input_error("cannot read the folder {}: {}", folder.string(), error.code().message());
     }
     std::sort(found.begin(), found.end());
-    const std::size_t before = inputs.files.size();
+    bool some = false;
     for (const std::string& path : found) {
       if (named_like_text(fs::path(path).filename().string())) {
         add_file(path, false);
+        some = true;
       } else {
         leave_out(path);
       }
     }
-    if (inputs.files.size() == before) {
+    if (!some) {
       throw_input_error(
           "{} is a folder without text files; expected .txt, .json, .jsonl or wiki_00, also with "
           ".gz, .bz2, .xz or .zst (other names can be given one by one or as a pattern)",
@@ -134,7 +131,7 @@ Inputs expand_inputs(const std::vector<std::string>& arguments) {
     const std::size_t before = expansion.inputs.files.size();
     expansion.add(argument);
     if (expansion.inputs.files.size() == before) {
-      throw_input_error("{}: every file there is empty", argument);
+      throw_input_error("{}: every text file there is empty", argument);
     }
     ++expansion.source;
   }

@@ -20,7 +20,7 @@ struct InputFile {
 struct Inputs {
   std::vector<InputFile> files;  // in the order of the arguments, each in the order of the paths
   std::uint64_t bytes = 0;       // of all files; 0 if one is not regular
-  std::uint64_t left_out = 0;    // files in folders that are not named like text
+  std::uint64_t left_out = 0;    // files in folders that are not named like text, or empty
   std::string first_left_out;
 };
 

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "data/blank.h"
 #include "runtime/error.h"
 #include "runtime/json.h"
 
@@ -14,7 +15,7 @@ void for_each_json_object(
     const std::size_t newline = content.find('\n');
     const std::string_view record = content.substr(0, newline);
     content.remove_prefix(newline == std::string_view::npos ? content.size() : newline + 1);
-    if (record.find_first_not_of(" \t\r\v\f") == std::string_view::npos) continue;
+    if (is_blank(record)) continue;
     const std::string place = fmt::format("{}:{}", file, line);
     nlohmann::ordered_json object;
     try {

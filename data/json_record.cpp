@@ -1,17 +1,15 @@
 #include "data/json_record.h"
 
-#include <algorithm>
 #include <cstdint>
 #include <cstring>
 
 #include <fmt/format.h>
 
 #include "data/unicode.h"
+#include "runtime/json.h"
 
 namespace bert {
 namespace {
-
-constexpr int kMaxDepth = 100;
 
 bool is_digit(char c) { return c >= '0' && c <= '9'; }
 
@@ -172,7 +170,7 @@ class Scanner {
 
   // A value that nobody asked for: checked and skipped.
   bool value(int depth) {
-    if (depth > kMaxDepth) return fail("nested too deep");
+    if (depth > kMostJsonDepth) return fail("nested too deep");
     const char c = peek();
     if (c == '"') return string(nullptr);
     if (c == '{' || c == '[') return members(c == '{' ? '}' : ']', depth);

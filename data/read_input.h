@@ -9,7 +9,4 @@ namespace bert {
 // order mark. InputError naming the file: it cannot be read, is empty, damaged or UTF-16.
 std::string read_input(const std::string& file);
 
-// `file` without the ending of a compressed file: "train.tsv.gz" is named as "train.tsv".
-std::string without_compression(const std::string& file);
-
 }  // namespace bert

@@ -1,12 +1,12 @@
 #include "data/squad_file.h"
 
-#include <algorithm>
 #include <set>
 #include <utility>
 
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
+#include "data/blank.h"
 #include "data/json_objects.h"
 #include "data/unicode.h"
 #include "runtime/error.h"
@@ -16,10 +16,6 @@ namespace bert {
 namespace {
 
 using json = nlohmann::ordered_json;
-
-bool is_blank(std::string_view text) {
-  return text.find_first_not_of(" \t\r\n") == std::string_view::npos;
-}
 
 // Where each code point of `text` begins, and its end.
 std::vector<std::size_t> code_point_offsets(std::string_view text) {

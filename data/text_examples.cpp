@@ -9,9 +9,9 @@
 #include <nlohmann/json.hpp>
 
 #include "data/blank.h"
+#include "data/byte_source.h"
 #include "data/delimited_file.h"
 #include "data/json_objects.h"
-#include "data/read_input.h"
 #include "data/unicode.h"
 #include "runtime/error.h"
 

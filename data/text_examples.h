@@ -16,8 +16,8 @@ namespace bert {
 struct TextExampleOptions {
   TableFormat format = TableFormat::automatic;
   // Names of columns, or their numbers from 1 where there is no header. "": the names of GLUE's
-  // files and some others are tried (kUsualColumns); of two columns without a header the first is
-  // the text and the second its label, and one column is the text.
+  // files and some others are tried (kUsualTexts, kUsualLabels in the .cpp); of two columns without
+  // a header the first is the text and the second its label, and one column is the text.
   std::string text_column, text_pair_column, label_column;
   // Whether the first row names the columns. Absent: if it holds a name given above or a usual one.
   std::optional<bool> header;

@@ -1,18 +1,17 @@
 #include "data/text_lines.h"
 
 #include <algorithm>
+#include <filesystem>
 #include <string_view>
 #include <utility>
 
+#include "data/blank.h"
 #include "data/json_record.h"
-#include "data/read_input.h"
 #include "data/unicode.h"
 #include "runtime/error.h"
 
 namespace bert {
 namespace {
-
-constexpr std::string_view kByteOrderMark = "\xef\xbb\xbf";
 
 bool named_as_json_lines(const std::string& file) {
   const std::string name = without_compression(file);
@@ -25,29 +24,45 @@ TextLines::TextLines(std::vector<std::string> files, std::string text_field)
     : files_(std::move(files)), text_field_(std::move(text_field)) {}
 
 std::optional<TextLine> TextLines::next() {
+  reach_line(true);
+  if (source_ == nullptr) return std::nullopt;
+  TextLine line{take_line(), display_name(files_[opened_ - 1]), number_};
+  decode(line);
+  return line;
+}
+
+bool TextLines::ready() { return reach_line(false); }
+
+// Goes on to the next line, or behind the last file: then no source is open. False where that would
+// mean to wait, unless it may.
+bool TextLines::reach_line(bool may_wait) {
   while (true) {
     if (source_ == nullptr) {
-      if (opened_ == files_.size()) return std::nullopt;
+      if (opened_ == files_.size()) return true;
+      // To open a pipe is to wait for who writes into it.
+      std::error_code ignored;
+      if (!may_wait && !std::filesystem::is_regular_file(files_[opened_], ignored)) return false;
       open();
     }
-    while (!ended_ && !has_line()) read_more();
-    if (taken_ == buffer_.size()) {
+    if (has_line()) return true;
+    if (ended_) {
       source_.reset();
       continue;
     }
-    TextLine line{take_line(), display_name(files_[opened_ - 1]), ++number_};
-    if (!field_.empty() && line.text.find_first_not_of(" \t") == std::string::npos) continue;
-    decode(line);
-    return line;
+    if (!may_wait && source_->would_wait()) return false;
+    read_more();
   }
 }
 
-bool TextLines::ready() {
-  while (source_ != nullptr && !ended_ && !has_line()) {
-    if (source_->would_wait()) return false;
-    read_more();
+// Whether a line that counts lies in the buffer; blank JSON lines before it are dropped.
+bool TextLines::has_line() {
+  while (true) {
+    const std::size_t newline = buffer_.find('\n', taken_);
+    if (newline == std::string::npos && (!ended_ || taken_ == buffer_.size())) return false;
+    const std::string_view rest = std::string_view(buffer_).substr(taken_);
+    if (field_.empty() || !is_blank(rest.substr(0, newline - taken_))) return true;
+    take_line();
   }
-  return true;
 }
 
 void TextLines::open() {
@@ -59,6 +74,8 @@ void TextLines::open() {
   taken_ = 0;
   number_ = 0;
   ended_ = false;
+  read_more();
+  if (buffer_.starts_with(kByteOrderMark)) taken_ = kByteOrderMark.size();
 }
 
 void TextLines::read_more() {
@@ -80,7 +97,7 @@ std::string TextLines::take_line() {
   std::string line = buffer_.substr(taken_, end - taken_);
   taken_ = std::min(end + 1, buffer_.size());
   if (line.ends_with('\r')) line.pop_back();
-  if (number_ == 0 && line.starts_with(kByteOrderMark)) line.erase(0, kByteOrderMark.size());
+  ++number_;
   return line;
 }
 

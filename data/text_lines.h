@@ -32,13 +32,15 @@ class TextLines {
   // naming file and line: a file that cannot be read (as ByteSource), a line over kMostLineBytes,
   // no object with that field.
   std::optional<TextLine> next();
-  // Whether next() has its answer without waiting.
+  // Whether next() has its answer without waiting: for a line, or for who writes into the next
+  // file.
   bool ready();
 
   std::uint64_t invalid_utf8() const { return invalid_utf8_; }  // parts replaced by U+FFFD
 
  private:
-  bool has_line() const { return buffer_.find('\n', taken_) != std::string::npos; }
+  bool reach_line(bool may_wait);
+  bool has_line();
   void open();
   void read_more();
   std::string take_line();

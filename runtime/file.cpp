@@ -9,6 +9,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "runtime/descriptor.h"
 #include "runtime/error.h"
 
 namespace bert {
@@ -17,14 +18,6 @@ namespace fs = std::filesystem;
 namespace {
 
 std::string cause() { return std::strerror(errno); }
-
-// A file descriptor that closes itself.
-struct Descriptor {
-  int fd = -1;
-  ~Descriptor() {
-    if (fd >= 0) ::close(fd);
-  }
-};
 
 }  // namespace
 

@@ -23,6 +23,8 @@ class InputFiles : public testing::Test {
     }
     write_text(folder_ / "wiki/empty.txt", "");
     fs::create_directories(folder_ / "nothing");
+    fs::create_directories(folder_ / "hollow");
+    write_text(folder_ / "hollow/empty.txt", "");
   }
   std::string path(const std::string& name) { return (folder_ / name).string(); }
   // The paths in the test's folder.
@@ -69,6 +71,8 @@ TEST_F(InputFiles, NothingThere) {
   EXPECT_NE(ERROR_OF(expand({path("none.txt")})).find("none.txt: No such file"), std::string::npos);
   EXPECT_NE(ERROR_OF(expand({path("none*.txt")})).find("no file matches"), std::string::npos);
   EXPECT_NE(ERROR_OF(expand({path("nothing")})).find("without text files"), std::string::npos);
+  EXPECT_EQ(ERROR_OF(expand({path("hollow")})),
+            "2: " + path("hollow") + ": every text file there is empty");
   EXPECT_NE(ERROR_OF(expand({path("wiki/empty.txt")})).find("is empty"), std::string::npos);
   EXPECT_NE(ERROR_OF(expand({path("wiki/e*.txt")})).find("is empty"), std::string::npos);
   EXPECT_NE(ERROR_OF(expand({"-", path("wiki"), "-"})).find("twice"), std::string::npos);
