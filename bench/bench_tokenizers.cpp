@@ -46,16 +46,12 @@ double process_cpu_seconds() {
 }
 
 std::vector<std::string> read_lines(const Arguments& arguments, std::uint64_t& bytes) {
-  bert::TextReaderOptions options;
-  options.max_document_bytes = std::size_t{1} << 18;
-  bert::TextReader reader(arguments.input, options);
-  std::vector<std::string> all, document;
-  while ((arguments.max_bytes == 0 || bytes < arguments.max_bytes) &&
-         reader.next_document(document)) {
-    for (std::string& line : document) {
-      bytes += line.size();
-      all.push_back(std::move(line));
-    }
+  bert::TextReader reader(arguments.input);
+  std::vector<std::string> all;
+  for (std::string_view line;
+       (arguments.max_bytes == 0 || bytes < arguments.max_bytes) && reader.next_line(line);) {
+    bytes += line.size();
+    all.emplace_back(line);
   }
   return all;
 }

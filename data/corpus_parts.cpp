@@ -129,24 +129,17 @@ std::vector<std::pair<std::string, std::uint64_t>> commonest_words(const WordTal
 }
 
 void save_part_summary(const fs::path& folder, const PartPlan& plan, const PartSummary& summary) {
-  const TextStats& text = summary.text;
   json answer = {{"key", plan.key},
-                 {"files", text.files},
-                 {"lines", text.lines},
-                 {"bytes", text.bytes},
-                 {"invalid_utf8", text.invalid_utf8},
-                 {"first_invalid_utf8", json_text(text.first_invalid_utf8)},
-                 {"malformed", text.malformed},
-                 {"first_malformed", json_text(text.first_malformed)},
-                 {"short_lines", text.short_lines},
-                 {"cut_lines", text.cut_lines},
-                 {"cut_documents", text.cut_documents},
+                 {"first_invalid_utf8", json_text(summary.text.first_invalid_utf8)},
+                 {"first_malformed", json_text(summary.text.first_malformed)},
                  {"segment_documents", summary.segment_documents},
                  {"documents", summary.documents},
                  {"sentences", summary.sentences},
                  {"tokens", summary.tokens},
                  {"unknown_words", json::array()},
                  {"digests", json::object()}};
+  TextStats::for_each_count(
+      [&](const char* name, auto count) { answer[name] = summary.text.*count; });
   for (const auto& [word, count] : summary.unknown_words) {
     answer["unknown_words"].push_back({json_text(word), count});
   }
@@ -163,17 +156,10 @@ bool load_part_summary(const fs::path& folder, const PartPlan& plan, std::int32_
     const auto count = [](const json& value) {
       return json_integer<std::uint64_t>(value, "part.json");
     };
-    TextStats& text = summary.text;
-    text.files = count(answer.at("files"));
-    text.lines = count(answer.at("lines"));
-    text.bytes = count(answer.at("bytes"));
-    text.invalid_utf8 = count(answer.at("invalid_utf8"));
-    answer.at("first_invalid_utf8").get_to(text.first_invalid_utf8);
-    text.malformed = count(answer.at("malformed"));
-    answer.at("first_malformed").get_to(text.first_malformed);
-    text.short_lines = count(answer.at("short_lines"));
-    text.cut_lines = count(answer.at("cut_lines"));
-    text.cut_documents = count(answer.at("cut_documents"));
+    TextStats::for_each_count(
+        [&](const char* name, auto member) { summary.text.*member = count(answer.at(name)); });
+    answer.at("first_invalid_utf8").get_to(summary.text.first_invalid_utf8);
+    answer.at("first_malformed").get_to(summary.text.first_malformed);
     summary.segment_documents.clear();
     for (const json& documents : answer.at("segment_documents")) {
       summary.segment_documents.push_back(count(documents));

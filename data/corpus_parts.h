@@ -7,7 +7,8 @@
 //
 //   HASH/tokens.bin words.bin sentences.bin documents.bin   a TokenShard (token_shard.h)
 //   HASH/document_hashes.bin line_hashes.bin                TextHash each; the latter if asked for
-//   HASH/part.json                                          counts; written last
+//   HASH/part.json                                          counts; written last, and not of what
+//                                                           standard input or a pipe gave
 #pragma once
 
 #include <cstdint>
@@ -19,7 +20,7 @@
 #include <vector>
 
 #include "data/input_files.h"
-#include "data/text_reader.h"
+#include "data/text_blocks.h"
 #include "data/token_shard.h"
 
 namespace bert {

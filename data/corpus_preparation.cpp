@@ -3,17 +3,18 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <map>
 #include <set>
 #include <string_view>
 #include <utility>
 
 #include <fcntl.h>
 #include <sys/file.h>
-#include <unistd.h>
 
 #include "data/corpus_parts.h"
 #include "data/duplicates.h"
 #include "data/part_maker.h"
+#include "runtime/descriptor.h"
 #include "runtime/error.h"
 #include "runtime/file.h"
 
@@ -28,13 +29,8 @@ constexpr std::uint64_t kProgressTokens = std::uint64_t{1} << 22;
 // The folder of unfinished work, held by one process at a time.
 class WorkFolder {
  public:
-  explicit WorkFolder(fs::path folder) : folder_(std::move(folder)) {
-    make_directories(parts());
-    const fs::path lock = folder_ / "lock";
-    lock_ = ::open(lock.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0666);
-    if (lock_ < 0) throw_runtime_error("cannot write {}: {}", lock.string(), std::strerror(errno));
-    if (::flock(lock_, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK) {
-      ::close(lock_);
+  explicit WorkFolder(fs::path folder) : folder_(std::move(folder)), lock_(open_lock()) {
+    if (::flock(lock_.fd, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK) {
       throw_runtime_error("{} is in use: another prepare_corpus is writing the same corpus",
                           folder_.string());
     }
@@ -42,7 +38,6 @@ class WorkFolder {
   ~WorkFolder() {
     std::error_code ignored;
     if (finished_ || fs::is_empty(parts(), ignored)) fs::remove_all(folder_, ignored);
-    ::close(lock_);
   }
   WorkFolder(const WorkFolder&) = delete;
   WorkFolder& operator=(const WorkFolder&) = delete;
@@ -66,8 +61,18 @@ class WorkFolder {
   void finish() { finished_ = true; }
 
  private:
+  int open_lock() const {
+    make_directories(parts());
+    const fs::path lock = folder_ / "lock";
+    const int descriptor = ::open(lock.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0666);
+    if (descriptor < 0) {
+      throw_runtime_error("cannot write {}: {}", lock.string(), std::strerror(errno));
+    }
+    return descriptor;
+  }
+
   fs::path folder_;
-  int lock_ = -1;
+  Descriptor lock_;
   bool finished_ = false;
 };
 
@@ -130,13 +135,13 @@ class Preparation {
       fs::remove_all(entry.path());
     }
     std::vector<PartJob> jobs;
-    std::set<fs::path> seen;  // the same file may be given twice
+    std::map<fs::path, const Part*> made;  // the same file may be given twice
     for (Part& part : parts_) {
       if (part.plan.keep &&
           load_part_summary(part.folder, part.plan, tokenizer_.vocab_size(), part.summary)) {
         ++report_.parts_resumed;
         progress_.resumed += part.plan.bytes;
-      } else if (seen.insert(part.folder).second) {
+      } else if (made.emplace(part.folder, &part).second) {
         jobs.push_back({&part.plan, part.folder, &part.summary});
       }
     }
@@ -151,10 +156,7 @@ class Preparation {
     };
     make_parts(tokenizer_, maker, jobs);
     for (Part& part : parts_) {
-      if (part.summary.segment_documents.empty() &&
-          !load_part_summary(part.folder, part.plan, tokenizer_.vocab_size(), part.summary)) {
-        throw_runtime_error("{}: vanished or was damaged while at work", part.folder.string());
-      }
+      if (part.summary.segment_documents.empty()) part.summary = made.at(part.folder)->summary;
     }
     WordTally unknown;
     for (const Part& part : parts_) {
@@ -263,7 +265,6 @@ class Preparation {
             "{} gave no document: it holds no text, or all of it was left out", source.name));
       }
     }
-    report_.text.documents = report_.counts.documents;
     if (report_.counts.documents == 0) {
       throw_input_error(
           "the input has no text in it, or all of it was left out: {} lines were read, "

@@ -16,7 +16,7 @@
 #include <vector>
 
 #include "data/corpus_writer.h"
-#include "data/text_reader.h"
+#include "data/text_blocks.h"
 
 namespace bert {
 
@@ -50,7 +50,7 @@ struct PreparationOptions {
 
 struct PreparationReport {
   CorpusManifest manifest;
-  TextStats text;  // summed over the files; its documents are those of the corpus
+  TextStats text;  // summed over the files
   CorpusCounts counts;
   std::uint64_t input_bytes = 0;  // of the files (compressed); 0: unknown
   std::uint64_t parts = 0, parts_resumed = 0, parts_outdated = 0;

@@ -8,6 +8,7 @@
 #include <thread>
 #include <utility>
 
+#include "data/start_thread.h"
 #include "runtime/error.h"
 
 namespace bert {
@@ -131,7 +132,7 @@ struct DataLoader::Queue {
         next_given(options.first_step) {
     try {
       for (int i = 0; i < options.threads; ++i) {
-        threads.emplace_back([this] { run(); });
+        threads.push_back(start_thread([this] { run(); }));
       }
     } catch (...) {
       stop_threads();
@@ -146,8 +147,7 @@ struct DataLoader::Queue {
       stop = true;
     }
     changed.notify_all();
-    for (std::thread& thread : threads) thread.join();
-    threads.clear();
+    threads.clear();  // waits for them
   }
 
   bool may_make() const {
@@ -196,7 +196,7 @@ struct DataLoader::Queue {
   std::uint64_t next_made, next_given;
   std::map<std::uint64_t, Result> ready;
   bool stop = false;
-  std::vector<std::thread> threads;
+  std::vector<std::jthread> threads;
 };
 
 DataLoader::DataLoader(DatasetMixture dataset, const LoaderOptions& options)

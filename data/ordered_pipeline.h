@@ -11,16 +11,18 @@
 #include <utility>
 #include <vector>
 
+#include "data/start_thread.h"
+
 namespace bert {
 
 template <typename Input, typename Output>
 class OrderedPipeline {
  public:
   // `work` is called by `threads` threads at once.
-  OrderedPipeline(int threads, std::function<Output(Input&)> work) : work_(std::move(work)) {
-    for (int i = 0; i < threads; ++i) {
-      threads_.emplace_back([this] { run(); });
-    }
+  OrderedPipeline(int threads, std::function<Output(Input&)> work)
+      : OrderedPipeline(std::move(work)) {
+    // From here on the destructor ends those that were started, also where another cannot be.
+    for (int i = 0; i < threads; ++i) threads_.push_back(start_thread([this] { run(); }));
   }
   ~OrderedPipeline() {
     {
@@ -28,7 +30,7 @@ class OrderedPipeline {
       stop_ = true;
     }
     wake_.notify_all();
-    for (std::thread& thread : threads_) thread.join();
+    threads_.clear();  // waits for them
   }
   OrderedPipeline(const OrderedPipeline&) = delete;
   OrderedPipeline& operator=(const OrderedPipeline&) = delete;
@@ -53,6 +55,8 @@ class OrderedPipeline {
   }
 
  private:
+  explicit OrderedPipeline(std::function<Output(Input&)> work) : work_(std::move(work)) {}
+
   void run() {
     while (true) {
       std::packaged_task<Output()> task;
@@ -73,7 +77,7 @@ class OrderedPipeline {
   std::condition_variable wake_;
   std::deque<std::packaged_task<Output()>> tasks_;
   bool stop_ = false;
-  std::vector<std::thread> threads_;
+  std::vector<std::jthread> threads_;
 };
 
 }  // namespace bert

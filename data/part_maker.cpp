@@ -11,6 +11,7 @@
 #include <utility>
 
 #include "data/duplicates.h"
+#include "data/start_thread.h"
 #include "data/task_queue.h"
 #include "runtime/error.h"
 #include "runtime/file.h"
@@ -30,7 +31,6 @@ struct TokenizedBlock {
   std::vector<std::uint32_t> document_ends;  // sentences before the end of a document
   std::vector<std::uint32_t> sentence_bytes;
   std::vector<TextHash> sentence_hashes;
-  std::uint64_t lines = 0, bytes = 0;
   WordTally unknown_words;
 };
 
@@ -50,8 +50,6 @@ TokenizedBlock tokenize(const Tokenizer& tokenizer, const TextParsingOptions& op
     }
     if (i == parsed.lines.size()) break;
     const std::string_view line = parsed.lines[i];
-    ++result.lines;
-    result.bytes += line.size();
     tokens.clear();
     tokenizer.encode(line, tokens);
     if (tokens.empty()) continue;
@@ -81,8 +79,6 @@ class PartWriter {
   }
 
   void add(const TokenizedBlock& block, PartSummary& summary) {
-    summary.text.lines += block.lines;
-    summary.text.bytes += block.bytes;
     merge_tally(block.unknown_words, unknown_words_);
     std::size_t sentence = 0;
     for (const std::uint32_t end : block.document_ends) {
@@ -165,14 +161,23 @@ class Run {
       : tokenizer_(tokenizer), options_(options), jobs_(jobs), errors_(jobs.size()) {}
 
   void run() {
-    opening_ = options_.threads;
+    opening_ = 1;  // this thread
+    std::exception_ptr not_started;
     {
       std::vector<std::jthread> threads;
-      for (int i = 1; i < options_.threads; ++i) {
-        threads.emplace_back([this] { work(); });
+      try {
+        for (int i = 1; i < options_.threads; ++i) {
+          ++opening_;
+          threads.push_back(start_thread([this] { work(); }));
+        }
+      } catch (...) {  // those that were started must come to their end
+        not_started = std::current_exception();
+        --opening_;
+        stop_ = true;
       }
       work();
     }
+    if (not_started) std::rethrow_exception(not_started);
     for (const std::exception_ptr& error : errors_) {
       if (error) std::rethrow_exception(error);
     }
@@ -207,13 +212,12 @@ class Run {
       job.summary->segment_documents.push_back(writer.documents() - before);
     }
     writer.commit(*job.summary);
-    save_part_summary(job.folder, *job.plan, *job.summary);
+    if (job.plan->keep) save_part_summary(job.folder, *job.plan, *job.summary);
   }
 
   void read(const TextSegment& segment, PartWriter& writer, PartSummary& summary) {
     const std::string& path = segment.file.path;
-    const std::uint64_t lines_before =
-        summary.text.lines + summary.text.malformed + summary.text.short_lines;
+    const std::uint64_t seen_before = summary.text.seen();
     TextBlockReader reader(path, options_.text, segment.begin, segment.end);
     std::deque<std::shared_ptr<Work>> in_flight;
     std::uint64_t line_ends = 0, reported = 0, documents = writer.documents(),
@@ -255,10 +259,8 @@ class Run {
     writer.end_document();
     report();
     summary.text.files += segment.begin == 0 ? 1 : 0;  // not each range of a large one
-    const bool some_text =
-        summary.text.lines + summary.text.malformed + summary.text.short_lines > lines_before;
-    if (!stop_ && !some_text && segment.whole() && segment.file.named) {
-      throw_input_error("{} holds no text, only blank lines", display_name(path));
+    if (!stop_ && summary.text.seen() == seen_before && segment.whole() && segment.file.named) {
+      throw_blank(path);
     }
   }
 

@@ -1,14 +1,15 @@
+#include "data/sentencepiece_trainer.h"
+
 #include <algorithm>
 #include <cstdint>
 #include <string>
+#include <string_view>
 #include <unordered_map>
 #include <utility>
 #include <vector>
 
 #include <sentencepiece_trainer.h>
 
-#include "data/sentencepiece_tokenizer.h"
-#include "data/text_reader.h"
 #include "runtime/error.h"
 #include "runtime/philox.h"
 
@@ -81,7 +82,7 @@ TrainedSentencepiece train_sentencepiece(const std::vector<std::string>& files,
   const std::unordered_map<std::string, std::string> arguments{
       {"model_type", options.type},
       {"vocab_size", std::to_string(options.vocab_size)},
-      {"character_coverage", fmt::format("{}", options.character_coverage)},
+      {"character_coverage", "0.9999"},  // characters beyond become [UNK]
       {"normalization_rule_name", options.cased ? "nmt_nfkc" : "nmt_nfkc_cf"},
       {"pad_id", "0"},
       {"unk_id", "1"},
@@ -102,9 +103,7 @@ TrainedSentencepiece train_sentencepiece(const std::vector<std::string>& files,
   {
     LineSample sample(options.max_bytes);
     TextReader reader(files, options.reader);
-    while (reader.next_document(lines)) {
-      for (std::string& line : lines) sample.add(std::move(line));
-    }
+    for (std::string_view line; reader.next_line(line);) sample.add(std::string(line));
     trained.text = reader.stats();
     lines = sample.take();
   }

@@ -12,7 +12,6 @@ namespace bert {
 namespace {
 
 constexpr std::size_t kBlockBytes = std::size_t{1} << 18;
-constexpr std::string_view kByteOrderMark = "\xef\xbb\xbf";
 
 // Where to cut a line of more than `limit` bytes: after its last white space before that, else
 // before the character that would be torn.
@@ -95,6 +94,8 @@ class BlockParser {
       ++parsed_.short_lines;
     } else {
       parsed_.lines.push_back(line);
+      ++parsed_.num_lines;
+      parsed_.bytes += line.size();
     }
   }
 
@@ -111,7 +112,7 @@ class BlockParser {
   }
 
   void record(std::string_view line) {
-    if (is_blank(line)) return;
+    if (!block_.too_long && is_blank(line)) return;
     std::string problem;
     std::string& text = parsed_.storage.emplace_back();
     if (block_.too_long || line.size() > options_.max_record_bytes) {
@@ -243,7 +244,7 @@ bool TextBlockReader::next_of_long_line(TextBlock& block) {
   if (buffer_.size() <= options_.max_record_bytes) return false;
   std::size_t newline = std::string::npos;
   do {
-    buffer_.resize(1);  // enough not to be blank
+    buffer_.resize(1);  // what it holds does not matter
     if (!read_more()) break;
     newline = buffer_.find('\n');
   } while (newline == std::string::npos);
@@ -272,6 +273,36 @@ bool TextBlockReader::next(TextBlock& block) {
 
 ParsedText parse_text_block(const TextBlock& block, const TextParsingOptions& options) {
   return BlockParser(block, options).run();
+}
+
+TextStats& TextStats::operator+=(const TextStats& later) {
+  for_each_count([&](const char*, auto count) { this->*count += later.*count; });
+  if (first_invalid_utf8.empty()) first_invalid_utf8 = later.first_invalid_utf8;
+  if (first_malformed.empty()) first_malformed = later.first_malformed;
+  return *this;
+}
+
+void TextStats::add(const ParsedText& parsed, const std::string& file, std::uint64_t lines_before) {
+  const auto place = [&](std::uint64_t line_ends) {
+    return fmt::format("{}:{}", file, lines_before + line_ends + 1);
+  };
+  if (!parsed.refused.empty()) {
+    throw_input_error("{}: {}", place(parsed.refused_at), parsed.refused);
+  }
+  if (parsed.invalid_utf8 > 0 && invalid_utf8 == 0) {
+    first_invalid_utf8 = place(parsed.first_invalid_utf8);
+  }
+  if (parsed.malformed > 0 && malformed == 0) first_malformed = place(parsed.first_malformed);
+  lines += parsed.num_lines;
+  bytes += parsed.bytes;
+  invalid_utf8 += parsed.invalid_utf8;
+  malformed += parsed.malformed;
+  short_lines += parsed.short_lines;
+  cut_lines += parsed.cut_lines;
+}
+
+void throw_blank(const std::string& file) {
+  throw_input_error("{} holds no text, only blank lines", display_name(file));
 }
 
 std::uint64_t find_document_boundary(const std::string& file, TextFormat format,

@@ -9,7 +9,6 @@
 #include <cstddef>
 #include <cstdint>
 #include <deque>
-#include <memory>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -78,6 +77,8 @@ struct ParsedText {
   std::vector<std::string_view> lines;     // none of them blank
   std::vector<std::size_t> document_ends;  // k: a document ends before lines[k]
   std::deque<std::string> storage;
+  std::uint64_t num_lines = 0,
+                bytes = 0;      // of `lines`, without line ends; kept when those are gone
   std::uint64_t line_ends = 0;  // of the file: how far line numbers advance
   std::uint64_t invalid_utf8 = 0, malformed = 0, cut_lines = 0, short_lines = 0;
   // Line ends before the first of them.
@@ -88,6 +89,43 @@ struct ParsedText {
 };
 
 ParsedText parse_text_block(const TextBlock& block, const TextParsingOptions& options);
+
+// What was read so far.
+struct TextStats {
+  std::uint64_t files = 0;          // finished
+  std::uint64_t lines = 0;          // none of them blank
+  std::uint64_t bytes = 0;          // of those lines, without line ends
+  std::uint64_t invalid_utf8 = 0;   // parts replaced by U+FFFD
+  std::uint64_t malformed = 0;      // JSON lines that were left out
+  std::uint64_t short_lines = 0;    // under min_line_chars, left out
+  std::uint64_t cut_lines = 0;      // lines over max_line_bytes
+  std::uint64_t cut_documents = 0;  // documents that were too long
+  std::string first_invalid_utf8;   // "file:line" of the first of them
+  std::string first_malformed;      // likewise
+
+  // f(name, member) for each number.
+  template <typename Function>
+  static void for_each_count(Function f) {
+    f("files", &TextStats::files);
+    f("lines", &TextStats::lines);
+    f("bytes", &TextStats::bytes);
+    f("invalid_utf8", &TextStats::invalid_utf8);
+    f("malformed", &TextStats::malformed);
+    f("short_lines", &TextStats::short_lines);
+    f("cut_lines", &TextStats::cut_lines);
+    f("cut_documents", &TextStats::cut_documents);
+  }
+  // Adds what came after: of "first" the earlier stays.
+  TextStats& operator+=(const TextStats& later);
+  // Adds what parsing counted. `file` and `lines_before` it say where that was. InputError if there
+  // was something to refuse.
+  void add(const ParsedText& parsed, const std::string& file, std::uint64_t lines_before);
+  // Lines that were not blank, those left out too.
+  std::uint64_t seen() const { return lines + malformed + short_lines; }
+};
+
+// A file that somebody named is expected to hold something: InputError.
+[[noreturn]] void throw_blank(const std::string& file);
 
 // A place at or after `position` where a plain file can be cut into two without tearing a document:
 // the beginning of a line, in text one after a blank line. The file's size if there is none.

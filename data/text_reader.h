@@ -1,4 +1,4 @@
-// TextReader: documents out of raw text files, read as a stream.
+// TextReader: the blocks or the lines of raw text files, one file after the other.
 //
 // Files are UTF-8, plain or compressed by gzip, bzip2, xz or zstd (told by their first bytes), text
 // or JSON lines (text_blocks.h); folders and patterns stand for the files they hold
@@ -10,61 +10,54 @@
 
 #include <cstdint>
 #include <functional>
-#include <memory>
+#include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
+#include "data/input_files.h"
 #include "data/text_blocks.h"
 
 namespace bert {
 
 struct TextReaderOptions : TextParsingOptions {
-  // A longer document is handed out in several.
-  std::size_t max_document_bytes = std::size_t{64} << 20;
   // Called about once per MiB read: bytes read from the files so far (compressed), and the sum of
   // their sizes (0 if one of them is standard input or a pipe).
   std::function<void(std::uint64_t bytes_read, std::uint64_t bytes_total)> progress;
-};
-
-// What was read so far.
-struct TextStats {
-  std::uint64_t files = 0;          // finished
-  std::uint64_t documents = 0;      // handed out
-  std::uint64_t lines = 0;          // handed out; none of them blank
-  std::uint64_t bytes = 0;          // of the lines handed out, without line ends
-  std::uint64_t invalid_utf8 = 0;   // parts replaced by U+FFFD
-  std::string first_invalid_utf8;   // "file:line" of the first of them
-  std::uint64_t malformed = 0;      // JSON lines that were left out
-  std::string first_malformed;      // "file:line" of the first of them
-  std::uint64_t short_lines = 0;    // under min_line_chars, left out
-  std::uint64_t cut_lines = 0;      // lines over max_line_bytes
-  std::uint64_t cut_documents = 0;  // documents over max_document_bytes
-
-  // Adds what came after: of "first" the earlier stays.
-  TextStats& operator+=(const TextStats& later);
-  // Adds what parsing counted. `file` and `lines_before` it say where that was. InputError if there
-  // was something to refuse.
-  void add(const ParsedText& parsed, const std::string& file, std::uint64_t lines_before);
 };
 
 class TextReader {
  public:
   // InputError at once if one of the files is missing, empty or unreadable (see expand_inputs).
   explicit TextReader(const std::vector<std::string>& files, TextReaderOptions options = {});
-  ~TextReader();
-  TextReader(TextReader&&) noexcept;
-  TextReader& operator=(TextReader&&) noexcept;
 
-  // The next document's lines, none of them blank and at least one; false after the last.
+  // The next line, valid until the next call; none of them is blank. False after the last.
   // InputError naming the file: damaged or truncated compressed data, a named file without any
   // text, UTF-16, refused UTF-8, a malformed record.
-  bool next_document(std::vector<std::string>& lines);
+  bool next_line(std::string_view& line);
 
-  const TextStats& stats() const;
+  // The same in steps, for who parses by several threads: each file's blocks, and add() with what
+  // became of them, in their order, before the next file.
+  bool next_file();  // false after the last
+  bool next_block(TextBlock& block);
+  void add(const ParsedText& parsed);
+
+  const TextStats& stats() const { return stats_; }
 
  private:
-  struct Impl;
-  std::unique_ptr<Impl> impl_;
+  const InputFile& file() const { return inputs_.files[files_opened_ - 1]; }
+  void report_progress(std::uint64_t step);
+
+  Inputs inputs_;
+  TextReaderOptions options_;
+  TextStats stats_;
+  std::size_t files_opened_ = 0;
+  std::optional<TextBlockReader> reader_;  // of the last of them
+  std::uint64_t bytes_before_ = 0, bytes_reported_ = 0;
+  std::uint64_t line_ends_ = 0, seen_before_ = 0;  // in the file; before it
+  TextBlock block_;
+  ParsedText parsed_;
+  std::size_t next_line_ = 0;  // in parsed_
 };
 
 }  // namespace bert

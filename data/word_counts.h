@@ -30,7 +30,7 @@ struct WordCounts {
   std::uint64_t distinct = 0;  // different words, those that were left out too
   std::uint64_t left_out = 0;  // occurrences of words beyond max_words
   std::uint64_t too_long = 0;  // occurrences of words over max_word_bytes
-  TextStats text;              // documents are not counted
+  TextStats text;
 };
 
 // The result depends neither on the number of threads nor on memory_bytes. Errors as TextReader's;

@@ -4,12 +4,14 @@
 #include <chrono>
 #include <csignal>
 
+#include <fcntl.h>
 #include <gtest/gtest.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "data/corpus.h"
 #include "tests/data/corpus_fixture.h"
+#include "tests/data/few_threads.h"
 
 namespace bert {
 namespace {
@@ -81,9 +83,9 @@ TEST_F(PreparationTest, TextBecomesTokens) {
   const Corpus corpus(folder_ / "corpus");
   corpus.verify();
   std::vector<std::string> read;
-  for (const Part part : {Part::train, Part::validation}) {
-    for (std::uint64_t i = 0; i < corpus.shard(part).num_documents(); ++i) {
-      read.push_back(tokenizer.decode(corpus.shard(part).document(i).ids));
+  for (const Split split : {Split::train, Split::validation}) {
+    for (std::uint64_t i = 0; i < corpus.shard(split).num_documents(); ++i) {
+      read.push_back(tokenizer.decode(corpus.shard(split).document(i).ids));
     }
   }
   std::sort(read.begin(), read.end());
@@ -170,6 +172,49 @@ TEST_F(PreparationTest, FailureKeepsWhatIsFinished) {
   EXPECT_FALSE(fs::exists(partial_folder(options.output)));
 }
 
+// What came through a pipe cannot be taken up again: nothing of it is kept, nor said to be.
+TEST_F(PreparationTest, FailureKeepsNothingOfAPipe) {
+  write_text(folder_ / "a.txt", "one two\n\nthree\n");
+  const int saved = ::dup(STDIN_FILENO);
+  const int opened = ::open((folder_ / "a.txt").c_str(), O_RDONLY);
+  ASSERT_EQ(::dup2(opened, STDIN_FILENO), STDIN_FILENO);
+  ::close(opened);
+  PreparationOptions options;
+  options.files = {"-"};
+  options.output = folder_ / "corpus";
+  options.progress = [](const PreparationProgress& progress) {
+    if (progress.phase == PreparationProgress::Phase::finishing) throw_runtime_error("stopped");
+  };
+  std::string message;
+  try {
+    prepare_corpus(letter_tokenizer(), options);
+  } catch (const RuntimeError& error) {
+    message = error.what();
+  }
+  ::dup2(saved, STDIN_FILENO);
+  ::close(saved);
+  EXPECT_EQ(message, "stopped");
+  EXPECT_FALSE(fs::exists(partial_folder(options.output)));
+}
+
+// The same file twice is read once, and is in the corpus twice.
+TEST_F(PreparationTest, TakesAFileTwice) {
+  PreparationOptions options = two_files();
+  const PreparationReport once = prepare_corpus(letter_tokenizer(), options);
+  options.files.push_back(options.files[1]);
+  const PreparationReport twice = prepare_corpus(letter_tokenizer(), options);
+  EXPECT_EQ(twice.counts.documents, once.counts.documents + 500);
+  EXPECT_EQ(twice.text.files, 3u);
+}
+
+TEST_F(PreparationTest, SaysThatAThreadCannotBeStarted) {
+  PreparationOptions options = two_files();
+  options.threads = 4;
+  const auto tokenizer = letter_tokenizer();
+  expect_refused_with_one_thread([&] { prepare_corpus(tokenizer, options); });
+  EXPECT_FALSE(fs::exists(options.output));
+}
+
 // Killed at any moment, many times, it ends with the same bytes.
 TEST_F(PreparationTest, KilledAtAnyMoment) {
   PreparationOptions options = two_files();
@@ -247,7 +292,7 @@ TEST_F(PreparationTest, DuplicatesAndShortDocumentsAreDropped) {
   const auto tokenizer = letter_tokenizer();
   const auto documents = [&] {
     const Corpus corpus(options.output);
-    const TokenShard& shard = corpus.shard(Part::train);
+    const TokenShard& shard = corpus.shard(Split::train);
     std::vector<std::string> texts;
     for (std::uint64_t i = 0; i < shard.num_documents(); ++i) {
       texts.push_back(tokenizer.decode(shard.document(i).ids));

@@ -6,6 +6,8 @@
 
 #include <gtest/gtest.h>
 
+#include "tests/data/few_threads.h"
+
 namespace bert {
 namespace {
 
@@ -38,6 +40,11 @@ TEST(OrderedPipeline, AnExceptionIsThrownWhereItsResultIsTaken) {
   EXPECT_EQ(pipeline.take(), 0);
   EXPECT_THROW(pipeline.take(), std::runtime_error);
   EXPECT_EQ(pipeline.take(), 2);
+}
+
+TEST(OrderedPipeline, SaysThatAThreadCannotBeStarted) {
+  expect_refused_with_one_thread(
+      [] { OrderedPipeline<int, int> pipeline(3, [](int& input) { return input; }); });
 }
 
 TEST(OrderedPipeline, MayBeLeftWithWorkWaiting) {

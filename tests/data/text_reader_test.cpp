@@ -4,6 +4,8 @@
 #include <array>
 #include <fstream>
 #include <string>
+#include <string_view>
+#include <utility>
 #include <vector>
 
 #include <archive.h>
@@ -23,17 +25,34 @@ namespace {
 
 using Documents = std::vector<std::vector<std::string>>;
 
-Documents read_all(TextReader& reader) {
+// Block by block, as the makers of corpora do.
+Documents read_all(TextReader& reader, const TextReaderOptions& options = {}) {
   Documents documents;
   std::vector<std::string> lines;
-  while (reader.next_document(lines)) documents.push_back(lines);
-  EXPECT_FALSE(reader.next_document(lines));
+  const auto end_document = [&] {
+    if (!lines.empty()) documents.push_back(std::exchange(lines, {}));
+  };
+  while (reader.next_file()) {
+    for (TextBlock block; reader.next_block(block);) {
+      const ParsedText parsed = parse_text_block(block, options);
+      reader.add(parsed);
+      std::size_t end = 0;
+      for (std::size_t i = 0; i <= parsed.lines.size(); ++i) {
+        for (; end < parsed.document_ends.size() && parsed.document_ends[end] == i; ++end) {
+          end_document();
+        }
+        if (i < parsed.lines.size()) lines.emplace_back(parsed.lines[i]);
+      }
+    }
+    end_document();
+  }
+  EXPECT_FALSE(reader.next_file());
   return documents;
 }
 
 Documents read_all(const std::vector<std::string>& files, const TextReaderOptions& options = {}) {
   TextReader reader(files, options);
-  return read_all(reader);
+  return read_all(reader, options);
 }
 
 using AddFilter = int (*)(struct archive*);
@@ -84,11 +103,17 @@ TEST_F(TextReaderTest, EndsDocumentsAtBlankLinesAndFileEnds) {
   TextReader reader({a, b, c});
   EXPECT_EQ(read_all(reader), (Documents{{"one", "two"}, {"three"}, {"four"}, {"five"}, {"six"}}));
   EXPECT_EQ(reader.stats().files, 3u);
-  EXPECT_EQ(reader.stats().documents, 5u);
   EXPECT_EQ(reader.stats().lines, 6u);
   EXPECT_EQ(reader.stats().bytes, 22u);
   EXPECT_EQ(reader.stats().invalid_utf8, 0u);
   EXPECT_EQ(reader.stats().cut_lines, 0u);
+
+  TextReader by_line({a, b, c});
+  std::string text;
+  for (std::string_view line; by_line.next_line(line);) text += std::string(line) + " ";
+  EXPECT_EQ(text, "one two three four five six ");
+  EXPECT_EQ(by_line.stats().lines, 6u);
+  EXPECT_EQ(by_line.stats().files, 3u);
 }
 
 // A byte order mark stands at the beginning of a file; elsewhere it is a character.
@@ -164,6 +189,13 @@ TEST_F(TextReaderTest, RefusesWhatIsNoText) {
   EXPECT_EQ(ERROR_OF(TextReader({})), "2: no input file is given");
   EXPECT_NE(ERROR_OF(read_all({file("blank.txt", "\n \n\t\n")})).find("holds no text"),
             std::string::npos);
+  // Also after a file of which all was left out.
+  TextReaderOptions options;
+  options.skip_malformed = true;
+  options.format = TextFormat::json_lines;
+  EXPECT_NE(ERROR_OF(read_all({file("bad.jsonl", "bad\n"), file("blank.jsonl", "\n\n")}, options))
+                .find("blank.jsonl holds no text"),
+            std::string::npos);
   EXPECT_NE(ERROR_OF(read_all({file("wide.txt", std::string("\xff\xfeh\0i\0", 6))})).find("UTF-16"),
             std::string::npos);
   if (::geteuid() != 0) {
@@ -189,14 +221,14 @@ TEST_F(TextReaderTest, ReplacesOrRefusesInvalidUtf8) {
       ERROR_OF(read_all({path}, options)).starts_with("2: " + path + ":3: not valid UTF-8"));
 }
 
-TEST_F(TextReaderTest, CutsLongLinesAndDocuments) {
+TEST_F(TextReaderTest, CutsLongLines) {
   std::string words, letters;
   for (int i = 0; i < 1000; ++i) words += "word ";
   for (int i = 0; i < 1000; ++i) letters += "\u4eac";
   TextReaderOptions options;
   options.max_line_bytes = 100;
   TextReader reader({file("long.txt", words + "\nshort\n\n" + letters + "\n")}, options);
-  const Documents documents = read_all(reader);
+  const Documents documents = read_all(reader, options);
   ASSERT_EQ(documents.size(), 2u);
   EXPECT_EQ(reader.stats().cut_lines, 2u);
   std::string joined;
@@ -211,12 +243,6 @@ TEST_F(TextReaderTest, CutsLongLinesAndDocuments) {
   for (const std::string& part : documents[1]) joined += part;
   EXPECT_EQ(joined, letters);  // between characters
   EXPECT_EQ(reader.stats().invalid_utf8, 0u);
-
-  options = {};
-  options.max_document_bytes = 10;
-  TextReader cutting({file("document.txt", "12345\n67890\nabcde\n\nnext\n")}, options);
-  EXPECT_EQ(read_all(cutting), (Documents{{"12345", "67890"}, {"abcde"}, {"next"}}));
-  EXPECT_EQ(cutting.stats().cut_documents, 1u);
 }
 
 // A line is cut at the same places whether its end is in the reader's buffer or not, whatever its
@@ -293,7 +319,7 @@ TEST_F(TextReaderTest, RefusesOrLeavesOutMalformedRecords) {
     std::string text;
     for (std::size_t i = 0; i < copies; ++i) text += read_file(path);
     TextReader reader({file("many.jsonl", text)}, options);
-    EXPECT_EQ(read_all(reader).size(), 2 * copies);
+    EXPECT_EQ(read_all(reader, options).size(), 2 * copies);
     EXPECT_EQ(reader.stats().malformed, 5 * copies);
     EXPECT_EQ(reader.stats().first_malformed, (folder_ / "many.jsonl").string() + ":3");
   }
@@ -309,8 +335,14 @@ TEST_F(TextReaderTest, LeavesOutRecordsThatAreTooLong) {
   EXPECT_TRUE(ERROR_OF(read_all({path}, options)).starts_with("2: " + path + ":2: "));
   options.skip_malformed = true;
   TextReader reader({path}, options);
-  EXPECT_EQ(read_all(reader), (Documents{{"first"}, {"last"}}));
+  EXPECT_EQ(read_all(reader, options), (Documents{{"first"}, {"last"}}));
   EXPECT_EQ(reader.stats().malformed, 2u);
+  // Also where it begins with a blank and nothing comes after it.
+  TextReader last({file("last.jsonl", "{\"text\": \"first\"}\n {\"text\": \"" +
+                                          std::string(3000000, 'x') + "\"}")},
+                  options);
+  EXPECT_EQ(read_all(last, options), (Documents{{"first"}}));
+  EXPECT_EQ(last.stats().malformed, 1u);
 }
 
 // Parts of a plain file, cut anywhere, have the documents of the whole.
@@ -350,7 +382,7 @@ TEST_F(TextReaderTest, LeavesOutShortLines) {
   TextReaderOptions options;
   options.min_line_chars = 4;
   TextReader reader({file("a.txt", "four\n\u00e9\u00e9\u00e9\nlonger\n\nabc\n\nabcd\n")}, options);
-  EXPECT_EQ(read_all(reader), (Documents{{"four", "longer"}, {"abcd"}}));
+  EXPECT_EQ(read_all(reader, options), (Documents{{"four", "longer"}, {"abcd"}}));
   EXPECT_EQ(reader.stats().short_lines, 2u);
 }
 
@@ -368,6 +400,39 @@ TEST_F(TextReaderTest, ReportsProgress) {
   ASSERT_GE(reports.size(), 3u);
   EXPECT_TRUE(std::is_sorted(reports.begin(), reports.end()));
   EXPECT_EQ(reports.back(), 3000003u);
+}
+
+// What the system says of a compressed file that it cannot read is not taken for damage.
+TEST_F(TextReaderTest, SaysWhyCompressedDataCannotBeRead) {
+  const std::string packed = compress(archive_write_add_filter_gzip, "some text\n");
+  int ends[2];
+  ASSERT_EQ(::pipe2(ends, O_NONBLOCK), 0);
+  ASSERT_EQ(::write(ends[1], packed.data(), packed.size() / 2),
+            static_cast<ssize_t>(packed.size() / 2));
+  const int saved = ::dup(STDIN_FILENO);
+  ASSERT_EQ(::dup2(ends[0], STDIN_FILENO), STDIN_FILENO);
+  const auto read = [] {
+    char buffer[100];
+    ByteSource source("-", 0, ByteSource::kToTheEnd, ByteSource::Pace::as_it_comes);
+    source.read(buffer, sizeof buffer);
+  };
+  EXPECT_EQ(ERROR_OF((read(), 0)),
+            "2: cannot read standard input: Resource temporarily unavailable");
+  ::dup2(saved, STDIN_FILENO);
+  for (const int descriptor : {saved, ends[0], ends[1]}) ::close(descriptor);
+}
+
+// A file that is refused is closed.
+TEST_F(TextReaderTest, LeavesNothingOpen) {
+  const std::string wide = file("wide.txt", std::string("\xff\xfeh\0i\0", 6));
+  const auto next_descriptor = [] {
+    const int descriptor = ::dup(STDIN_FILENO);
+    ::close(descriptor);
+    return descriptor;
+  };
+  const int before = next_descriptor();
+  EXPECT_NE(ERROR_OF(ByteSource(wide)), "");
+  EXPECT_EQ(next_descriptor(), before);
 }
 
 TEST_F(TextReaderTest, ReadsStandardInput) {
