@@ -1,6 +1,5 @@
 #include "data/answer_text.h"
 
-#include <algorithm>
 #include <map>
 
 #include <utf8proc.h>
@@ -26,34 +25,13 @@ utf8proc_category_t category(char32_t code) {
   return utf8proc_category(static_cast<utf8proc_int32_t>(code));
 }
 
-bool is_cased(char32_t code) {
-  const auto kind = category(code);
-  return kind == UTF8PROC_CATEGORY_LU || kind == UTF8PROC_CATEGORY_LL ||
-         kind == UTF8PROC_CATEGORY_LT;
-}
-
-// What stands between letters without parting a word.
-bool is_ignored_by_case(char32_t code) {
-  switch (category(code)) {
-    case UTF8PROC_CATEGORY_MN:
-    case UTF8PROC_CATEGORY_ME:
-    case UTF8PROC_CATEGORY_CF:
-    case UTF8PROC_CATEGORY_LM:
-    case UTF8PROC_CATEGORY_SK:
-      return true;
-    default:
-      return std::u32string_view(U"'.:\u00b7\u2018\u2019\u2024\u2027").find(code) !=
-             std::u32string_view::npos;
-  }
-}
-
 // Unicode 3.13, Final_Sigma: after a letter and not before one.
 bool is_final_sigma(const Codes& text, std::size_t place) {
   std::size_t before = place;
-  while (before > 0 && is_ignored_by_case(text[before - 1])) --before;
+  while (before > 0 && is_case_ignorable(text[before - 1])) --before;
   if (before == 0 || !is_cased(text[before - 1])) return false;
   std::size_t after = place + 1;
-  while (after < text.size() && is_ignored_by_case(text[after])) ++after;
+  while (after < text.size() && is_case_ignorable(text[after])) ++after;
   return after == text.size() || !is_cased(text[after]);
 }
 

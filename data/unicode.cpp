@@ -1,5 +1,7 @@
 #include "data/unicode.h"
 
+#include <utf8proc.h>
+
 namespace bert {
 
 DecodedChar decode_utf8(std::string_view text, std::size_t position) {
@@ -108,6 +110,43 @@ std::size_t count_utf8(std::string_view text) {
   std::size_t count = 0;
   for (const char c : text) count += (static_cast<unsigned char>(c) & 0xC0) != 0x80;
   return count;
+}
+
+bool is_cased(char32_t code) {
+  const auto c = static_cast<utf8proc_int32_t>(code);
+  switch (utf8proc_category(c)) {
+    case UTF8PROC_CATEGORY_LU:
+    case UTF8PROC_CATEGORY_LL:
+    case UTF8PROC_CATEGORY_LT:
+      return true;
+    default:
+      break;
+  }
+  // Not letters with two cases: numerals and circled letters, ordinals, capitals in squares and
+  // circles.
+  const auto within = [code](char32_t first, char32_t last) {
+    return code >= first && code <= last;
+  };
+  return utf8proc_toupper(c) != c || utf8proc_tolower(c) != c || code == 0xAA || code == 0xBA ||
+         within(0x1F130, 0x1F149) || within(0x1F150, 0x1F169) || within(0x1F170, 0x1F189);
+}
+
+bool is_case_ignorable(char32_t code) {
+  switch (utf8proc_category(static_cast<utf8proc_int32_t>(code))) {
+    case UTF8PROC_CATEGORY_MN:
+    case UTF8PROC_CATEGORY_ME:
+    case UTF8PROC_CATEGORY_CF:
+    case UTF8PROC_CATEGORY_LM:
+    case UTF8PROC_CATEGORY_SK:
+      return true;
+    default:
+      // What may stand within a word: Word_Break is MidLetter, MidNumLet or Single_Quote.
+      return std::u32string_view(
+                 U"'.:"
+                 U"\u00B7\u0387\u055F\u05F4\u2018\u2019\u2024\u2027\uFE13\uFE52\uFE55\uFF07\uFF0E"
+                 U"\uFF1A")
+                 .find(code) != std::u32string_view::npos;
+  }
 }
 
 int decompose_hangul(char32_t code, char32_t jamo[3]) {

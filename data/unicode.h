@@ -67,6 +67,12 @@ extern const std::span<const CodeShift> lower_shifts;      // lower case, one ch
 extern const std::span<const CodeMapping> lower_mappings;  // lower case, the others
 }  // namespace huggingface_unicode
 
+// The properties Cased and Case_Ignorable (Unicode 3.13), which decide how a capital sigma ends up
+// in lower case: it is final after a cased character and not before one, ignorable ones passed
+// over.
+bool is_cased(char32_t code);
+bool is_case_ignorable(char32_t code);
+
 inline bool is_hangul_syllable(char32_t code) { return code >= 0xAC00 && code <= 0xD7A3; }
 // The two or three jamo of a Hangul syllable (Unicode 3.12); returns their number.
 int decompose_hangul(char32_t code, char32_t jamo[3]);

@@ -236,33 +236,8 @@ bool WordSplitter::sigma_is_final(std::string_view text, std::size_t position) c
   const auto kind = [&](char32_t code) {
     if (fact(code).flags & kDropped) return Kind::kIgnorable;
     if (fact(code).flags & (kSpace | kBreak | kIdeograph)) return Kind::kUncased;
-    const auto c = static_cast<utf8proc_int32_t>(code);
-    const utf8proc_category_t category = utf8proc_category(c);
-    switch (category) {
-      case UTF8PROC_CATEGORY_MN:
-      case UTF8PROC_CATEGORY_ME:
-      case UTF8PROC_CATEGORY_CF:
-      case UTF8PROC_CATEGORY_LM:
-      case UTF8PROC_CATEGORY_SK:
-        return Kind::kIgnorable;
-      case UTF8PROC_CATEGORY_LU:
-      case UTF8PROC_CATEGORY_LL:
-      case UTF8PROC_CATEGORY_LT:
-        return Kind::kCased;
-      default:
-        break;
-    }
-    constexpr std::u32string_view kIgnorable =
-        U"'.:\u00B7\u0387\u055F\u05F4\u2018\u2019\u2024\u2027\uFE13\uFE52\uFE55\uFF07\uFF0E\uFF1A";
-    if (kIgnorable.find(code) != kIgnorable.npos) return Kind::kIgnorable;
-    // Cased without being letters with two cases: ordinals, and capitals in squares and circles.
-    const auto within = [code](char32_t first, char32_t last) {
-      return code >= first && code <= last;
-    };
-    const bool other_cased = code == 0xAA || code == 0xBA || within(0x1F130, 0x1F149) ||
-                             within(0x1F150, 0x1F169) || within(0x1F170, 0x1F189);
-    return other_cased || utf8proc_toupper(c) != c || utf8proc_tolower(c) != c ? Kind::kCased
-                                                                               : Kind::kUncased;
+    if (is_case_ignorable(code)) return Kind::kIgnorable;
+    return is_cased(code) ? Kind::kCased : Kind::kUncased;
   };
   bool after_cased = false;
   for (std::size_t i = position; i > 0;) {

@@ -3,6 +3,8 @@
 
 #include <gtest/gtest.h>
 
+#include "data/answer_text.h"
+#include "data/byte_source.h"
 #include "data/conll_file.h"
 #include "data/delimited_file.h"
 #include "data/read_input.h"
@@ -313,6 +315,19 @@ TEST(ReadInput, DropsTheByteOrderMark) {
   EXPECT_EQ(read_input(path), "sentence\n");
   EXPECT_EQ(without_compression("a.tsv.gz"), "a.tsv");
   EXPECT_EQ(without_compression("a.tsv"), "a.tsv");
+}
+
+// As Python's str.lower(): of the characters around a capital sigma those count that have a case,
+// letters or not, and those between letters do not.
+TEST(AnswerText, LowersASigmaByItsNeighbours) {
+  const auto lower = [](std::string_view text) { return answer_words(text).at(0); };
+  EXPECT_EQ(lower("\u039f\u0394\u039f\u03a3"), "\u03bf\u03b4\u03bf\u03c2");
+  EXPECT_EQ(lower("\u03a3"), "\u03c3");
+  EXPECT_EQ(lower("A\u03a3\u00adB"), "a\u03c3\u00adb");
+  EXPECT_EQ(lower("\u00aa\u03a3"), "\u00aa\u03c2");
+  EXPECT_EQ(lower("A\u03a3\u24b6"), "a\u03c3\u24d0");
+  EXPECT_EQ(lower("B\u0387\u03a3"), "b\u0387\u03c2");
+  EXPECT_EQ(lower("A\u03a3\uff0eB"), "a\u03c3\uff0eb");
 }
 
 }  // namespace
