@@ -1,31 +1,21 @@
 #include "data/hf_tokenizer_json.h"
 
+#include <string>
+#include <string_view>
 #include <utility>
+#include <vector>
 
 #include "runtime/error.h"
 #include "runtime/file.h"
 #include "runtime/json.h"
 
 namespace bert::hf {
+namespace {
 
-ParsedJson read_json(const std::filesystem::path& file) {
-  return parse_json<ParsedJson>(read_file(file), file.string());
-}
-
-Json special_token_names(const Tokenizer& tokenizer) {
-  const SpecialTokens& ids = tokenizer.special();
-  Json names;
-  names["unk_token"] = tokenizer.piece(ids.unk);
-  names["sep_token"] = tokenizer.piece(ids.sep);
-  names["pad_token"] = tokenizer.piece(ids.pad);
-  names["cls_token"] = tokenizer.piece(ids.cls);
-  names["mask_token"] = tokenizer.piece(ids.mask);
-  return names;
-}
-
-Json added_tokens(const Tokenizer& tokenizer, const std::vector<std::int32_t>& specials) {
+Json added_tokens(const Tokenizer& tokenizer) {
   Json tokens = Json::array();
-  for (const std::int32_t id : specials) {
+  for (std::int32_t id = 0; id < tokenizer.vocab_size(); ++id) {
+    if (!tokenizer.is_special(id)) continue;
     Json token;
     token["id"] = id;
     token["content"] = tokenizer.piece(id);
@@ -64,6 +54,23 @@ Json template_processing(const Tokenizer& tokenizer) {
   return result;
 }
 
+}  // namespace
+
+ParsedJson read_json(const std::filesystem::path& file) {
+  return parse_json<ParsedJson>(read_file(file), file.string());
+}
+
+Json special_token_names(const Tokenizer& tokenizer) {
+  const SpecialTokens& ids = tokenizer.special();
+  Json names;
+  names["unk_token"] = tokenizer.piece(ids.unk);
+  names["sep_token"] = tokenizer.piece(ids.sep);
+  names["pad_token"] = tokenizer.piece(ids.pad);
+  names["cls_token"] = tokenizer.piece(ids.cls);
+  names["mask_token"] = tokenizer.piece(ids.mask);
+  return names;
+}
+
 Json vocab_map(const Tokenizer& tokenizer) {
   // An ordered object searches itself at each insertion: build the vector that it is.
   Json vocab = Json::object();
@@ -76,11 +83,27 @@ Json vocab_map(const Tokenizer& tokenizer) {
   return vocab;
 }
 
-void read_token_name(const ParsedJson& config, const char* key, std::string& name) {
-  const auto found = config.find(key);
-  if (found == config.end()) return;
-  if (found->is_string()) name = found->get<std::string>();
-  if (found->is_object()) name = found->at("content").get<std::string>();
+Json tokenizer_json(const Tokenizer& tokenizer, Json normalizer, Json pre_tokenizer, Json decoder,
+                    Json model) {
+  Json json;
+  json["version"] = "1.0";
+  json["truncation"] = json["padding"] = nullptr;
+  json["added_tokens"] = added_tokens(tokenizer);
+  json["normalizer"] = std::move(normalizer);
+  json["pre_tokenizer"] = std::move(pre_tokenizer);
+  json["post_processor"] = template_processing(tokenizer);
+  json["decoder"] = std::move(decoder);
+  json["model"] = std::move(model);
+  return json;
+}
+
+void read_special_names(const ParsedJson& config, SpecialTokenNames& names) {
+  SpecialTokenNames::for_each([&](const std::string& which, auto name) {
+    const auto found = config.find(which + "_token");
+    if (found == config.end()) return;
+    if (found->is_string()) names.*name = found->get<std::string>();
+    if (found->is_object()) names.*name = found->at("content").get<std::string>();
+  });
 }
 
 void write_json(const std::filesystem::path& file, const Json& json) {

@@ -2,8 +2,6 @@
 #pragma once
 
 #include <filesystem>
-#include <string>
-#include <vector>
 
 #include <nlohmann/json.hpp>
 
@@ -21,17 +19,17 @@ ParsedJson read_json(const std::filesystem::path& file);
 // tokenizer_config.json's.
 Json special_token_names(const Tokenizer& tokenizer);
 
-// The entries of tokenizer.json around the model: version, added tokens (`specials`, ids in
-// ascending order) and the template [CLS] A [SEP] B [SEP].
-Json added_tokens(const Tokenizer& tokenizer, const std::vector<std::int32_t>& specials);
-Json template_processing(const Tokenizer& tokenizer);
-
 // A map from each piece to its id.
 Json vocab_map(const Tokenizer& tokenizer);
 
-// The text at a key such as "cls_token": a string, or an object with a "content". `name` is kept
-// where there is none.
-void read_token_name(const ParsedJson& config, const char* key, std::string& name);
+// tokenizer.json: the parts that differ, with version, special tokens and the template
+// [CLS] A [SEP] B [SEP] around them.
+Json tokenizer_json(const Tokenizer& tokenizer, Json normalizer, Json pre_tokenizer, Json decoder,
+                    Json model);
+
+// The texts at "cls_token" and its like: a string each, or an object with a "content". A name is
+// kept where there is none.
+void read_special_names(const ParsedJson& config, SpecialTokenNames& names);
 
 void write_json(const std::filesystem::path& file, const Json& json);
 

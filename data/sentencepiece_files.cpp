@@ -157,25 +157,14 @@ Json normalizer_json(const Model& model) {
 
 Json tokenizer_json(const SentencepieceTokenizer& tokenizer) {
   const Model model = read_model(tokenizer.model());
-  const SpecialTokens& ids = tokenizer.special();
-  std::vector<std::int32_t> specials{ids.pad, ids.unk, ids.cls, ids.sep, ids.mask};
-  std::sort(specials.begin(), specials.end());
-  specials.erase(std::unique(specials.begin(), specials.end()), specials.end());
   Json metaspace;
   metaspace["type"] = "Metaspace";
   metaspace["replacement"] = kWordStart;
   metaspace["prepend_scheme"] = model.add_dummy_prefix ? "always" : "never";
   metaspace["split"] = true;
-  Json json;
-  json["version"] = "1.0";
-  json["truncation"] = json["padding"] = nullptr;
-  json["added_tokens"] = hf::added_tokens(tokenizer, specials);
-  json["normalizer"] = normalizer_json(model);
-  json["pre_tokenizer"] = metaspace;
-  json["post_processor"] = hf::template_processing(tokenizer);
-  json["decoder"] = metaspace;
-  json["model"] = model.is_bpe ? bpe_model(model, tokenizer) : unigram_model(model, tokenizer);
-  return json;
+  return hf::tokenizer_json(
+      tokenizer, normalizer_json(model), metaspace, metaspace,
+      model.is_bpe ? bpe_model(model, tokenizer) : unigram_model(model, tokenizer));
 }
 
 // Tokenizers that wrap a SentencePiece model in normalisation or ids of their own are not read:
@@ -212,7 +201,7 @@ fs::path find_sentencepiece_model(const fs::path& folder) {
 
 std::unique_ptr<SentencepieceTokenizer> load_sentencepiece(const fs::path& path) {
   fs::path model = path;
-  SentencepieceTokenizer::Names names;
+  SpecialTokenNames names;
   if (fs::is_directory(path)) {
     model = find_sentencepiece_model(path);
     if (model.empty()) throw_input_error("{} holds no SentencePiece .model", path.string());
@@ -221,11 +210,7 @@ std::unique_ptr<SentencepieceTokenizer> load_sentencepiece(const fs::path& path)
       try {
         const hf::ParsedJson config = hf::read_json(config_file);
         check_config(config_file, config);
-        hf::read_token_name(config, "pad_token", names.pad);
-        hf::read_token_name(config, "unk_token", names.unk);
-        hf::read_token_name(config, "cls_token", names.cls);
-        hf::read_token_name(config, "sep_token", names.sep);
-        hf::read_token_name(config, "mask_token", names.mask);
+        hf::read_special_names(config, names);
       } catch (const hf::ParsedJson::exception& error) {
         throw_input_error("{} does not describe a tokenizer: {}", config_file.string(),
                           error.what());

@@ -1,14 +1,11 @@
 #include "data/sentencepiece_tokenizer.h"
 
-#include <algorithm>
 #include <initializer_list>
-#include <set>
 #include <utility>
 
 #include <sentencepiece_processor.h>
 #include <xxhash.h>
 
-#include "data/special_splitter.h"
 #include "data/unicode.h"
 #include "data/wire_format.h"
 #include "runtime/error.h"
@@ -50,7 +47,7 @@ std::int32_t find_special(const sentencepiece::SentencePieceProcessor& processor
 }  // namespace
 
 SentencepieceTokenizer::SentencepieceTokenizer(std::string model, std::string_view source,
-                                               const Names& names)
+                                               const SpecialTokenNames& names)
     : model_(std::move(model)),
       processor_(std::make_unique<sentencepiece::SentencePieceProcessor>()) {
   // The library skips kinds of fields that are not read here; no model has any.
@@ -70,20 +67,15 @@ SentencepieceTokenizer::SentencepieceTokenizer(std::string model, std::string_vi
   special_.cls = find_special(p, source, names.cls, {"[CLS]", "<s>"}, p.bos_id());
   special_.sep = find_special(p, source, names.sep, {"[SEP]", "</s>"}, p.eos_id());
   special_.mask = find_special(p, source, names.mask, {"[MASK]", "<mask>"}, -1);
-  std::vector<std::pair<std::string_view, std::int32_t>> specials;
-  for (const std::int32_t id : std::set<std::int32_t>{special_.pad, special_.unk, special_.cls,
-                                                      special_.sep, special_.mask}) {
-    specials.emplace_back(piece(id), id);
-  }
-  special_pieces_ = PieceTrie(std::move(specials));
+  special_splitter_ = SpecialSplitter(*this);
 }
 
 SentencepieceTokenizer::~SentencepieceTokenizer() = default;
 
 void SentencepieceTokenizer::encode(std::string_view text, std::vector<Token>& out,
                                     bool parse_special_tokens) const {
-  encode_around_specials(
-      parse_special_tokens ? &special_pieces_ : nullptr, text, out,
+  special_splitter_.encode(
+      text, parse_special_tokens, out,
       [&](std::string_view part, std::uint32_t offset) { encode_plain(part, offset, out); });
 }
 
@@ -138,11 +130,6 @@ std::string SentencepieceTokenizer::decode(const std::vector<std::int32_t>& ids)
   }
   flush();
   return text;
-}
-
-bool SentencepieceTokenizer::is_special(std::int32_t id) const {
-  return id == special_.pad || id == special_.unk || id == special_.cls || id == special_.sep ||
-         id == special_.mask;
 }
 
 std::string_view SentencepieceTokenizer::piece(std::int32_t id) const {

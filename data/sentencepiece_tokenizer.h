@@ -9,8 +9,7 @@
 #include <string_view>
 #include <vector>
 
-#include "data/piece_trie.h"
-#include "data/text_reader.h"
+#include "data/special_splitter.h"
 #include "data/tokenizer.h"
 
 namespace sentencepiece {
@@ -22,14 +21,10 @@ namespace bert {
 class SentencepieceTokenizer final : public Tokenizer {
  public:
   // `model`: the content of a .model file. Its special tokens go by the names of BERT ([CLS]), of
-  // RoBERTa (<s>), or by those in `names` where it has any. InputError naming `source` where the
+  // RoBERTa (<s>), or by those in `names` that are not empty. InputError naming `source` where the
   // model is damaged or lacks one of the five.
-  struct Names {
-    std::string pad, unk, cls, sep, mask;  // empty: look for the usual ones
-  };
-  SentencepieceTokenizer(std::string model, std::string_view source, const Names& names);
-  SentencepieceTokenizer(std::string model, std::string_view source)
-      : SentencepieceTokenizer(std::move(model), source, Names{}) {}
+  SentencepieceTokenizer(std::string model, std::string_view source,
+                         const SpecialTokenNames& names = {});
   ~SentencepieceTokenizer() override;
 
   // Special tokens are control pieces, which the library never finds in text; a part of the text
@@ -42,6 +37,7 @@ class SentencepieceTokenizer final : public Tokenizer {
   // False for the unknown piece, which may stand anywhere in a word.
   bool starts_word(std::int32_t id) const override;
   const SpecialTokens& special() const override { return special_; }
+  bool is_special(std::int32_t id) const override { return special_.contains(id); }
   // spiece.model, tokenizer.json, tokenizer_config.json and special_tokens_map.json. By
   // tokenizer.json Hugging Face cuts text as the library does, but for near ties of unigram scores,
   // which it adds in double precision, and letters with combining marks, which it normalises by
@@ -53,13 +49,12 @@ class SentencepieceTokenizer final : public Tokenizer {
 
  private:
   void encode_plain(std::string_view text, std::uint32_t offset, std::vector<Token>& out) const;
-  bool is_special(std::int32_t id) const;
 
   std::string model_;
   std::unique_ptr<sentencepiece::SentencePieceProcessor> processor_;
   std::vector<std::string> pieces_;
   SpecialTokens special_;
-  PieceTrie special_pieces_;
+  SpecialSplitter special_splitter_;
 };
 
 // A .model file, or a folder with exactly one.
@@ -69,26 +64,5 @@ std::filesystem::path find_sentencepiece_model(const std::filesystem::path& fold
 
 void save_sentencepiece(const SentencepieceTokenizer& tokenizer,
                         const std::filesystem::path& folder);
-
-struct SentencepieceTrainerOptions {
-  std::int32_t vocab_size = 30522;     // special tokens included
-  std::string type = "unigram";        // or "bpe"
-  bool cased = false;                  // NFKC normalisation, with case folding if false
-  double character_coverage = 0.9999;  // of the text; characters beyond become [UNK]
-  // The trainer's memory grows with its text, some 25 bytes a byte: of more text than this, random
-  // lines are taken, the same ones every time.
-  std::uint64_t max_bytes = std::uint64_t{40} << 20;
-  TextReaderOptions reader = {};
-};
-
-struct TrainedSentencepiece {
-  std::string model;        // the content of a .model: [PAD] [UNK] [CLS] [SEP] [MASK] are 0 to 4
-  std::uint64_t lines = 0;  // that it was trained from
-  TextStats text;
-};
-
-// InputError for unreadable files, or a vocabulary size that the text cannot fill.
-TrainedSentencepiece train_sentencepiece(const std::vector<std::string>& files,
-                                         const SentencepieceTrainerOptions& options);
 
 }  // namespace bert

@@ -20,9 +20,27 @@ struct Token {
   bool starts_word = true;
 };
 
-struct SpecialTokens {
-  std::int32_t pad = 0, unk = 0, cls = 0, sep = 0, mask = 0;
+// Something for each of BERT's special tokens.
+template <typename T>
+struct ForSpecialTokens {
+  T pad{}, unk{}, cls{}, sep{}, mask{};
+
+  // f(name, member) for each.
+  template <typename Function>
+  static void for_each(Function f) {
+    f("pad", &ForSpecialTokens::pad);
+    f("unk", &ForSpecialTokens::unk);
+    f("cls", &ForSpecialTokens::cls);
+    f("sep", &ForSpecialTokens::sep);
+    f("mask", &ForSpecialTokens::mask);
+  }
+  bool contains(const T& value) const {
+    return value == pad || value == unk || value == cls || value == sep || value == mask;
+  }
 };
+using SpecialTokens = ForSpecialTokens<std::int32_t>;     // ids
+using SpecialTokenNames = ForSpecialTokens<std::string>;  // as they are written
+inline const SpecialTokenNames kBertSpecialTokens{"[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"};
 
 class Tokenizer {
  public:
@@ -41,6 +59,8 @@ class Tokenizer {
   // WordPiece's [UNK] is a word.
   virtual bool starts_word(std::int32_t id) const = 0;
   virtual const SpecialTokens& special() const = 0;
+  // Whether encode() takes it whole when it is asked to parse special tokens.
+  virtual bool is_special(std::int32_t id) const = 0;
 
   // Writes the files by which this and Hugging Face's AutoTokenizer load it again.
   virtual void save(const std::filesystem::path& folder) const = 0;

@@ -57,11 +57,8 @@ class PairMerger {
       : counts_(counts), options_(options) {}
 
   TrainedVocab run() {
-    const SpecialTokenNames& special = options_.special;
-    for (const std::string& name :
-         {special.pad, special.unk, special.cls, special.sep, special.mask}) {
-      vocab_.add(name);
-    }
+    SpecialTokenNames::for_each(
+        [&](const char*, auto name) { vocab_.add(options_.special.*name); });
     make_alphabet();
     spell_words();
     while (vocab_.size() < options_.vocab_size && merge_next()) {
@@ -293,10 +290,6 @@ class PairMerger {
 };
 
 }  // namespace
-
-std::string_view vocab_method_name(VocabMethod method) {
-  return method == VocabMethod::kLikelihood ? "likelihood" : "frequency";
-}
 
 VocabMethod parse_vocab_method(std::string_view name) {
   if (name == "frequency") return VocabMethod::kFrequency;

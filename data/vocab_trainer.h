@@ -17,14 +17,13 @@ enum class VocabMethod {
   // The most frequent pair: byte-pair merging (Sennrich et al. 2016, arXiv:1508.07909), as Hugging
   // Face's WordPiece trainer does.
   kFrequency,
-  // The pair whose joining raises the likelihood of the text most (Schuster and Nakajima 2012; Wu
-  // et
-  // al. 2016, arXiv:1609.08144), by the score frequency(ab) / (frequency(a) * frequency(b)). It
-  // prefers pairs that seldom occur apart, however rare: min_frequency matters.
+  // The pair whose joining raises the likelihood of the text most (Schuster and Nakajima 2012;
+  // Wu et al. 2016, arXiv:1609.08144), by the score frequency(ab) / (frequency(a) * frequency(b)).
+  // It prefers pairs that seldom occur apart, however rare: min_frequency matters.
   kLikelihood,
 };
-std::string_view vocab_method_name(VocabMethod method);  // "frequency", "likelihood"
-VocabMethod parse_vocab_method(std::string_view name);   // InputError for another name
+// "frequency" or "likelihood"; InputError for another name.
+VocabMethod parse_vocab_method(std::string_view name);
 
 struct VocabTrainerOptions {
   VocabMethod method = VocabMethod::kFrequency;
@@ -32,7 +31,7 @@ struct VocabTrainerOptions {
   std::uint64_t min_frequency = 2;   // pairs seen less often are not merged
   std::int32_t max_alphabet = 1000;  // characters beyond the most frequent so many become [UNK]
   std::size_t max_word_chars = 100;  // longer words are [UNK] and not learned from
-  SpecialTokenNames special;         // ids 0 to 4: pad, unk, cls, sep, mask
+  SpecialTokenNames special = kBertSpecialTokens;  // ids 0 to 4: pad, unk, cls, sep, mask
   // Called now and then with the entries found so far.
   std::function<void(std::int32_t found, std::int32_t wanted)> progress;
 };

@@ -46,14 +46,6 @@ std::vector<std::string> read_vocab(const fs::path& file) {
   return pieces;
 }
 
-void read_special_names(const ParsedJson& config, SpecialTokenNames& names) {
-  hf::read_token_name(config, "pad_token", names.pad);
-  hf::read_token_name(config, "unk_token", names.unk);
-  hf::read_token_name(config, "cls_token", names.cls);
-  hf::read_token_name(config, "sep_token", names.sep);
-  hf::read_token_name(config, "mask_token", names.mask);
-}
-
 // A token beside the model's vocabulary, or one of it that is to be taken whole.
 struct AddedToken {
   std::string text;
@@ -146,7 +138,7 @@ void read_config(const fs::path& file, bool described, FolderFacts& facts) {
     splitter.mode = parse_compat_mode(*mode);
     options.max_word_chars = wordpiece_options(false, splitter.mode).max_word_chars;
   }
-  read_special_names(config, options.special);
+  hf::read_special_names(config, options.special);
   const auto tokens = config.find("added_tokens_decoder");
   if (tokens != config.end()) {
     for (const auto& [id, token] : tokens->items()) {
@@ -161,15 +153,13 @@ void read_config(const fs::path& file, bool described, FolderFacts& facts) {
 // added_tokens.json, which older folders have beside vocab.txt: a map from texts to ids. Which of
 // them are special is said elsewhere, so this comes last.
 void read_added_tokens(const fs::path& file, FolderFacts& facts) {
-  const SpecialTokenNames& special = facts.options.special;
   const ParsedJson tokens = hf::read_json(file);
   for (const auto& [text, id] : tokens.items()) {
     const auto known = std::find_if(facts.added.begin(), facts.added.end(),
                                     [&](const AddedToken& added) { return added.text == text; });
     if (known != facts.added.end()) {
       known->id = read_id(file, id, text);
-    } else if (text == special.pad || text == special.unk || text == special.cls ||
-               text == special.sep || text == special.mask) {
+    } else if (facts.options.special.contains(text)) {
       facts.added.push_back({text, read_id(file, id, text)});
     } else {
       throw_input_error(
@@ -299,33 +289,23 @@ std::vector<std::string> read_tokenizer_json(const fs::path& file, const ParsedJ
 
 Json tokenizer_json(const WordpieceTokenizer& tokenizer) {
   const WordpieceOptions& options = tokenizer.options();
-  std::vector<std::int32_t> specials;
-  for (std::int32_t id = 0; id < tokenizer.vocab_size(); ++id) {
-    if (tokenizer.is_special(id)) specials.push_back(id);
-  }
-  Json json;
-  json["version"] = "1.0";
-  json["truncation"] = json["padding"] = nullptr;
-  json["added_tokens"] = hf::added_tokens(tokenizer, specials);
-  Json& normalizer = json["normalizer"];
+  Json normalizer, pre_tokenizer, decoder, model;
   normalizer["type"] = "BertNormalizer";
   normalizer["clean_text"] = options.splitter.clean_text;
   normalizer["handle_chinese_chars"] = options.splitter.split_ideographs;
   normalizer["strip_accents"] = options.splitter.strip_accents;
   normalizer["lowercase"] = options.splitter.lowercase;
-  json["pre_tokenizer"]["type"] = "BertPreTokenizer";
-  json["post_processor"] = hf::template_processing(tokenizer);
-  Json& decoder = json["decoder"];
+  pre_tokenizer["type"] = "BertPreTokenizer";
   decoder["type"] = "WordPiece";
   decoder["prefix"] = "##";
   decoder["cleanup"] = true;
-  Json& model = json["model"];
   model["type"] = "WordPiece";
   model["unk_token"] = options.special.unk;
   model["continuing_subword_prefix"] = "##";
   model["max_input_chars_per_word"] = options.max_word_chars;
   model["vocab"] = hf::vocab_map(tokenizer);
-  return json;
+  return hf::tokenizer_json(tokenizer, std::move(normalizer), std::move(pre_tokenizer),
+                            std::move(decoder), std::move(model));
 }
 
 }  // namespace

@@ -7,7 +7,6 @@
 
 #include <xxhash.h>
 
-#include "data/special_splitter.h"
 #include "data/unicode.h"
 #include "data/wordpiece_files.h"
 #include "runtime/error.h"
@@ -39,7 +38,7 @@ WordpieceTokenizer::WordpieceTokenizer(std::vector<std::string> pieces, Wordpiec
     : pieces_(std::move(pieces)), options_(std::move(options)), splitter_(options_.splitter) {
   if (pieces_.empty()) throw_input_error("{} holds no entries", source);
   std::unordered_map<std::string_view, std::int32_t> ids;
-  std::vector<std::pair<std::string_view, std::int32_t>> initial, continuing, special;
+  std::vector<std::pair<std::string_view, std::int32_t>> initial, continuing;
   // A piece longer than any word that is cut cannot match.
   const auto add = [&](auto& list, std::string_view piece, std::int32_t id) {
     if (count_utf8(piece) <= options_.max_word_chars) list.emplace_back(piece, id);
@@ -73,9 +72,6 @@ WordpieceTokenizer::WordpieceTokenizer(std::vector<std::string> pieces, Wordpiec
           "[SEP] and [MASK] (or what tokenizer_config.json calls them)",
           source, name);
     }
-    if (!is_special_[static_cast<std::size_t>(found->second)]) {
-      special.emplace_back(found->first, found->second);
-    }
     is_special_[static_cast<std::size_t>(found->second)] = true;
     return found->second;
   };
@@ -86,13 +82,13 @@ WordpieceTokenizer::WordpieceTokenizer(std::vector<std::string> pieces, Wordpiec
   special_.mask = find_special(options_.special.mask);
   for (const std::string& name : options_.extra_special) find_special(name);
   matcher_ = WordpieceMatcher(std::move(initial), std::move(continuing));
-  special_pieces_ = PieceTrie(std::move(special));
+  special_splitter_ = SpecialSplitter(*this);
 }
 
 void WordpieceTokenizer::encode(std::string_view text, std::vector<Token>& out,
                                 bool parse_special_tokens) const {
-  encode_around_specials(
-      parse_special_tokens ? &special_pieces_ : nullptr, text, out,
+  special_splitter_.encode(
+      text, parse_special_tokens, out,
       [&](std::string_view part, std::uint32_t offset) { encode_plain(part, offset, out); });
 }
 

@@ -8,20 +8,16 @@
 #include <string_view>
 #include <vector>
 
-#include "data/piece_trie.h"
+#include "data/special_splitter.h"
 #include "data/tokenizer.h"
 #include "data/word_splitter.h"
 #include "data/wordpiece_matcher.h"
 
 namespace bert {
 
-struct SpecialTokenNames {
-  std::string pad = "[PAD]", unk = "[UNK]", cls = "[CLS]", sep = "[SEP]", mask = "[MASK]";
-};
-
 struct WordpieceOptions {
   WordSplitterOptions splitter;
-  SpecialTokenNames special;
+  SpecialTokenNames special = kBertSpecialTokens;
   std::size_t max_word_chars = 100;  // a longer word is [UNK]; 200 in google-research/bert
   // Further tokens that encode() takes whole when it is asked to parse special tokens.
   std::vector<std::string> extra_special;
@@ -44,11 +40,13 @@ class WordpieceTokenizer final : public Tokenizer {
   std::string_view piece(std::int32_t id) const override;
   bool starts_word(std::int32_t id) const override;
   const SpecialTokens& special() const override { return special_; }
+  bool is_special(std::int32_t id) const override {
+    return is_special_[static_cast<std::size_t>(id)];
+  }
   // vocab.txt, tokenizer.json, tokenizer_config.json and special_tokens_map.json.
   void save(const std::filesystem::path& folder) const override;
   std::string fingerprint() const override;
 
-  bool is_special(std::int32_t id) const { return is_special_[static_cast<std::size_t>(id)]; }
   const WordpieceOptions& options() const { return options_; }
   const std::vector<std::string>& pieces() const { return pieces_; }
 
@@ -62,7 +60,7 @@ class WordpieceTokenizer final : public Tokenizer {
   SpecialTokens special_;
   std::vector<bool> is_special_;  // [vocab_size]
   WordpieceMatcher matcher_;
-  PieceTrie special_pieces_;
+  SpecialSplitter special_splitter_;
 };
 
 }  // namespace bert

@@ -8,6 +8,7 @@
 #include <gtest/gtest.h>
 #include <nlohmann/json.hpp>
 
+#include "data/sentencepiece_trainer.h"
 #include "runtime/error.h"
 #include "runtime/philox.h"
 #include "tests/data/corpus_fixture.h"
@@ -162,7 +163,7 @@ TEST_F(SentencepieceTokenizerTest, RefusesBadModels) {
             "2: m.model is damaged, or is no SentencePiece model");
   EXPECT_EQ(ERROR_OF(SentencepieceTokenizer(model.substr(0, model.size() / 2), "m.model")),
             "2: m.model is damaged, or is no SentencePiece model");
-  SentencepieceTokenizer::Names names;
+  SpecialTokenNames names;
   names.cls = "<cls>";
   EXPECT_EQ(ERROR_OF(SentencepieceTokenizer(model, "m.model", names)),
             "2: m.model has no piece '<cls>'");

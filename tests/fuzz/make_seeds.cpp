@@ -5,7 +5,7 @@
 
 #include "data/corpus_cuts.h"
 #include "data/corpus_parts.h"
-#include "data/sentencepiece_tokenizer.h"
+#include "data/sentencepiece_trainer.h"
 #include "data/wire_format.h"
 #include "data/wordpiece_tokenizer.h"
 #include "model/model_files.h"
@@ -103,7 +103,7 @@ void make_corpus_seeds(const Seeds& seeds) {
   manifest.validation_fraction = 0.05;
   manifest.sequence_lengths = {128, 512};
   manifest.sources = {{"text.txt", {6, 14, 100, 140, 2}}};
-  manifest.parts[0] = {6, 14, 100, 140, 2};
+  manifest.splits[0] = {6, 14, 100, 140, 2};
   manifest.document_lengths.add(30);
   manifest.sentence_lengths.add(10);
   for (const auto& [name, digest] : digests) manifest.files["train/" + name] = digest;
