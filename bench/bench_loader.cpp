@@ -44,7 +44,7 @@ Result measure(const Arguments& arguments, std::int64_t length, int threads) {
   DatasetOptions options;
   options.sequence_length = length;
   options.next_sentence = arguments.next_sentence;
-  auto dataset = std::make_shared<const PretrainingDataset>(corpus, Part::train, options);
+  auto dataset = std::make_shared<const PretrainingDataset>(corpus, Split::train, options);
   LoaderOptions loader_options;
   loader_options.batch_size = arguments.batch_size;
   loader_options.threads = threads;

@@ -6,14 +6,19 @@ namespace bert {
 
 void append_sequence(Batch& batch, std::span<const std::int32_t> input_ids,
                      std::span<const std::int32_t> token_type_ids, std::uint32_t index) {
-  for (std::size_t position = 0; position < input_ids.size(); ++position) {
-    batch.position_ids.push_back(static_cast<std::int32_t>(position));
-  }
   batch.input_ids.insert(batch.input_ids.end(), input_ids.begin(), input_ids.end());
   batch.token_type_ids.insert(batch.token_type_ids.end(), token_type_ids.begin(),
                               token_type_ids.end());
+  end_sequence(batch, index);
+}
+
+void end_sequence(Batch& batch, std::uint32_t index) {
   if (batch.cu_seqlens.empty()) batch.cu_seqlens.push_back(0);
-  batch.cu_seqlens.push_back(static_cast<std::int32_t>(batch.num_tokens()));
+  const auto end = static_cast<std::int32_t>(batch.num_tokens());
+  for (std::int32_t position = 0; position < end - batch.cu_seqlens.back(); ++position) {
+    batch.position_ids.push_back(position);
+  }
+  batch.cu_seqlens.push_back(end);
   batch.sequence_index.push_back(index);
 }
 

@@ -36,5 +36,7 @@ Batch first_sequences(const Batch& batch, std::int64_t most_tokens, std::int64_t
 // Appends a sequence's tokens, positions and bounds: all but what belongs to a head.
 void append_sequence(Batch& batch, std::span<const std::int32_t> input_ids,
                      std::span<const std::int32_t> token_type_ids, std::uint32_t index);
+// The same for ids and types that were appended before: positions and bounds.
+void end_sequence(Batch& batch, std::uint32_t index);
 
 }  // namespace bert

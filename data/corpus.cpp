@@ -4,7 +4,6 @@
 #include <charconv>
 
 #include <nlohmann/json.hpp>
-#include <xxhash.h>
 
 #include "runtime/error.h"
 #include "runtime/file.h"
@@ -18,12 +17,12 @@ namespace {
 
 constexpr std::string_view kFormatName = "bert.cu corpus";
 
-json counts_to_json(const CorpusCounts& counts) {
-  return {{"documents", counts.documents},
-          {"sentences", counts.sentences},
-          {"words", counts.words},
-          {"tokens", counts.tokens},
-          {"unknown", counts.unknown}};
+// The numbers of a struct, by the names that its for_each gives them.
+template <typename Struct>
+json to_object(const Struct& numbers) {
+  json object;
+  Struct::for_each([&](const char* name, auto member) { object[name] = numbers.*member; });
+  return object;
 }
 
 // The integers of a manifest, by key. `where` is its path.
@@ -33,6 +32,10 @@ struct Integers {
   template <typename T>
   void read(const char* key, T& value) const {
     value = json_integer<T>(object.at(key), where + ": " + key);
+  }
+  template <typename Struct>
+  void read_each(Struct& numbers) const {
+    Struct::for_each([&](const char* name, auto member) { read(name, numbers.*member); });
   }
   template <typename T>
   void read(const char* key, std::vector<T>& values) const {
@@ -45,17 +48,11 @@ struct Integers {
 
 CorpusCounts counts_from_json(const json& object, const std::string& where) {
   CorpusCounts counts;
-  const Integers integers{object, where};
-  integers.read("documents", counts.documents);
-  integers.read("sentences", counts.sentences);
-  integers.read("words", counts.words);
-  integers.read("tokens", counts.tokens);
-  integers.read("unknown", counts.unknown);
+  Integers{object, where}.read_each(counts);
   return counts;
 }
 
-std::string json_checksum(const json& body) {
-  const std::string text = body.dump();
+std::string text_checksum(const std::string& text) {
   return hex64(hash_bytes(text.data(), text.size()));
 }
 
@@ -76,11 +73,7 @@ CorpusManifest manifest_from_json(const json& body, const std::string& where) {
   tokenizer.at("fingerprint").get_to(manifest.tokenizer_fingerprint);
   const Integers ids{tokenizer, where};
   ids.read("vocab_size", manifest.vocab_size);
-  ids.read("pad", manifest.special.pad);
-  ids.read("unk", manifest.special.unk);
-  ids.read("cls", manifest.special.cls);
-  ids.read("sep", manifest.special.sep);
-  ids.read("mask", manifest.special.mask);
+  ids.read_each(manifest.special);
   const Integers integers{body, where};
   integers.read("seed", manifest.seed);
   body.at("validation_fraction").get_to(manifest.validation_fraction);
@@ -88,9 +81,9 @@ CorpusManifest manifest_from_json(const json& body, const std::string& where) {
   for (const json& source : body.at("sources")) {
     manifest.sources.push_back({source.at("name"), counts_from_json(source.at("counts"), where)});
   }
-  for (const Part part : {Part::train, Part::validation}) {
-    manifest.parts[static_cast<std::size_t>(part)] =
-        counts_from_json(body.at("parts").at(std::string(part_name(part))), where);
+  for (const Split split : {Split::train, Split::validation}) {
+    manifest.splits[static_cast<std::size_t>(split)] =
+        counts_from_json(body.at("parts").at(std::string(split_name(split))), where);
   }
   // Corpora of earlier versions do not say these.
   if (const auto lengths = body.find("lengths"); lengths != body.end()) {
@@ -98,11 +91,7 @@ CorpusManifest manifest_from_json(const json& body, const std::string& where) {
     Integers{*lengths, where}.read("sentences", manifest.sentence_lengths.counts);
   }
   if (const auto dropped = body.find("dropped"); dropped != body.end()) {
-    const Integers counts{*dropped, where};
-    counts.read("duplicate_documents", manifest.dropped.duplicate_documents);
-    counts.read("duplicate_lines", manifest.dropped.duplicate_lines);
-    counts.read("short_documents", manifest.dropped.short_documents);
-    counts.read("short_lines", manifest.dropped.short_lines);
+    Integers{*dropped, where}.read_each(manifest.dropped);
   }
   for (const auto& [path, digest] : body.at("files").items()) {
     manifest.files[path] = digest_from_json(digest, where + ": the digest of " + path);
@@ -112,14 +101,10 @@ CorpusManifest manifest_from_json(const json& body, const std::string& where) {
 
 }  // namespace
 
-std::string_view part_name(Part part) { return part == Part::train ? "train" : "validation"; }
+std::string_view split_name(Split split) { return split == Split::train ? "train" : "validation"; }
 
 CorpusCounts& CorpusCounts::operator+=(const CorpusCounts& other) {
-  documents += other.documents;
-  sentences += other.sentences;
-  words += other.words;
-  tokens += other.tokens;
-  unknown += other.unknown;
+  for_each([&](const char*, auto count) { this->*count += other.*count; });
   return *this;
 }
 
@@ -131,38 +116,31 @@ void LengthHistogram::add(std::uint64_t length) {
 
 std::string CorpusManifest::to_json() const {
   json body;
-  body["tokenizer"] = {{"fingerprint", tokenizer_fingerprint},
-                       {"vocab_size", vocab_size},
-                       {"pad", special.pad},
-                       {"unk", special.unk},
-                       {"cls", special.cls},
-                       {"sep", special.sep},
-                       {"mask", special.mask}};
+  body["tokenizer"] = to_object(special);
+  body["tokenizer"]["fingerprint"] = tokenizer_fingerprint;
+  body["tokenizer"]["vocab_size"] = vocab_size;
   body["seed"] = seed;
   body["validation_fraction"] = validation_fraction;
   body["sequence_lengths"] = sequence_lengths;
   body["sources"] = json::array();
   for (const CorpusSource& source : sources) {
-    body["sources"].push_back({{"name", source.name}, {"counts", counts_to_json(source.counts)}});
+    body["sources"].push_back({{"name", source.name}, {"counts", to_object(source.counts)}});
   }
-  for (const Part part : {Part::train, Part::validation}) {
-    body["parts"][std::string(part_name(part))] =
-        counts_to_json(parts[static_cast<std::size_t>(part)]);
+  for (const Split split : {Split::train, Split::validation}) {
+    body["parts"][std::string(split_name(split))] =
+        to_object(splits[static_cast<std::size_t>(split)]);
   }
   if (!document_lengths.counts.empty()) {
     body["lengths"] = {{"documents", document_lengths.counts},
                        {"sentences", sentence_lengths.counts}};
-    body["dropped"] = {{"duplicate_documents", dropped.duplicate_documents},
-                       {"duplicate_lines", dropped.duplicate_lines},
-                       {"short_documents", dropped.short_documents},
-                       {"short_lines", dropped.short_lines}};
+    body["dropped"] = to_object(dropped);
   }
   body["files"] = json::object();
   for (const auto& [path, digest] : files) body["files"][path] = hex64(digest);
   const json manifest = {{"format", kFormatName},
                          {"format_version", kFormat},
                          {"corpus", body},
-                         {"checksum", json_checksum(body)}};
+                         {"checksum", text_checksum(body.dump())}};
   return manifest.dump(2) + "\n";
 }
 
@@ -182,7 +160,7 @@ CorpusManifest CorpusManifest::parse(const std::string& text, const fs::path& pa
           path.string(), version, kFormat);
     }
     const json& body = manifest.at("corpus");
-    if (manifest.at("checksum") != json_checksum(body)) {
+    if (manifest.at("checksum") != text_checksum(body.dump())) {
       throw_input_error(
           "{}: wrong checksum: the file was damaged or edited; rebuild the corpus "
           "with prepare_corpus",
@@ -214,8 +192,8 @@ Corpus::Corpus(const fs::path& folder) : folder_(folder) {
         folder.string());
   }
   manifest_ = CorpusManifest::parse(read_file(path), path);
-  for (const Part part : {Part::train, Part::validation}) {
-    const std::string name(part_name(part));
+  for (const Split split : {Split::train, Split::validation}) {
+    const std::string name(split_name(split));
     auto shard = std::make_unique<TokenShard>(folder / name, manifest_.vocab_size);
     for (const auto& [file, digest] : shard->digests()) {
       const auto known = manifest_.files.find(name + "/" + file);
@@ -226,18 +204,15 @@ Corpus::Corpus(const fs::path& folder) : folder_(folder) {
             (folder / name / file).string());
       }
     }
-    shards_[static_cast<std::size_t>(part)] = std::move(shard);
+    shards_[static_cast<std::size_t>(split)] = std::move(shard);
   }
 }
 
-std::string Corpus::fingerprint() const {
-  const std::string text = manifest_.to_json();
-  return fmt::format("{:016x}", XXH3_64bits(text.data(), text.size()));
-}
+std::string Corpus::fingerprint() const { return text_checksum(manifest_.to_json()); }
 
-CutTable Corpus::cuts(Part part, const CutRule& rule) const {
-  const std::string name(part_name(part));
-  CutTable table(folder_ / name, shard(part), rule);
+CutTable Corpus::cuts(Split split, const CutRule& rule) const {
+  const std::string name(split_name(split));
+  CutTable table(folder_ / name, shard(split), rule);
   const std::string file = name + "/" + cuts_file_name(rule);
   const auto known = manifest_.files.find(file);
   if (known != manifest_.files.end() && !(table.mapped() && table.digest() == known->second)) {
@@ -274,15 +249,15 @@ void Corpus::verify(const std::function<void(const std::string&)>& on_file) cons
   const auto announce = [&](const std::string& file) {
     if (on_file) on_file(file);
   };
-  for (const Part part : {Part::train, Part::validation}) {
-    announce(std::string(part_name(part)) + "/ (tokens, words, sentences, documents)");
-    shard(part).verify();
+  for (const Split split : {Split::train, Split::validation}) {
+    announce(std::string(split_name(split)) + "/ (tokens, words, sentences, documents)");
+    shard(split).verify();
   }
   for (const auto& [file, digest] : manifest_.files) {
     const fs::path path = folder_ / file;
     if (file.find("/cuts_") != std::string::npos) {
       announce(file);
-      const CorpusArray<Cut> table(path, "cuts");
+      const CorpusArray<Cut> table(path, kCutsKind);
       if (table.file().digest() != digest) {
         throw_input_error("{}: is not the file that the manifest describes", path.string());
       }

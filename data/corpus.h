@@ -21,11 +21,21 @@
 
 namespace bert {
 
-enum class Part { train = 0, validation = 1 };
-std::string_view part_name(Part part);  // "train", "validation": also the folder's name
+enum class Split { train = 0, validation = 1 };
+std::string_view split_name(Split split);  // "train", "validation": also the folder's name
 
 struct CorpusCounts {
   std::uint64_t documents = 0, sentences = 0, words = 0, tokens = 0, unknown = 0;
+
+  // f(name, member) for each.
+  template <typename Function>
+  static void for_each(Function f) {
+    f("documents", &CorpusCounts::documents);
+    f("sentences", &CorpusCounts::sentences);
+    f("words", &CorpusCounts::words);
+    f("tokens", &CorpusCounts::tokens);
+    f("unknown", &CorpusCounts::unknown);
+  }
   CorpusCounts& operator+=(const CorpusCounts& other);
 };
 
@@ -38,6 +48,14 @@ struct LengthHistogram {
 // What prepare_corpus was asked to leave out.
 struct CorpusDropped {
   std::uint64_t duplicate_documents = 0, duplicate_lines = 0, short_documents = 0, short_lines = 0;
+
+  template <typename Function>
+  static void for_each(Function f) {
+    f("duplicate_documents", &CorpusDropped::duplicate_documents);
+    f("duplicate_lines", &CorpusDropped::duplicate_lines);
+    f("short_documents", &CorpusDropped::short_documents);
+    f("short_lines", &CorpusDropped::short_lines);
+  }
 };
 
 struct CorpusSource {
@@ -55,7 +73,7 @@ struct CorpusManifest {
   double validation_fraction = 0;
   std::vector<std::int64_t> sequence_lengths;  // those with cut tables on disk
   std::vector<CorpusSource> sources;
-  std::array<CorpusCounts, 2> parts;  // by Part
+  std::array<CorpusCounts, 2> splits;  // by Split
   LengthHistogram document_lengths, sentence_lengths;
   CorpusDropped dropped;
   std::map<std::string, std::uint64_t> files;  // digest of each file, by path in the folder
@@ -80,8 +98,8 @@ class Corpus {
   // xxh3, 16 hex digits, of the manifest, which holds a digest of every file: what the samples of
   // this corpus are made from.
   std::string fingerprint() const;
-  const TokenShard& shard(Part part) const { return *shards_[static_cast<std::size_t>(part)]; }
-  CutTable cuts(Part part, const CutRule& rule) const;
+  const TokenShard& shard(Split split) const { return *shards_[static_cast<std::size_t>(split)]; }
+  CutTable cuts(Split split, const CutRule& rule) const;
 
   // InputError unless `tokenizer` is the one that made the ids.
   void check_tokenizer(const Tokenizer& tokenizer) const;

@@ -12,8 +12,6 @@ namespace fs = std::filesystem;
 
 namespace {
 
-constexpr std::string_view kKind = "cuts";
-
 // The last place in (begin, limit] where a word starts; `begin` if there is none.
 std::uint64_t word_boundary(const TokenShard& shard, std::uint64_t begin, std::uint64_t limit) {
   std::uint64_t place = limit;
@@ -55,6 +53,19 @@ Sampling parse_sampling(std::string_view name) {
   if (name == "sentences") return Sampling::sentences;
   if (name == "chunks") return Sampling::chunks;
   throw_input_error("unknown sampling '{}': expected sentences or chunks", name);
+}
+
+void check_short_probability(double probability) {
+  if (!(probability >= 0 && probability <= 1)) {
+    throw_input_error("the probability of short sequences is {}, expected 0 to 1", probability);
+  }
+}
+
+std::int64_t content_tokens(std::int64_t sequence_length, bool pair) {
+  if (sequence_length < 8 || sequence_length > 1 << 20) {
+    throw_input_error("the sequence length is {}, expected 8 to {}", sequence_length, 1 << 20);
+  }
+  return sequence_length - special_tokens(pair);
 }
 
 void find_cuts(const TokenShard& shard, const CutRule& rule,
@@ -99,7 +110,7 @@ std::string cuts_file_name(const CutRule& rule) {
 }
 
 std::uint64_t write_cuts(const fs::path& folder, const TokenShard& shard, const CutRule& rule) {
-  CorpusFileWriter writer(folder / cuts_file_name(rule), kKind, sizeof(Cut));
+  CorpusFileWriter writer(folder / cuts_file_name(rule), kCutsKind, sizeof(Cut));
   // The shard may be larger than memory is to look.
   constexpr std::uint64_t kTokensBetweenReleases = std::uint64_t{1} << 28;
   std::uint64_t released = 0;
@@ -117,7 +128,7 @@ CutTable::CutTable(const fs::path& folder, const TokenShard& shard, const CutRul
   const fs::path path = folder / cuts_file_name(rule);
   if (fs::exists(path)) {
     mapped_ = true;
-    file_ = {path, kKind};
+    file_ = {path, kCutsKind};
     if (file_.size() == 0 || file_[file_.size() - 1].token != shard.num_tokens()) {
       throw_input_error(
           "{}: does not fit the tokens beside it; rebuild the corpus with "

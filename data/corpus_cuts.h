@@ -1,7 +1,7 @@
-// Cut tables: where each sample of a part of a corpus begins and ends, for one kind of sampling and
-// one length. Cuts partition the tokens: sample i is tokens [cuts[i].token, cuts[i + 1].token), so
-// every token belongs to exactly one sample and any sample is found in O(1). They are the same in
-// every epoch. prepare_corpus stores them for the sequence lengths it is given; for any other
+// Cut tables: where each sample of a split of a corpus begins and ends, for one kind of sampling
+// and one length. Cuts partition the tokens: sample i is tokens [cuts[i].token, cuts[i + 1].token),
+// so every token belongs to exactly one sample and any sample is found in O(1). They are the same
+// in every epoch. prepare_corpus stores them for the sequence lengths it is given; for any other
 // length they are computed in memory.
 #pragma once
 
@@ -36,7 +36,7 @@ struct Cut {
 };
 static_assert(sizeof(Cut) == 16);
 
-// How a part is cut.
+// How a split is cut.
 struct CutRule {
   Sampling sampling = Sampling::sentences;
   std::int64_t content = 0;  // the most tokens of a sample, special ones not counted; > 0
@@ -45,12 +45,20 @@ struct CutRule {
   // number.
   double short_probability = 0.0;
 };
+// InputError unless it is in [0, 1].
+void check_short_probability(double probability);
+
+// The tokens beside the text of a sample: [CLS] A [SEP], or, of a pair, [CLS] A [SEP] B [SEP].
+constexpr std::int64_t special_tokens(bool pair) { return pair ? 3 : 2; }
+// The most tokens of text in a sample of `sequence_length`; InputError unless that is in [8, 2^20].
+std::int64_t content_tokens(std::int64_t sequence_length, bool pair);
 
 // Calls `emit` for each cut in order, then for the final one {num_tokens, num_sentences,
 // num_documents}.
 void find_cuts(const TokenShard& shard, const CutRule& rule,
                const std::function<void(const Cut&)>& emit);
 
+inline constexpr std::string_view kCutsKind = "cuts";  // of a CorpusFile
 // "cuts_sentences_126.bin", or "cuts_sentences_126_short_0.1.bin".
 std::string cuts_file_name(const CutRule& rule);
 // Writes that file into `folder` and returns its digest.

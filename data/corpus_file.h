@@ -1,4 +1,4 @@
-// CorpusFile: an array on disk that notices damage. Every file of a prepared corpus is one.
+// CorpusFile: an array on disk that notices damage. Every .bin of a prepared corpus is one.
 //
 //   payload                      elements, little-endian
 //   u64 per 1 MiB of payload     XXH3 of that block
@@ -40,7 +40,6 @@ class CorpusFileWriter {
   void append_value(const T& value) {
     append(&value, sizeof value);
   }
-  std::uint64_t payload_bytes() const { return payload_bytes_; }
   // Returns the digest: it changes with any bit of the file.
   std::uint64_t commit();
 

@@ -11,10 +11,10 @@ CorpusSet::CorpusSet(const std::vector<CorpusChoice>& choices) : choices_(choice
   }
 }
 
-CorpusCounts CorpusSet::counts(Part part) const {
+CorpusCounts CorpusSet::counts(Split split) const {
   CorpusCounts sum;
   for (const auto& corpus : corpora_) {
-    sum += corpus->manifest().parts[static_cast<std::size_t>(part)];
+    sum += corpus->manifest().splits[static_cast<std::size_t>(split)];
   }
   return sum;
 }
@@ -33,13 +33,13 @@ void CorpusSet::check_tokenizer(const Tokenizer& tokenizer) const {
   for (const auto& corpus : corpora_) corpus->check_tokenizer(tokenizer);
 }
 
-DatasetMixture CorpusSet::mixture(Part part, const DatasetOptions& options) const {
+DatasetMixture CorpusSet::mixture(Split split, const DatasetOptions& options) const {
   std::vector<DatasetMixture::Component> components;
   for (std::size_t i = 0; i < corpora_.size(); ++i) {
     DatasetOptions own = options;
     own.seed = DatasetMixture::component_seed(options.seed, i);
     components.push_back(
-        {std::make_shared<const PretrainingDataset>(corpora_[i], part, own), choices_[i].weight});
+        {std::make_shared<const PretrainingDataset>(corpora_[i], split, own), choices_[i].weight});
   }
   return DatasetMixture(std::move(components));
 }

@@ -21,7 +21,7 @@ class CorpusSet {
   explicit CorpusSet(const std::vector<CorpusChoice>& choices);
 
   const std::vector<std::shared_ptr<const Corpus>>& corpora() const { return corpora_; }
-  CorpusCounts counts(Part part) const;  // of all
+  CorpusCounts counts(Split split) const;  // of all
   // What the samples are made from: the corpus's fingerprint, or one of all of them and their
   // weights.
   std::string fingerprint() const;
@@ -29,7 +29,7 @@ class CorpusSet {
   void check_tokenizer(const Tokenizer& tokenizer) const;
 
   // InputError as PretrainingDataset's and DatasetMixture's.
-  DatasetMixture mixture(Part part, const DatasetOptions& options) const;
+  DatasetMixture mixture(Split split, const DatasetOptions& options) const;
 
  private:
   std::vector<CorpusChoice> choices_;

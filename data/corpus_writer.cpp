@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <limits>
 #include <utility>
 
 #include <unistd.h>
@@ -46,30 +45,23 @@ CorpusWriter::CorpusWriter(fs::path output, const Tokenizer& tokenizer, CorpusWr
     throw_input_error("the validation fraction is {}, expected a number in [0, 1)",
                       options_.validation_fraction);
   }
-  if (!(options_.short_sequence_probability >= 0 && options_.short_sequence_probability <= 1)) {
-    throw_input_error("the probability of short sequences is {}, expected 0 to 1",
-                      options_.short_sequence_probability);
-  }
-  for (const std::int64_t length : options_.sequence_lengths) {
-    if (length < 8 || length > 1 << 20) {
-      throw_input_error("the sequence length is {}, expected 8 to {}", length, 1 << 20);
-    }
-  }
+  check_short_probability(options_.short_sequence_probability);
+  for (const std::int64_t length : options_.sequence_lengths) content_tokens(length, false);
   make_directories(output_.parent_path());
   const std::string process = std::to_string(::getpid());
   temporary_ = work.empty() ? fs::path(output_.string() + ".tmp." + process) : work / "corpus";
   replaced_ = work.empty() ? fs::path(output_.string() + ".old." + process) : work / "replaced";
   fs::remove_all(replaced_);
   fs::remove_all(temporary_);
-  for (const Part part : {Part::train, Part::validation}) {
-    make_directories(temporary_ / part_name(part));
-    parts_[static_cast<std::size_t>(part)].shard =
-        std::make_unique<TokenShardWriter>(temporary_ / part_name(part), tokenizer.vocab_size());
+  for (const Split split : {Split::train, Split::validation}) {
+    make_directories(temporary_ / split_name(split));
+    splits_[static_cast<std::size_t>(split)].shard =
+        std::make_unique<TokenShardWriter>(temporary_ / split_name(split), tokenizer.vocab_size());
   }
 }
 
 CorpusWriter::~CorpusWriter() {
-  for (PartWriter& part : parts_) part.shard.reset();
+  for (SplitWriter& split : splits_) split.shard.reset();
   std::error_code ignored;
   fs::remove_all(temporary_, ignored);
 }
@@ -93,10 +85,10 @@ void CorpusWriter::add(const TokenizedDocument& document, std::uint64_t unknown)
     highest_document_ = num_documents_;
   }
   ++num_documents_;
-  const Part part = std::ldexp(static_cast<double>(hash), -64) < options_.validation_fraction
-                        ? Part::validation
-                        : Part::train;
-  PartWriter& writer = parts_[static_cast<std::size_t>(part)];
+  const Split split = std::ldexp(static_cast<double>(hash), -64) < options_.validation_fraction
+                          ? Split::validation
+                          : Split::train;
+  SplitWriter& writer = splits_[static_cast<std::size_t>(split)];
   const std::uint64_t words_before = writer.shard->num_words();
   writer.shard->append(document);
   writer.unknown += unknown;
@@ -112,11 +104,11 @@ void CorpusWriter::add(const TokenizedDocument& document, std::uint64_t unknown)
 }
 
 // Chance may leave one side of a small corpus empty: its document then moves from the other.
-void CorpusWriter::ensure_both_parts() {
+void CorpusWriter::ensure_both_splits() {
   if (num_documents_ == 0) throw_input_error("the input has no text in it");
   if (options_.validation_fraction == 0) return;
-  const bool train_empty = parts_[0].shard->num_documents() == 0;
-  const bool validation_empty = parts_[1].shard->num_documents() == 0;
+  const bool train_empty = splits_[0].shard->num_documents() == 0;
+  const bool validation_empty = splits_[1].shard->num_documents() == 0;
   if (!train_empty && !validation_empty) return;
   if (num_documents_ < 2) {
     throw_input_error(
@@ -127,60 +119,60 @@ void CorpusWriter::ensure_both_parts() {
   const std::size_t full = train_empty ? 1 : 0;
   const std::uint64_t moved = train_empty ? highest_document_ : lowest_document_;
   const fs::path old_folder = temporary_ / "split_again";
-  for (PartWriter& part : parts_) part.shard->commit();
-  fs::rename(temporary_ / part_name(static_cast<Part>(full)), old_folder);
-  fs::remove_all(temporary_ / part_name(static_cast<Part>(1 - full)));
-  for (const Part part : {Part::train, Part::validation}) {
-    make_directories(temporary_ / part_name(part));
-    parts_[static_cast<std::size_t>(part)].shard =
-        std::make_unique<TokenShardWriter>(temporary_ / part_name(part), tokenizer_.vocab_size());
+  for (SplitWriter& split : splits_) split.shard->commit();
+  fs::rename(temporary_ / split_name(static_cast<Split>(full)), old_folder);
+  fs::remove_all(temporary_ / split_name(static_cast<Split>(1 - full)));
+  for (const Split split : {Split::train, Split::validation}) {
+    make_directories(temporary_ / split_name(split));
+    splits_[static_cast<std::size_t>(split)].shard =
+        std::make_unique<TokenShardWriter>(temporary_ / split_name(split), tokenizer_.vocab_size());
   }
-  const std::uint64_t unknown = parts_[full].unknown;
+  const std::uint64_t unknown = splits_[full].unknown;
   {
     const TokenShard shard(old_folder, tokenizer_.vocab_size());
     for (std::uint64_t i = 0; i < shard.num_documents(); ++i) {
       const TokenizedDocument document = shard.document(i);
       const std::size_t side = i == moved ? 1 - full : full;
-      parts_[side].shard->append(document);
+      splits_[side].shard->append(document);
       if (i == moved) {
-        parts_[side].unknown = static_cast<std::uint64_t>(
+        splits_[side].unknown = static_cast<std::uint64_t>(
             std::count(document.ids.begin(), document.ids.end(), tokenizer_.special().unk));
       }
     }
   }
-  parts_[full].unknown = unknown - parts_[1 - full].unknown;
+  splits_[full].unknown = unknown - splits_[1 - full].unknown;
   fs::remove_all(old_folder);
 }
 
-void CorpusWriter::close_part(Part part, PartWriter& writer) {
+void CorpusWriter::close_split(Split split, SplitWriter& writer) {
   const TokenShardWriter& shard = *writer.shard;
-  manifest_.parts[static_cast<std::size_t>(part)] = {shard.num_documents(), shard.num_sentences(),
-                                                     shard.num_words(), shard.num_tokens(),
-                                                     writer.unknown};
-  const std::string prefix = std::string(part_name(part)) + "/";
+  manifest_.splits[static_cast<std::size_t>(split)] = {shard.num_documents(), shard.num_sentences(),
+                                                       shard.num_words(), shard.num_tokens(),
+                                                       writer.unknown};
+  const std::string prefix = std::string(split_name(split)) + "/";
   for (const auto& [name, digest] : writer.shard->commit()) manifest_.files[prefix + name] = digest;
   writer.shard.reset();
 }
 
-void CorpusWriter::write_cut_tables(Part part) {
-  const std::string name(part_name(part));
+void CorpusWriter::write_cut_tables(Split split) {
+  const std::string name(split_name(split));
   const TokenShard shard(temporary_ / name, tokenizer_.vocab_size());
   const auto write = [&](Sampling sampling, std::int64_t content) {
     const CutRule rule{sampling, content, options_.short_sequence_probability};
     manifest_.files[name + "/" + cuts_file_name(rule)] = write_cuts(temporary_ / name, shard, rule);
   };
   for (const std::int64_t length : options_.sequence_lengths) {
-    write(Sampling::sentences, length - 2);  // [CLS] ... [SEP]
-    write(Sampling::sentences, length - 3);  // [CLS] A [SEP] B [SEP]
-    write(Sampling::chunks, length - 2);
+    write(Sampling::sentences, content_tokens(length, false));
+    write(Sampling::sentences, content_tokens(length, true));
+    write(Sampling::chunks, content_tokens(length, false));
   }
 }
 
 CorpusManifest CorpusWriter::commit() {
-  ensure_both_parts();
-  for (const Part part : {Part::train, Part::validation}) {
-    close_part(part, parts_[static_cast<std::size_t>(part)]);
-    write_cut_tables(part);
+  ensure_both_splits();
+  for (const Split split : {Split::train, Split::validation}) {
+    close_split(split, splits_[static_cast<std::size_t>(split)]);
+    write_cut_tables(split);
   }
   const fs::path tokenizer_folder = temporary_ / "tokenizer";
   make_directories(tokenizer_folder);

@@ -18,7 +18,7 @@ namespace bert {
 
 struct CorpusWriterOptions {
   // The share of documents that goes to validation: in [0, 1). Which ones is a pure function of
-  // (seed, number of the document). Above 0, both parts get at least one document: if chance gives
+  // (seed, number of the document). Above 0, both splits get at least one document: if chance gives
   // none to one of them, it gets the one that was closest.
   double validation_fraction = 0.05;
   std::uint64_t seed = 0;
@@ -54,20 +54,20 @@ class CorpusWriter {
   CorpusManifest commit();
 
  private:
-  struct PartWriter {
+  struct SplitWriter {
     std::unique_ptr<TokenShardWriter> shard;
     std::uint64_t unknown = 0;
   };
-  void ensure_both_parts();
-  void close_part(Part part, PartWriter& writer);
-  void write_cut_tables(Part part);
+  void ensure_both_splits();
+  void close_split(Split split, SplitWriter& writer);
+  void write_cut_tables(Split split);
   void put_in_place();
 
   std::filesystem::path output_, temporary_, replaced_;  // the last: an older corpus, put aside
   const Tokenizer& tokenizer_;
   CorpusWriterOptions options_;
   CorpusManifest manifest_;
-  PartWriter parts_[2];
+  SplitWriter splits_[2];
   std::uint64_t num_documents_ = 0;
   // The documents with the lowest and the highest hash: first to change sides.
   std::uint64_t lowest_hash_ = 0, lowest_document_ = 0, highest_hash_ = 0, highest_document_ = 0;

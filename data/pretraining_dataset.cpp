@@ -11,36 +11,27 @@ namespace bert {
 
 namespace {
 
-std::int64_t special_tokens(const DatasetOptions& options) { return options.next_sentence ? 3 : 2; }
-
-std::int64_t content_tokens(const DatasetOptions& options) {
-  if (options.sequence_length < 8 || options.sequence_length > 1 << 20) {
-    throw_input_error("the sequence length is {}, expected 8 to {}", options.sequence_length,
-                      1 << 20);
-  }
-  if (!(options.short_sequence_probability >= 0 && options.short_sequence_probability <= 1)) {
-    throw_input_error("the probability of short sequences is {}, expected 0 to 1",
-                      options.short_sequence_probability);
-  }
+std::int64_t checked_content(const DatasetOptions& options) {
+  check_short_probability(options.short_sequence_probability);
   if (options.static_masks < 0) {
     throw_input_error("the number of static masks is {}, expected 0 (none) or more",
                       options.static_masks);
   }
-  return options.sequence_length - special_tokens(options);
+  return content_tokens(options.sequence_length, options.next_sentence);
 }
 
 }  // namespace
 
-PretrainingDataset::PretrainingDataset(std::shared_ptr<const Corpus> corpus, Part part,
+PretrainingDataset::PretrainingDataset(std::shared_ptr<const Corpus> corpus, Split split,
                                        const DatasetOptions& options)
     : corpus_(std::move(corpus)),
-      shard_(&corpus_->shard(part)),
+      shard_(&corpus_->shard(split)),
       options_(options),
-      content_(content_tokens(options)),
+      content_(checked_content(options)),
       masker_(options.masking, corpus_->manifest().vocab_size, corpus_->manifest().special.mask),
-      cuts_(corpus_->cuts(part, {options.sampling, content_, options.short_sequence_probability})),
+      cuts_(corpus_->cuts(split, {options.sampling, content_, options.short_sequence_probability})),
       special_(corpus_->manifest().special) {
-  const std::string name = (corpus_->folder() / part_name(part)).string();
+  const std::string name = (corpus_->folder() / split_name(split)).string();
   if (num_samples() == 0) {
     throw_input_error(
         "{}: this part of the corpus is empty; prepare the corpus again with another "
@@ -94,7 +85,7 @@ SamplePlan PretrainingDataset::plan(const SampleRef& ref) const {
         "prepare_corpus",
         corpus_->folder().string(), content_);
   }
-  plan.length = static_cast<std::int64_t>(text) + special_tokens(options_);
+  plan.length = static_cast<std::int64_t>(text) + special_tokens(options_.next_sentence);
   return plan;
 }
 
@@ -229,12 +220,7 @@ void PretrainingDataset::append(const SamplePlan& plan, std::uint32_t sequence_i
 
   batch.token_type_ids.resize(second, 0);
   batch.token_type_ids.resize(end, 1);
-  for (std::size_t i = first; i < end; ++i) {
-    batch.position_ids.push_back(static_cast<std::int32_t>(i - first));
-  }
-  if (batch.cu_seqlens.empty()) batch.cu_seqlens.push_back(0);
-  batch.cu_seqlens.push_back(static_cast<std::int32_t>(end));
-  batch.sequence_index.push_back(sequence_index);
+  end_sequence(batch, sequence_index);
 
   PhiloxStream random(options_.seed, kMaskStream, sample_index(plan.ref.epoch, plan.ref.sample));
   masker_.mask(random, {batch.input_ids.data() + first, end - first}, scratch.roles,

@@ -1,4 +1,4 @@
-// PretrainingDataset: the samples of one part of a corpus, each a pure function of
+// PretrainingDataset: the samples of one split of a corpus, each a pure function of
 // (seed, epoch, sample). Nothing is stored but what Corpus maps.
 //
 // A sample is  [CLS] A [SEP]  or, for next sentence prediction,  [CLS] A [SEP] B [SEP]  with token
@@ -8,9 +8,10 @@
 //
 // Next sentence prediction. Every three pieces of the corpus make four samples. Two of the pieces
 // are split at a sentence, into A and the B that follows it. The third, another one in each epoch,
-// is split too, and both of its halves are an A whose B is a random place of another document. So
-// half of the samples have label 1, and in an epoch every token is exactly once in a sample as its
-// own text, beside the random B. (A piece too short to be split is an A with a random B.)
+// is split too, and both of its halves are an A whose B is the end of a random piece of another
+// document. So half of the samples have label 1, and in an epoch every token is exactly once in a
+// sample as its own text, beside the random B. (A piece too short to be split is an A with a random
+// B.)
 #pragma once
 
 #include <cstdint>
@@ -59,9 +60,9 @@ class PretrainingDataset {
     MlmMasker::Scratch masking;
   };
 
-  // InputError: an option out of range, an empty part, or next sentence prediction on a part with a
+  // InputError: an option out of range, an empty split, or next sentence prediction on one with a
   // single document.
-  PretrainingDataset(std::shared_ptr<const Corpus> corpus, Part part,
+  PretrainingDataset(std::shared_ptr<const Corpus> corpus, Split split,
                      const DatasetOptions& options);
 
   const Corpus& corpus() const { return *corpus_; }

@@ -1,4 +1,4 @@
-// TokenShard: the tokens of one part (train, validation) of a corpus, memory-mapped.
+// TokenShard: the tokens of one split (train, validation) of a corpus, memory-mapped.
 //
 //   tokens.bin      u16 ids where the vocabulary has at most 65,536 entries, u32 otherwise
 //   words.bin       one bit per token, least significant first: does it start a word?

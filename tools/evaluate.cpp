@@ -92,7 +92,7 @@ int run(const Arguments& arguments) {
   options.masking.masking = bert::parse_masking(arguments.masking);
   options.seed = arguments.seed;
   const auto validation =
-      std::make_shared<const bert::PretrainingDataset>(corpus, bert::Part::validation, options);
+      std::make_shared<const bert::PretrainingDataset>(corpus, bert::Split::validation, options);
 
   const auto communicator = bert::make_local_communicator();
   bert::Backend backend =

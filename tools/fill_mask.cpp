@@ -230,7 +230,7 @@ int show_samples(InferenceSession& session, const Arguments& arguments) {
   corpus->check_tokenizer(session.tokenizer());
   bert::DatasetOptions options;
   options.sequence_length = std::min(kSampleLength, session.model().capacity().max_seqlen);
-  const bert::PretrainingDataset dataset(corpus, bert::Part::validation, options);
+  const bert::PretrainingDataset dataset(corpus, bert::Split::validation, options);
 
   // Spread over the whole part; a sample without anything to predict gives way to the next one.
   const std::uint64_t count = dataset.num_samples();

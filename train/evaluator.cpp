@@ -166,7 +166,7 @@ EvaluationResult evaluate_unigram(const Corpus& corpus, const DatasetMixture& va
                                   std::int64_t batch_size, std::int64_t max_batches) {
   BERT_CHECK(batch_size > 0);
   const std::int32_t vocab_size = corpus.manifest().vocab_size;
-  const TokenShard& training = corpus.shard(Part::train);
+  const TokenShard& training = corpus.shard(Split::train);
   const std::vector<std::int64_t> counts = count_tokens(training, vocab_size);
   const double total = static_cast<double>(training.num_tokens()) + static_cast<double>(vocab_size);
   const auto commonest =

@@ -106,8 +106,8 @@ void Pretrainer::open_datasets() {
     const std::int64_t length = phase.sequence_length;
     datasets_.try_emplace(
         length,
-        Datasets{corpora_.mixture(Part::train, dataset_options(length, config_.seed)),
-                 corpora_.mixture(Part::validation, dataset_options(length, kValidationSeed))});
+        Datasets{corpora_.mixture(Split::train, dataset_options(length, config_.seed)),
+                 corpora_.mixture(Split::validation, dataset_options(length, kValidationSeed))});
   }
 }
 
@@ -173,8 +173,8 @@ RunPlan Pretrainer::plan() const {
   plan.model = model_->config();
   plan.parameters = model_->parameters().num_parameters();
   for (const auto& corpus : corpora_.corpora()) plan.corpora.push_back(corpus->folder().string());
-  plan.training = corpora_.counts(Part::train);
-  plan.validation = corpora_.counts(Part::validation);
+  plan.training = corpora_.counts(Split::train);
+  plan.validation = corpora_.counts(Split::validation);
   plan.ranks = communicator_.size();
   for (const Phase& phase : config_.phases()) {
     const DatasetMixture& training = datasets_.at(phase.sequence_length).training;

@@ -87,16 +87,18 @@ TEST_F(CorpusPrograms, ReadsFoldersPatternsAndJsonLines) {
   const std::string field = " --text-field body --input ";
   for (const char* input : {"in", "in/deep/*.jsonl.gz", "'in/*/a.*'"}) {
     const Answer answer = run("cd " + folder_.path().string() + " && " + BERT_PREPARE_CORPUS +
-                              " --tokenizer vocab.txt --output corpus" + field + input);
+                              " --tokenizer vocab.txt --overwrite --output corpus" + field + input);
     ASSERT_EQ(answer.exit_code, 0) << answer.output;
     EXPECT_EQ(read_file(folder_ / "corpus" / "train" / "tokens.bin"), tokens) << input;
   }
   // A line without the field is named.
   write_text(folder_ / "bad.jsonl", lines + "{\"text\": \"a\"}\n");
   expect_refused(prepare(field + (folder_ / "bad.jsonl").string()), "bad.jsonl:201");
-  const Answer skipped = prepare("--malformed skip" + field + (folder_ / "bad.jsonl").string());
+  const Answer skipped =
+      prepare("--overwrite --malformed skip" + field + (folder_ / "bad.jsonl").string());
   EXPECT_EQ(skipped.exit_code, 0) << skipped.output;
-  EXPECT_NE(skipped.output.find("1 malformed records"), std::string::npos) << skipped.output;
+  EXPECT_NE(skipped.output.find("left out 1 malformed record, first at"), std::string::npos)
+      << skipped.output;
 }
 
 TEST_F(CorpusPrograms, ShortSequenceCuts) {
@@ -142,10 +144,24 @@ TEST_F(CorpusPrograms, BadInputIsOneErrorLine) {
   EXPECT_EQ(read_file(folder_ / "corpus" / "letters.txt"), "dear");
 }
 
+TEST_F(CorpusPrograms, ReplacesACorpusOnlyIfToldTo) {
+  ASSERT_EQ(prepare(text()).exit_code, 0);
+  const auto before = contents(folder_ / "corpus");
+  expect_refused(prepare(text() + " --seed 7"), "holds a corpus already; --overwrite replaces it");
+  EXPECT_EQ(contents(folder_ / "corpus"), before);
+  EXPECT_EQ(prepare(text() + " --seed 7 --overwrite").exit_code, 0);
+  EXPECT_NE(contents(folder_ / "corpus"), before);
+}
+
+TEST_F(CorpusPrograms, InspectSaysWhatTheFolderOfARunIs) {
+  fs::create_directories(folder_ / "run" / "checkpoints" / "step_00000010");
+  expect_refused(inspect(folder_ / "run"), "is the folder of a run; its models are in");
+}
+
 TEST_F(CorpusPrograms, InspectShowsADocument) {
   ASSERT_EQ(prepare(text()).exit_code, 0);
   const auto corpus = std::make_shared<const Corpus>(folder_ / "corpus");
-  const TokenShard& shard = corpus->shard(Part::train);
+  const TokenShard& shard = corpus->shard(Split::train);
   const std::string last = std::to_string(shard.num_documents() - 1);
   const Answer shown = inspect(folder_ / "corpus", "--json --document " + last);
   ASSERT_EQ(shown.exit_code, 0) << shown.output;

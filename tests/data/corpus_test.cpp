@@ -40,16 +40,16 @@ TEST_F(CorpusTest, RoundTrip) {
   EXPECT_EQ(manifest.vocab_size, vocabulary_for(documents));
   EXPECT_EQ(manifest.special.mask, 4);
   EXPECT_EQ(corpus->tokenizer()->fingerprint(), manifest.tokenizer_fingerprint);
-  EXPECT_TRUE(corpus->cuts(Part::train, {Sampling::sentences, 62}).mapped());
-  EXPECT_TRUE(corpus->cuts(Part::train, {Sampling::sentences, 61}).mapped());
-  EXPECT_TRUE(corpus->cuts(Part::validation, {Sampling::chunks, 62}).mapped());
-  EXPECT_FALSE(corpus->cuts(Part::train, {Sampling::sentences, 63}).mapped());
+  EXPECT_TRUE(corpus->cuts(Split::train, {Sampling::sentences, 62}).mapped());
+  EXPECT_TRUE(corpus->cuts(Split::train, {Sampling::sentences, 61}).mapped());
+  EXPECT_TRUE(corpus->cuts(Split::validation, {Sampling::chunks, 62}).mapped());
+  EXPECT_FALSE(corpus->cuts(Split::train, {Sampling::sentences, 63}).mapped());
 
   CorpusCounts total;
   std::vector<TokenizedDocument> read;
-  for (const Part part : {Part::train, Part::validation}) {
-    const CorpusCounts& counts = manifest.parts[static_cast<std::size_t>(part)];
-    const TokenShard& shard = corpus->shard(part);
+  for (const Split split : {Split::train, Split::validation}) {
+    const CorpusCounts& counts = manifest.splits[static_cast<std::size_t>(split)];
+    const TokenShard& shard = corpus->shard(split);
     EXPECT_EQ(counts.documents, shard.num_documents());
     EXPECT_EQ(counts.sentences, shard.num_sentences());
     EXPECT_EQ(counts.tokens, shard.num_tokens());
@@ -77,20 +77,20 @@ TEST_F(CorpusTest, SplitIsByDocumentWithTheFractionAskedFor) {
     options.validation_fraction = fraction;
     const auto corpus = write_corpus(folder_ / "corpus", tokenizer, documents, options);
     const double deviation = std::sqrt(20'000 * fraction * (1 - fraction));
-    EXPECT_NEAR(static_cast<double>(corpus->shard(Part::validation).num_documents()),
+    EXPECT_NEAR(static_cast<double>(corpus->shard(Split::validation).num_documents()),
                 20'000 * fraction, 5 * deviation);
     // A pure function of seed and document: the same again, and a prefix of the input splits alike.
-    const auto validation = corpus->shard(Part::validation).document(0).ids;
+    const auto validation = corpus->shard(Split::validation).document(0).ids;
     auto prefix = documents;
     prefix.resize(10'000);
     const auto shorter = write_corpus(folder_ / "shorter", tokenizer, prefix, options);
-    EXPECT_EQ(shorter->shard(Part::validation).document(0).ids, validation);
+    EXPECT_EQ(shorter->shard(Split::validation).document(0).ids, validation);
     options.seed = 1;
     const auto other = write_corpus(folder_ / "other", tokenizer, documents, options);
     std::size_t alike = 0;
     for (std::uint64_t i = 0; i < 500; ++i) {
-      alike += other->shard(Part::validation).document(i).ids ==
-               corpus->shard(Part::validation).document(i).ids;
+      alike += other->shard(Split::validation).document(i).ids ==
+               corpus->shard(Split::validation).document(i).ids;
     }
     EXPECT_LT(alike, 100u);
   }
@@ -106,12 +106,12 @@ TEST_F(CorpusTest, BothPartsGetADocument) {
       options.validation_fraction = fraction;
       const auto corpus = write_corpus(folder_ / "corpus", tokenizer, documents, options);
       corpus->verify();
-      const TokenShard &train = corpus->shard(Part::train),
-                       &validation = corpus->shard(Part::validation);
+      const TokenShard &train = corpus->shard(Split::train),
+                       &validation = corpus->shard(Split::validation);
       EXPECT_GE(train.num_documents(), 1u);
       EXPECT_GE(validation.num_documents(), 1u);
       EXPECT_EQ(train.num_documents() + validation.num_documents(), count);
-      EXPECT_EQ(corpus->manifest().parts[0].words + corpus->manifest().parts[1].words, 3 * count);
+      EXPECT_EQ(corpus->manifest().splits[0].words + corpus->manifest().splits[1].words, 3 * count);
     }
   }
 }
@@ -126,7 +126,7 @@ TEST_F(CorpusTest, ASingleDocumentCannotBeSplit) {
   CorpusWriterOptions options;
   options.validation_fraction = 0;
   EXPECT_EQ(write_corpus(folder_ / "corpus", tokenizer, documents, options)
-                ->shard(Part::validation)
+                ->shard(Split::validation)
                 .num_documents(),
             0u);
 }
@@ -189,7 +189,7 @@ TEST_F(CorpusTest, FilesOfAnotherCorpusAreCaught) {
     write_text(folder_ / "corpus" / file, read_file(folder_ / from / file));
     refusal([&] { Corpus(folder_ / "corpus").verify(); });
     if (std::string_view(file).ends_with("chunks_126.bin")) {
-      refusal([&] { Corpus(folder_ / "corpus").cuts(Part::train, {Sampling::chunks, 126}); });
+      refusal([&] { Corpus(folder_ / "corpus").cuts(Split::train, {Sampling::chunks, 126}); });
     } else {
       refusal([&] { Corpus(folder_ / "corpus"); });
     }

@@ -32,8 +32,9 @@ class DataLoaderTest : public testing::Test {
     const auto documents = counting_documents(varied_lengths(200));
     const auto tokenizer = number_tokenizer(vocabulary_for(documents));
     corpus_ = write_corpus(folder_ / "corpus", tokenizer, documents);
-    train_ = std::make_shared<PretrainingDataset>(corpus_, Part::train, DatasetOptions{});
-    validation_ = std::make_shared<PretrainingDataset>(corpus_, Part::validation, DatasetOptions{});
+    train_ = std::make_shared<PretrainingDataset>(corpus_, Split::train, DatasetOptions{});
+    validation_ =
+        std::make_shared<PretrainingDataset>(corpus_, Split::validation, DatasetOptions{});
   }
   static LoaderOptions batches_of(std::int64_t batch_size) {
     LoaderOptions options;
@@ -235,7 +236,7 @@ TEST_F(DataLoaderTest, DamageFoundWhileLoadingReachesTheCaller) {
   flip_bit(tokens, 8 * 100);
   const auto corpus = std::make_shared<const Corpus>(folder_ / "corpus");
   const auto data =
-      std::make_shared<const PretrainingDataset>(corpus, Part::train, DatasetOptions{});
+      std::make_shared<const PretrainingDataset>(corpus, Split::train, DatasetOptions{});
   DataLoader loader(data, batches_of(8));
   for (int attempt = 0; attempt < 2; ++attempt) {
     try {

@@ -33,10 +33,10 @@ class DatasetMixtureTest : public testing::Test {
   }
 
   static DatasetMixture mixture(std::vector<std::optional<double>> weights,
-                                Part part = Part::train) {
+                                Split split = Split::train) {
     std::vector<CorpusChoice> choices;
     for (std::size_t i = 0; i < names_.size(); ++i) choices.push_back({names_[i], weights[i]});
-    return CorpusSet(choices).mixture(part, {});
+    return CorpusSet(choices).mixture(split, {});
   }
 
   static TemporaryFolder* folder_;
@@ -48,7 +48,7 @@ std::vector<std::string> DatasetMixtureTest::names_;
 
 TEST_F(DatasetMixtureTest, OneCorpusIsItself) {
   const auto data = std::make_shared<const PretrainingDataset>(
-      std::make_shared<const Corpus>(names_[0]), Part::train, DatasetOptions{});
+      std::make_shared<const Corpus>(names_[0]), Split::train, DatasetOptions{});
   const DatasetMixture mixture(data);
   EXPECT_EQ(mixture.num_samples(), data->num_samples());
   for (std::uint64_t i = 0; i < 3 * data->num_samples(); ++i) {
@@ -92,7 +92,7 @@ TEST_F(DatasetMixtureTest, WithoutWeightsEverySampleOncePerEpoch) {
 }
 
 TEST_F(DatasetMixtureTest, EvaluationTakesEachSampleOnceWhateverTheWeights) {
-  const DatasetMixture data = mixture({1000.0, 1.0, 1.0}, Part::validation);
+  const DatasetMixture data = mixture({1000.0, 1.0, 1.0}, Split::validation);
   std::set<std::pair<std::uint32_t, std::uint64_t>> seen;
   for (std::uint64_t i = 0; i < data.num_samples(); ++i) {
     const SampleRef ref = data.in_order(i);
@@ -102,15 +102,15 @@ TEST_F(DatasetMixtureTest, EvaluationTakesEachSampleOnceWhateverTheWeights) {
 
 TEST_F(DatasetMixtureTest, CorporaDrawDifferentNumbers) {
   const CorpusSet twice({{names_[0]}, {names_[0]}});
-  const DatasetMixture data = twice.mixture(Part::train, {});
+  const DatasetMixture data = twice.mixture(Split::train, {});
   std::size_t same = 0;
   const std::uint64_t n = data.any().num_samples();
   for (std::uint64_t i = 0; i < n; ++i) {
     same += data.datasets()[0]->shuffled(i).sample == data.datasets()[1]->shuffled(i).sample;
   }
   EXPECT_LT(same, 10u);
-  EXPECT_EQ(twice.counts(Part::train).tokens,
-            2 * CorpusSet({{names_[0]}}).counts(Part::train).tokens);
+  EXPECT_EQ(twice.counts(Split::train).tokens,
+            2 * CorpusSet({{names_[0]}}).counts(Split::train).tokens);
 }
 
 TEST_F(DatasetMixtureTest, TheLoaderTakesFromAll) {
@@ -136,7 +136,7 @@ TEST_F(DatasetMixtureTest, WhatDoesNotFitIsRefused) {
   const auto documents = counting_documents({{5, 5}, {5, 5}, {5}});
   write_corpus(*folder_ / "other", number_tokenizer(kVocab + 1), documents);
   const CorpusSet others({{names_[0]}, {(*folder_ / "other").string()}});
-  EXPECT_THROW(others.mixture(Part::train, {}), InputError);
+  EXPECT_THROW(others.mixture(Split::train, {}), InputError);
   EXPECT_THROW(others.check_tokenizer(number_tokenizer(kVocab)), InputError);
 }
 

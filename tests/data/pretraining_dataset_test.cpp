@@ -32,8 +32,8 @@ class PretrainingDatasetTest : public testing::Test {
     delete folder_;
   }
 
-  static PretrainingDataset dataset(const DatasetOptions& options, Part part = Part::train) {
-    return PretrainingDataset(*corpus_, part, options);
+  static PretrainingDataset dataset(const DatasetOptions& options, Split split = Split::train) {
+    return PretrainingDataset(*corpus_, split, options);
   }
   static Batch sample(const PretrainingDataset& data, const SampleRef& ref) {
     Batch batch;
@@ -70,11 +70,11 @@ std::shared_ptr<const Corpus>* PretrainingDatasetTest::corpus_;
 TEST_F(PretrainingDatasetTest, EveryTokenExactlyOncePerEpoch) {
   for (const Sampling sampling : {Sampling::sentences, Sampling::chunks}) {
     std::set<std::int32_t> both_parts;
-    for (const Part part : {Part::train, Part::validation}) {
+    for (const Split split : {Split::train, Split::validation}) {
       DatasetOptions options;
       options.sampling = sampling;
       options.sequence_length = 50;  // not among the stored tables
-      const PretrainingDataset data = dataset(options, part);
+      const PretrainingDataset data = dataset(options, split);
       for (std::uint64_t epoch = 0; epoch < 3; ++epoch) {
         std::set<std::int32_t> seen;
         for (std::uint64_t i = 0; i < data.num_samples(); ++i) {
@@ -89,7 +89,7 @@ TEST_F(PretrainingDatasetTest, EveryTokenExactlyOncePerEpoch) {
             ASSERT_EQ(document_of(ids[k]), document_of(ids[1]));
           }
         }
-        ASSERT_EQ(seen.size(), (*corpus_)->shard(part).num_tokens());
+        ASSERT_EQ(seen.size(), (*corpus_)->shard(split).num_tokens());
         both_parts.insert(seen.begin(), seen.end());
       }
     }
@@ -134,7 +134,7 @@ TEST_F(PretrainingDatasetTest, SamplesArePureFunctions) {
 }
 
 TEST_F(PretrainingDatasetTest, EvaluationMasksAreFixed) {
-  const PretrainingDataset data = dataset({}, Part::validation);
+  const PretrainingDataset data = dataset({}, Split::validation);
   for (std::uint64_t i = 0; i < data.num_samples(); ++i) {
     EXPECT_EQ(data.in_order(i), (SampleRef{kEvaluationEpoch, i}));
     EXPECT_EQ(sample(data, data.in_order(i)).input_ids, sample(data, data.in_order(i)).input_ids);
@@ -177,7 +177,7 @@ TEST_F(PretrainingDatasetTest, NextSentence) {
   options.next_sentence = true;
   options.sequence_length = 64;
   const PretrainingDataset data = dataset(options);
-  const TokenShard& shard = (*corpus_)->shard(Part::train);
+  const TokenShard& shard = (*corpus_)->shard(Split::train);
   std::set<std::int32_t> sentence_starts;
   for (std::uint64_t i = 0; i < shard.num_sentences(); ++i) {
     std::int32_t id = 0;
@@ -247,13 +247,13 @@ TEST_F(PretrainingDatasetTest, NextSentence) {
 // The random second segments come on top: as its own text, each token is seen once.
 TEST_F(PretrainingDatasetTest, NextSentenceUsesEveryTokenOncePerEpochAsItsOwnText) {
   for (const Sampling sampling : {Sampling::sentences, Sampling::chunks}) {
-    for (const Part part : {Part::train, Part::validation}) {
+    for (const Split split : {Split::train, Split::validation}) {
       DatasetOptions options;
       options.sampling = sampling;
       options.next_sentence = true;
       options.sequence_length = 50;
-      const PretrainingDataset data = dataset(options, part);
-      const TokenShard& shard = (*corpus_)->shard(part);
+      const PretrainingDataset data = dataset(options, split);
+      const TokenShard& shard = (*corpus_)->shard(split);
       for (std::uint64_t epoch = 0; epoch < 3; ++epoch) {
         std::vector<int> own(shard.num_tokens());
         std::uint64_t random_tokens = 0, random_samples = 0;
@@ -287,7 +287,7 @@ TEST_F(PretrainingDatasetTest, NextSentenceDrawsAreUniform) {
   options.next_sentence = true;
   options.sequence_length = 512;  // a document is a piece
   const PretrainingDataset data = dataset(options);
-  const TokenShard& shard = (*corpus_)->shard(Part::train);
+  const TokenShard& shard = (*corpus_)->shard(Split::train);
   const std::uint64_t documents = shard.num_documents();
   std::vector<std::uint64_t> begins;
   for (std::uint64_t i = 0; i < documents; ++i) {
@@ -371,7 +371,7 @@ TEST_F(PretrainingDatasetTest, ShortSequences) {
     EXPECT_EQ(plan.a_begin, tokens);
     tokens = plan.a_end;
   }
-  EXPECT_EQ(tokens, (*corpus_)->shard(Part::train).num_tokens());
+  EXPECT_EQ(tokens, (*corpus_)->shard(Split::train).num_tokens());
   options.short_sequence_probability = 1.5;
   EXPECT_THROW(dataset(options), InputError);
 }
@@ -384,7 +384,7 @@ TEST_F(PretrainingDatasetTest, WholeWordsOfTheCorpusStayTogether) {
     const Batch batch = sample(data, {0, i});
     const std::set<std::int32_t> rows(batch.masked_rows.begin(), batch.masked_rows.end());
     for (std::uint64_t token = plan.a_begin + 1; token < plan.a_end; ++token) {
-      if ((*corpus_)->shard(Part::train).starts_word(token)) continue;
+      if ((*corpus_)->shard(Split::train).starts_word(token)) continue;
       const auto row = static_cast<std::int32_t>(token - plan.a_begin + 1);
       ASSERT_EQ(rows.contains(row), rows.contains(row - 1));
     }
@@ -458,9 +458,9 @@ TEST(PretrainingDataset, NextSentenceNeedsTwoDocuments) {
   const auto tokenizer = number_tokenizer(100);
   const auto corpus = write_corpus(folder / "c", tokenizer, documents);
   DatasetOptions options;
-  EXPECT_EQ(PretrainingDataset(corpus, Part::train, options).num_samples(), 1u);
+  EXPECT_EQ(PretrainingDataset(corpus, Split::train, options).num_samples(), 1u);
   options.next_sentence = true;
-  EXPECT_THROW(PretrainingDataset(corpus, Part::train, options), InputError);
+  EXPECT_THROW(PretrainingDataset(corpus, Split::train, options), InputError);
 }
 
 TEST(PretrainingDataset, AnEmptyPartIsRefused) {
@@ -469,7 +469,7 @@ TEST(PretrainingDataset, AnEmptyPartIsRefused) {
   options.validation_fraction = 0;
   const auto corpus =
       write_corpus(folder / "c", number_tokenizer(100), counting_documents({{5}, {5}}), options);
-  EXPECT_THROW(PretrainingDataset(corpus, Part::validation, {}), InputError);
+  EXPECT_THROW(PretrainingDataset(corpus, Split::validation, {}), InputError);
 }
 
 // Samples of one or two tokens: no room for a boundary anywhere.
@@ -482,7 +482,7 @@ TEST(PretrainingDataset, TinySamplesWithNextSentence) {
   DatasetOptions options;
   options.next_sentence = true;
   options.sequence_length = 8;
-  const PretrainingDataset data(corpus, Part::train, options);
+  const PretrainingDataset data(corpus, Split::train, options);
   PretrainingDataset::Scratch scratch;
   for (std::uint64_t i = 0; i < 400; ++i) {
     Batch batch;

@@ -75,7 +75,7 @@ void expect_whole_words_masked(const Corpus& corpus, const Tokenizer& tokenizer)
   DatasetOptions options;
   options.sequence_length = 48;
   options.masking.masking = Masking::whole_word;
-  const PretrainingDataset dataset(std::make_shared<const Corpus>(corpus.folder()), Part::train,
+  const PretrainingDataset dataset(std::make_shared<const Corpus>(corpus.folder()), Split::train,
                                    options);
   PretrainingDataset::Scratch scratch;
   std::size_t words_of_several = 0;
@@ -117,7 +117,7 @@ TEST_P(SentencepiecePrograms, AllTakeIt) {
   EXPECT_GT(counts.at("tokens"), words);
   EXPECT_EQ(counts.at("unknown"), 0);
   const Corpus corpus(folder_ / "corpus");
-  const TokenShard& shard = corpus.shard(Part::train);
+  const TokenShard& shard = corpus.shard(Split::train);
   for (std::uint64_t d = 0; d < shard.num_documents(); ++d) {
     const TokenizedDocument document = shard.document(d);
     for (std::size_t i = 0; i < document.ids.size(); ++i) {

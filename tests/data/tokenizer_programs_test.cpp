@@ -130,6 +130,16 @@ TEST_F(TokenizerPrograms, TrainByLikelihood) {
   EXPECT_NE(read("frequency/vocab.txt"), read("likelihood/vocab.txt"));
 }
 
+TEST_F(TokenizerPrograms, TokenizesTextsOfTheCommandLine) {
+  write_text(folder_ / "vocab.txt", "[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\na\nb\n");
+  const std::string command = tokenize_ + " --tokenizer vocab.txt ";
+  EXPECT_EQ(run(command + "'a b' '' '[MASK] c'", "b\n").output,
+            "[\"a\",\"b\"]\n[]\n[\"[MASK]\",\"[UNK]\"]\n");
+  EXPECT_EQ(run(command + "--decode '[5, 6]'").output, "a b\n");
+  EXPECT_EQ(error_of(command + "--decode '[5, 7]'"),
+            "error: TEXT:1: the id 7 is not in the vocabulary of 7\n");
+}
+
 TEST_F(TokenizerPrograms, Decode) {
   write_corpus_text();
   ASSERT_EQ(run(train_ + " --vocab-size 56 --input text.txt --output t").exit_code, 0);
@@ -156,7 +166,7 @@ TEST_F(TokenizerPrograms, CountInvalidUtf8) {
   std::getline(lines, first);
   std::getline(lines, second);
   EXPECT_EQ(first, second);
-  EXPECT_EQ(replaced.errors.find("warning: 2 lines are not valid UTF-8, the first is line 2"), 0u)
+  EXPECT_EQ(replaced.errors.find("warning: invalid UTF-8 in 2 lines, first in line 2"), 0u)
       << replaced.errors;
   const Outcome refused = run(tokenize_ + " --tokenizer t --invalid-utf8 refuse", text);
   EXPECT_EQ(refused.exit_code, 2);
@@ -165,10 +175,10 @@ TEST_F(TokenizerPrograms, CountInvalidUtf8) {
   write_text(folder_ / "bad.txt", read("text.txt") + "Aord\xff\n\xc3(\n");
   for (const char* type : {"wordpiece", "sentencepiece"}) {
     const Outcome warned =
-        run(train_ + " --vocab-size 56 --input bad.txt --output u --type " + type);
+        run(train_ + " --vocab-size 56 --input bad.txt --overwrite --output u --type " + type);
     EXPECT_EQ(warned.exit_code, 0) << warned.errors;
-    EXPECT_NE(warned.errors.find("warning: 2 invalid UTF-8 sequences were replaced by U+FFFD, the "
-                                 "first at bad.txt:2001"),
+    EXPECT_NE(warned.errors.find("warning: replaced 2 invalid UTF-8 sequences by U+FFFD, first at "
+                                 "bad.txt:2001"),
               std::string::npos)
         << warned.errors;
   }
@@ -186,7 +196,7 @@ TEST_F(TokenizerPrograms, TrainOnJsonLines) {
   EXPECT_NE(error_of(command + " --text-field body").find("lines.jsonl:41"), std::string::npos);
   const Outcome skipped = run(command + " --text-field body --malformed skip");
   EXPECT_EQ(skipped.exit_code, 0) << skipped.errors;
-  EXPECT_NE(skipped.errors.find("1 malformed records were left out"), std::string::npos);
+  EXPECT_NE(skipped.errors.find("left out 1 malformed record, first at"), std::string::npos);
   EXPECT_NE(read("j/vocab.txt").find("##b"), std::string::npos);
 }
 
@@ -197,7 +207,12 @@ TEST_F(TokenizerPrograms, TrainWritesIntoNoFolderOfOtherThings) {
             std::string::npos);
   const std::string again = train_ + " --vocab-size 12 --input text.txt --output fresh";
   EXPECT_EQ(run(again).exit_code, 0);
-  EXPECT_EQ(run(again).exit_code, 0);
+  EXPECT_EQ(error_of(again), "error: fresh holds a tokenizer already; --overwrite replaces it\n");
+  EXPECT_EQ(run(again + " --overwrite").exit_code, 0);
+  // Nothing of another kind of tokenizer is left, which would be taken for this one.
+  write_text(folder_ / "fresh" / "spiece.model", "older");
+  EXPECT_EQ(run(again + " --overwrite").exit_code, 0);
+  EXPECT_EQ(load_tokenizer(folder_ / "fresh")->vocab_size(), 12);
 }
 
 TEST_F(TokenizerPrograms, ReportBadInput) {

@@ -65,7 +65,7 @@ void make_samples(const std::shared_ptr<const Corpus>& corpus, bool next_sentenc
   DatasetOptions options;
   options.sequence_length = next_sentence ? kLength + 1 : kLength;
   options.next_sentence = next_sentence;
-  const PretrainingDataset dataset(corpus, Part::train, options);
+  const PretrainingDataset dataset(corpus, Split::train, options);
   PretrainingDataset::Scratch scratch;
   for (std::uint64_t i = 0; i < 40; ++i) {
     Batch batch;
@@ -88,7 +88,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   std::shared_ptr<const bert::Corpus> corpus;
   accepts([&] { corpus = std::make_shared<bert::Corpus>(folder); });
   if (!corpus) return 0;
-  const bert::TokenShard& shard = corpus->shard(bert::Part::train);
+  const bert::TokenShard& shard = corpus->shard(bert::Split::train);
   const bool verified = accepts([&] { shard.verify(); });
   const bool read = accepts([&] { read_documents(shard); });
   require(read || !verified, "a part that verifies can be read");

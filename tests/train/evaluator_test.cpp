@@ -41,7 +41,7 @@ class EvaluatorTest : public testing::Test {
     DatasetOptions options;
     options.sequence_length = 32;
     options.next_sentence = next_sentence;
-    return std::make_shared<const PretrainingDataset>(corpus_, Part::validation, options);
+    return std::make_shared<const PretrainingDataset>(corpus_, Split::validation, options);
   }
   EvaluationResult run(Communicator& communicator, std::int64_t sequences, bool next_sentence,
                        std::int64_t batch_size, std::int64_t max_batches = 0) const {

@@ -54,7 +54,7 @@ class PoisonedRun {
   // What a sample of the long document is called.
   std::string sample() const {
     const Corpus corpus(folder_ / "corpus");
-    const TokenShard& shard = corpus.shard(Part::train);
+    const TokenShard& shard = corpus.shard(Split::train);
     for (std::uint64_t d = 0; d < shard.num_documents(); ++d) {
       if (shard.document(d).ids.size() == kLength) {
         return fmt::format("{}, document {}, tokens 0 to {}", (folder_ / "corpus").string(), d,

@@ -124,11 +124,11 @@ TEST_F(Tools, EvaluateAndUnigram) {
   const auto corpus = std::make_shared<const Corpus>(folder_ / "corpus");
   DatasetOptions options;
   options.sequence_length = 32;
-  const PretrainingDataset validation(corpus, Part::validation, options);
+  const PretrainingDataset validation(corpus, Split::validation, options);
   std::vector<double> counts(static_cast<std::size_t>(kVocabSize), 1.0);
   double total = kVocabSize;
-  for (std::uint64_t d = 0; d < corpus->shard(Part::train).num_documents(); ++d) {
-    for (const std::int32_t id : corpus->shard(Part::train).document(d).ids) {
+  for (std::uint64_t d = 0; d < corpus->shard(Split::train).num_documents(); ++d) {
+    for (const std::int32_t id : corpus->shard(Split::train).document(d).ids) {
       ++counts[static_cast<std::size_t>(id)];
       ++total;
     }
