@@ -182,7 +182,7 @@ def compare_training(arguments, folder, report):
     files = [str(file) for file in plain]
     megabytes = sum(file.stat().st_size for file in plain) / 1e6
     ours_command = [str(arguments.bin / "train_tokenizer"), "--vocab-size",
-                    str(arguments.vocab_size), "--input", *files, "--json"] + [
+                    str(arguments.vocab_size), "--input", *files, "--json", "--overwrite"] + [
                         "--cased"] * arguments.cased
     theirs_command = [sys.executable, __file__, "--worker", "train", "--vocab-size",
                       str(arguments.vocab_size), "--input", *files] + ["--cased"] * arguments.cased

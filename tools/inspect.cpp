@@ -13,6 +13,7 @@
 #include "data/corpus_audit.h"
 #include "data/tokenizer.h"
 #include "model/bert_config.h"
+#include "model/model_files.h"
 #include "model/safetensors.h"
 #include "model/sharded_weights.h"
 #include "runtime/command_line.h"
@@ -49,12 +50,10 @@ Json describe_tokenizer(const bert::Tokenizer& tokenizer) {
   Json answer;
   answer["vocab_size"] = tokenizer.vocab_size();
   answer["fingerprint"] = tokenizer.fingerprint();
-  const bert::SpecialTokens& special = tokenizer.special();
-  for (const auto& [name, id] :
-       {std::pair{"pad", special.pad}, std::pair{"unk", special.unk}, std::pair{"cls", special.cls},
-        std::pair{"sep", special.sep}, std::pair{"mask", special.mask}}) {
+  bert::SpecialTokens::for_each([&](const char* name, auto token) {
+    const std::int32_t id = tokenizer.special().*token;
     answer["special"][name] = {{"piece", tokenizer.piece(id)}, {"id", id}};
-  }
+  });
   std::int32_t word_starts = 0;
   for (std::int32_t id = 0; id < tokenizer.vocab_size(); ++id) {
     word_starts += tokenizer.starts_word(id) ? 1 : 0;
@@ -77,13 +76,11 @@ void print_tokenizer(const Json& tokenizer) {
 // --- corpora --------------------------------------------------------------------------------
 
 Json describe_counts(const bert::CorpusCounts& counts) {
-  return {{"documents", counts.documents},
-          {"sentences", counts.sentences},
-          {"words", counts.words},
-          {"tokens", counts.tokens},
-          {"unknown", counts.unknown},
-          {"tokens_per_word", ratio(counts.tokens, counts.words)},
-          {"unknown_rate", ratio(counts.unknown, counts.words)}};
+  Json answer;
+  bert::CorpusCounts::for_each([&](const char* name, auto count) { answer[name] = counts.*count; });
+  answer["tokens_per_word"] = ratio(counts.tokens, counts.words);
+  answer["unknown_rate"] = ratio(counts.unknown, counts.words);
+  return answer;
 }
 
 // A share of `trials` beside its expectation: how many standard deviations of a binomial it is off.
@@ -182,8 +179,8 @@ Json describe_corpus(const bert::Corpus& corpus, const fs::path& folder) {
         {{"name", source.name}, {"counts", describe_counts(source.counts)}});
     total += source.counts;
   }
-  answer["train"] = describe_counts(manifest.parts[0]);
-  answer["validation"] = describe_counts(manifest.parts[1]);
+  answer["train"] = describe_counts(manifest.splits[0]);
+  answer["validation"] = describe_counts(manifest.splits[1]);
   answer["all"] = describe_counts(total);
   return answer;
 }
@@ -244,15 +241,16 @@ Json inspect_corpus(const Arguments& arguments) {
     corpus->verify();
     answer["verified"] = true;
   }
-  const bert::Part part = arguments.part == "train" ? bert::Part::train : bert::Part::validation;
+  const bert::Split split =
+      arguments.part == "train" ? bert::Split::train : bert::Split::validation;
   if (arguments.document) {
     answer["document"] =
-        describe_document(corpus->shard(part), *tokenizer, *arguments.document, arguments.part);
+        describe_document(corpus->shard(split), *tokenizer, *arguments.document, arguments.part);
     return answer;
   }
   if (arguments.audit_samples == 0 && arguments.samples == 0) return answer;
-  if (corpus->shard(part).num_tokens() == 0) return answer;
-  const bert::PretrainingDataset dataset(corpus, part, arguments.dataset);
+  if (corpus->shard(split).num_tokens() == 0) return answer;
+  const bert::PretrainingDataset dataset(corpus, split, arguments.dataset);
   if (arguments.audit_samples > 0) {
     answer["audit"] =
         describe_audit(bert::audit_dataset(dataset, arguments.audit_samples), dataset);
@@ -367,6 +365,7 @@ Json inspect(const Arguments& arguments) {
   if (!fs::exists(path)) bert::throw_input_error("{}: does not exist", path.string());
   if (fs::is_directory(path)) {
     if (fs::exists(path / "manifest.json")) return inspect_corpus(arguments);
+    bert::refuse_run_folder(path);
     if (fs::exists(path / "config.json") || !bert::find_weights(path).empty()) {
       return inspect_checkpoint(arguments);
     }

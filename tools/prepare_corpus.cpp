@@ -13,12 +13,14 @@
 #include "data/corpus_preparation.h"
 #include "data/tokenizer.h"
 #include "runtime/command_line.h"
+#include "runtime/plural.h"
 #include "tools/byte_progress.h"
 #include "tools/text_arguments.h"
 
 namespace {
 
 using bert::CorpusCounts;
+using bert::plural;
 using bert::PreparationProgress;
 using bert::PreparationReport;
 
@@ -48,13 +50,10 @@ std::uint64_t peak_memory() {
 }
 
 nlohmann::json to_json(const CorpusCounts& counts) {
-  return {{"documents", counts.documents},
-          {"sentences", counts.sentences},
-          {"words", counts.words},
-          {"tokens", counts.tokens},
-          {"unknown", counts.unknown},
-          {"tokens_per_word", ratio(counts.tokens, counts.words)},
-          {"unknown_rate", ratio(counts.unknown, counts.words)}};
+  nlohmann::json answer = {{"tokens_per_word", ratio(counts.tokens, counts.words)},
+                           {"unknown_rate", ratio(counts.unknown, counts.words)}};
+  CorpusCounts::for_each([&](const char* name, auto count) { answer[name] = counts.*count; });
+  return answer;
 }
 
 // [[shortest, longest, how many], ...]
@@ -69,8 +68,8 @@ nlohmann::json to_json(const bert::LengthHistogram& histogram) {
 void print_json(const PreparationReport& report, const Costs& costs, const std::string& output) {
   nlohmann::json answer = to_json(report.counts);
   answer["output"] = output;
-  answer["train"] = to_json(report.manifest.parts[0]);
-  answer["validation"] = to_json(report.manifest.parts[1]);
+  answer["train"] = to_json(report.manifest.splits[0]);
+  answer["validation"] = to_json(report.manifest.splits[1]);
   answer["sources"] = nlohmann::json::array();
   for (const bert::CorpusSource& source : report.manifest.sources) {
     nlohmann::json counts = to_json(source.counts);
@@ -80,11 +79,8 @@ void print_json(const PreparationReport& report, const Costs& costs, const std::
   answer["tokenizer"] = report.manifest.tokenizer_fingerprint;
   answer["document_lengths"] = to_json(report.manifest.document_lengths);
   answer["sentence_lengths"] = to_json(report.manifest.sentence_lengths);
-  const bert::CorpusDropped& dropped = report.manifest.dropped;
-  answer["duplicate_documents"] = dropped.duplicate_documents;
-  answer["duplicate_lines"] = dropped.duplicate_lines;
-  answer["short_documents"] = dropped.short_documents;
-  answer["short_lines"] = dropped.short_lines;
+  bert::CorpusDropped::for_each(
+      [&](const char* name, auto count) { answer[name] = report.manifest.dropped.*count; });
   answer["invalid_utf8"] = report.text.invalid_utf8;
   answer["malformed_records"] = report.text.malformed;
   answer["cut_lines"] = report.text.cut_lines;
@@ -124,8 +120,8 @@ void print_lengths(const char* name, const bert::LengthHistogram& histogram) {
 void print_report(const PreparationReport& report, const Costs& costs, const std::string& output) {
   fmt::print("{:<12} {:>11} {:>11} {:>13} {:>13}\n", "", "documents", "sentences", "words",
              "tokens");
-  print_counts("train", report.manifest.parts[0]);
-  print_counts("validation", report.manifest.parts[1]);
+  print_counts("train", report.manifest.splits[0]);
+  print_counts("validation", report.manifest.splits[1]);
   print_counts("all", report.counts);
   fmt::print("{:.3f} tokens per word, {:.3f} % of the words are unknown",
              ratio(report.counts.tokens, report.counts.words),
@@ -139,45 +135,43 @@ void print_report(const PreparationReport& report, const Costs& costs, const std
   print_lengths("tokens of a sentence:", report.manifest.sentence_lengths);
   const bert::CorpusDropped& dropped = report.manifest.dropped;
   fmt::print(
-      "left out: {} duplicate documents, {} duplicate lines, {} short documents, {} short "
-      "lines\n",
-      dropped.duplicate_documents, dropped.duplicate_lines, dropped.short_documents,
-      dropped.short_lines);
+      "left out: {}, {}, {}, {}\n", plural(dropped.duplicate_documents, "duplicate document"),
+      plural(dropped.duplicate_lines, "duplicate line"),
+      plural(dropped.short_documents, "short document"), plural(dropped.short_lines, "short line"));
   const double megabytes = static_cast<double>(report.text.bytes) * 1e-6;
-  fmt::print("{} files, {:.1f} MB of text in {}, {:.1f} MB/s; at most {:.0f} MB of memory\n",
-             report.text.files, megabytes, bert::ByteProgress::duration(costs.seconds),
-             megabytes / costs.seconds, static_cast<double>(costs.peak_bytes) * 1e-6);
+  fmt::print("{}, {:.1f} MB of text in {}, {:.1f} MB/s; at most {:.0f} MB of memory\n",
+             plural(report.text.files, "file"), megabytes,
+             bert::ByteProgress::duration(costs.seconds), megabytes / costs.seconds,
+             static_cast<double>(costs.peak_bytes) * 1e-6);
   fmt::print("wrote {}\n", output);
 }
 
 void print_warnings(const PreparationReport& report) {
   std::fflush(stdout);
   if (report.left_out_files > 0) {
-    fmt::print(stderr,
-               "warning: {} files in folders are not named like text, or empty, and were left out, "
-               "first {}\n",
-               report.left_out_files, report.first_left_out_file);
+    fmt::print(stderr, "warning: left out {} in folders, not named like text or empty, first {}\n",
+               plural(report.left_out_files, "file"), report.first_left_out_file);
   }
   for (const std::string& warning : report.warnings) {
     fmt::print(stderr, "WARNING: {}\n", warning);
   }
   if (report.text.malformed > 0) {
-    fmt::print(stderr, "warning: {} malformed records were left out, first at {}\n",
-               report.text.malformed, report.text.first_malformed);
+    fmt::print(stderr, "warning: left out {}, first at {}\n",
+               plural(report.text.malformed, "malformed record"), report.text.first_malformed);
   }
   if (report.text.invalid_utf8 > 0) {
-    fmt::print(stderr, "warning: {} parts of invalid UTF-8 were replaced by U+FFFD, first at {}\n",
-               report.text.invalid_utf8, report.text.first_invalid_utf8);
+    fmt::print(stderr, "warning: replaced {} by U+FFFD, first at {}\n",
+               plural(report.text.invalid_utf8, "invalid UTF-8 sequence"),
+               report.text.first_invalid_utf8);
   }
   if (report.text.cut_lines > 0) {
-    fmt::print(stderr, "warning: {} lines are longer than 1 MiB and were cut\n",
-               report.text.cut_lines);
+    fmt::print(stderr, "warning: cut {} of more than 1 MiB\n",
+               plural(report.text.cut_lines, "line"));
   }
   if (report.text.cut_documents > 0) {
     fmt::print(stderr,
-               "warning: {} documents are longer than 64 MiB and were cut; are documents "
-               "separated by blank lines?\n",
-               report.text.cut_documents);
+               "warning: cut {} of more than 64 MiB; are documents separated by blank lines?\n",
+               plural(report.text.cut_documents, "document"));
   }
   const double unknown = ratio(report.counts.unknown, report.counts.words);
   if (unknown < kUnknownWarning) return;
@@ -221,7 +215,7 @@ class ProgressDisplay {
 struct Arguments {
   std::string tokenizer, output, drop_duplicates = "none";
   bert::TextArguments text;
-  bool cased = false, json = false;
+  bool cased = false, overwrite = false, json = false;
   bert::PreparationOptions preparation;
 };
 
@@ -237,8 +231,10 @@ void add_options(CLI::App& app, Arguments& arguments) {
                  "standard input")
       ->required();
   app.add_option("--output", arguments.output,
-                 "Folder to write; an older corpus there is replaced, anything else is refused")
+                 "Folder to write: a new or an empty one, or, with --overwrite, an older corpus")
       ->required();
+  app.add_flag("--overwrite", arguments.overwrite,
+               "Replace an older corpus, once the new one is whole");
   arguments.text.add_to(app);
   app.add_option(
          "--drop-duplicates", arguments.drop_duplicates,
@@ -290,6 +286,9 @@ int run(int argc, char** argv) {
 
   bert::PreparationOptions& options = arguments.preparation;
   options.output = arguments.output;
+  if (!arguments.overwrite && bert::is_corpus(options.output)) {
+    bert::throw_input_error("{} holds a corpus already; --overwrite replaces it", arguments.output);
+  }
   arguments.text.apply_to(options.text);
   options.drop_duplicates = parse_drop_duplicates(arguments.drop_duplicates);
   bert::TokenizerOptions tokenizer_options;
@@ -306,9 +305,9 @@ int run(int argc, char** argv) {
   const Costs costs{display.seconds(), peak_memory()};
   if (report.parts_resumed > 0 || report.parts_outdated > 0) {
     fmt::print(stderr,
-               "{} of {} parts were there from an earlier run; {} of other inputs, options or "
-               "another tokenizer were removed\n",
-               report.parts_resumed, report.parts, report.parts_outdated);
+               "of an earlier run took {} of {}; removed {} of other inputs, options or another "
+               "tokenizer\n",
+               report.parts_resumed, plural(report.parts, "part"), report.parts_outdated);
   }
   if (arguments.json) {
     print_json(report, costs, arguments.output);

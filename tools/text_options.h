@@ -8,6 +8,7 @@
 #include <CLI/CLI.hpp>
 
 #include "data/text_lines.h"
+#include "runtime/plural.h"
 #include "train/batch_packer.h"
 #include "train/throughput.h"
 
@@ -58,8 +59,8 @@ void pack_lines(TextLines& lines, BatchPacker& packer, const Add& add) {
 inline void report_texts(const TextLines& lines, const BatchPacker& packer,
                          const Throughput& throughput) {
   if (lines.invalid_utf8() > 0) {
-    std::cerr << fmt::format("warning: {} bytes or sequences were no UTF-8 and became U+FFFD\n",
-                             lines.invalid_utf8());
+    std::cerr << "warning: replaced " << plural(lines.invalid_utf8(), "invalid UTF-8 sequence")
+              << " by U+FFFD\n";
   }
   std::cerr << throughput.line(packer.sequences(), packer.tokens()) << '\n';
 }

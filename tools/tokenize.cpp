@@ -1,14 +1,17 @@
-// tokenize: standard input to pieces or ids, one JSON line per line; or ids to text.
+// tokenize: lines of text to pieces or ids, one JSON line per line; or ids to text.
 #include <iostream>
+#include <sstream>
 #include <string>
 #include <vector>
 
+#include <fmt/ranges.h>
 #include <nlohmann/json.hpp>
 
 #include "data/tokenizer.h"
 #include "data/unicode.h"
 #include "runtime/command_line.h"
 #include "runtime/error.h"
+#include "runtime/plural.h"
 #include "runtime/program.h"
 
 namespace {
@@ -17,6 +20,7 @@ using bert::Token;
 using Json = nlohmann::ordered_json;
 
 struct Arguments {
+  std::vector<std::string> texts;
   std::string tokenizer, mode = "huggingface", invalid_utf8 = "replace";
   bool ids = false, offsets = false, cased = false, special = false, plain_text = false,
        decode = false;
@@ -34,18 +38,17 @@ Json describe(const bert::Tokenizer& tokenizer, const std::vector<Token>& tokens
 
 // A line of ids, as --ids prints them, back to text.
 std::string decode(const bert::Tokenizer& tokenizer, const std::string& line,
-                   std::uint64_t number) {
+                   const std::string& place) {
   std::vector<std::int32_t> ids;
   try {
     ids = Json::parse(line).get<std::vector<std::int32_t>>();
   } catch (const Json::exception&) {
-    bert::throw_input_error("standard input:{}: expected a JSON array of ids, like [2, 17, 3]",
-                            number);
+    bert::throw_input_error("{}: expected a JSON array of ids, like [2, 17, 3]", place);
   }
   for (const std::int32_t id : ids) {
     if (id < 0 || id >= tokenizer.vocab_size()) {
-      bert::throw_input_error("standard input:{}: the id {} is not in the vocabulary of {}", number,
-                              id, tokenizer.vocab_size());
+      bert::throw_input_error("{}: the id {} is not in the vocabulary of {}", place, id,
+                              tokenizer.vocab_size());
     }
   }
   return tokenizer.decode(ids);
@@ -57,21 +60,26 @@ int run(const Arguments& arguments) {
   if (arguments.mode == "google") options.mode = bert::CompatMode::kGoogle;
   const auto tokenizer = bert::load_tokenizer(arguments.tokenizer, options);
   std::ios::sync_with_stdio(false);
+  const bool given = !arguments.texts.empty();
+  std::stringstream texts(fmt::format("{}\n", fmt::join(arguments.texts, "\n")));
+  std::istream& input = given ? texts : std::cin;
   std::string line;
   std::vector<Token> tokens;
   std::uint64_t number = 0, invalid = 0, first_invalid = 0;
-  while (std::getline(std::cin, line)) {
+  while (std::getline(input, line)) {
     ++number;
+    const auto place = [&] {
+      return fmt::format("{}:{}", given ? "TEXT" : "standard input", number);
+    };
     if (line.ends_with('\r')) line.pop_back();
     if (arguments.decode) {
-      std::cout << decode(*tokenizer, line, number) << '\n';
+      std::cout << decode(*tokenizer, line, place()) << '\n';
       continue;
     }
     if (!bert::is_valid_utf8(line)) {
       if (arguments.invalid_utf8 == "refuse") {
-        bert::throw_input_error(
-            "standard input:{}: not valid UTF-8; --invalid-utf8 replace takes it as U+FFFD",
-            number);
+        bert::throw_input_error("{}: not valid UTF-8; --invalid-utf8 replace takes it as U+FFFD",
+                                place());
       }
       if (invalid++ == 0) first_invalid = number;
     }
@@ -83,11 +91,11 @@ int run(const Arguments& arguments) {
       tokens.push_back(Token{tokenizer->special().sep, end, end, false});
     }
     std::cout << describe(*tokenizer, tokens, arguments).dump() << '\n';
-    if (std::cin.rdbuf()->in_avail() <= 0) std::cout.flush();  // answer a person at once
+    if (input.rdbuf()->in_avail() <= 0) std::cout.flush();  // answer a person at once
   }
   if (invalid > 0) {
-    std::cerr << "warning: " << invalid << " lines are not valid UTF-8, the first is line "
-              << first_invalid << ": each invalid part was taken as U+FFFD\n";
+    std::cerr << "warning: invalid UTF-8 in " << bert::plural(invalid, "line") << ", first in line "
+              << first_invalid << ": each such part was taken as U+FFFD\n";
   }
   if (!std::cout.flush()) bert::throw_runtime_error("cannot write to standard output");
   return 0;
@@ -95,8 +103,8 @@ int run(const Arguments& arguments) {
 
 int parse_and_run(int argc, char** argv) {
   CLI::App app(
-      "Reads text from standard input and prints one JSON array per line: its pieces, or "
-      "their ids. With --decode it goes from ids to text.",
+      "Prints one JSON array per line of TEXT, or of standard input: its pieces, or their ids. "
+      "With --decode it goes from ids to text.",
       "tokenize");
   Arguments arguments;
   app.add_option("--tokenizer", arguments.tokenizer,
@@ -117,6 +125,7 @@ int parse_and_run(int argc, char** argv) {
   app.add_option("--invalid-utf8", arguments.invalid_utf8, "replace (by U+FFFD) or refuse")
       ->check(CLI::IsMember({"replace", "refuse"}))
       ->capture_default_str();
+  app.add_option("TEXT", arguments.texts, "what is to be tokenized; standard input if not given");
   if (const auto done = bert::parse_command_line(app, argc, argv)) return *done;
   return run(arguments);
 }

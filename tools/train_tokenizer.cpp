@@ -6,6 +6,7 @@
 #include <iostream>
 #include <memory>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -13,12 +14,14 @@
 #include <unistd.h>
 
 #include "data/sentencepiece_tokenizer.h"
+#include "data/sentencepiece_trainer.h"
 #include "data/vocab_trainer.h"
 #include "data/word_counts.h"
 #include "data/wordpiece_tokenizer.h"
 #include "runtime/command_line.h"
 #include "runtime/error.h"
 #include "runtime/file.h"
+#include "runtime/plural.h"
 #include "runtime/program.h"
 #include "tools/text_arguments.h"
 
@@ -35,7 +38,7 @@ struct Arguments {
   std::uint64_t min_frequency = 2;
   std::size_t memory_mib = 384, max_words = 4'000'000, sample_mib = 40;
   int threads = 0;
-  bool cased = false, json = false;
+  bool cased = false, overwrite = false, json = false;
 };
 
 // Progress on standard error once the work takes over a second: one line that is rewritten on a
@@ -73,24 +76,29 @@ bert::TextReaderOptions reader_options(const Arguments& arguments, Progress& pro
 
 void warn_of_bad_text(const bert::TextStats& text) {
   if (text.invalid_utf8 > 0) {
-    std::cerr << "warning: " << text.invalid_utf8
-              << " invalid UTF-8 sequences were replaced by U+FFFD, the first at "
-              << text.first_invalid_utf8 << "\n";
+    std::cerr << "warning: replaced " << bert::plural(text.invalid_utf8, "invalid UTF-8 sequence")
+              << " by U+FFFD, first at " << text.first_invalid_utf8 << "\n";
   }
   if (text.malformed > 0) {
-    std::cerr << "warning: " << text.malformed << " malformed records were left out, first at "
-              << text.first_malformed << "\n";
+    std::cerr << "warning: left out " << bert::plural(text.malformed, "malformed record")
+              << ", first at " << text.first_malformed << "\n";
   }
 }
 
+// By any of which a folder holds a tokenizer.
+constexpr const char* kTokenizerFiles[] = {"tokenizer.json", "vocab.txt", "spiece.model"};
+
 // An empty folder, or one that a tokenizer may be written to again.
-void check_output_folder(const std::filesystem::path& folder) {
+void check_output_folder(const std::filesystem::path& folder, bool overwrite) {
   std::error_code error;
   if (!std::filesystem::is_directory(folder, error) || std::filesystem::is_empty(folder, error)) {
     return;
   }
-  for (const char* file : {"tokenizer.json", "vocab.txt", "spiece.model"}) {
-    if (std::filesystem::exists(folder / file, error)) return;
+  for (const char* file : kTokenizerFiles) {
+    if (!std::filesystem::exists(folder / file, error)) continue;
+    if (overwrite) return;
+    bert::throw_input_error("{} holds a tokenizer already; --overwrite replaces it",
+                            folder.string());
   }
   bert::throw_input_error("{} is not empty and holds no tokenizer; name another folder",
                           folder.string());
@@ -105,23 +113,21 @@ Fit measure_fit(const bert::Tokenizer& tokenizer, const Arguments& arguments) {
   constexpr std::uint64_t kSampleBytes = std::uint64_t{4} << 20;
   bert::TextReaderOptions options;
   arguments.text.apply_to(options);
-  options.max_document_bytes = std::size_t{1} << 18;
   bert::TextReader reader(arguments.input, options);
   Fit fit;
-  std::vector<std::string> lines;
   std::vector<bert::Token> tokens;
-  while (reader.stats().bytes < kSampleBytes && reader.next_document(lines)) {
-    for (const std::string& line : lines) {
-      tokens.clear();
-      tokenizer.encode(line, tokens);
-      fit.tokens += tokens.size();
-      for (const bert::Token& token : tokens) fit.unknown += token.id == tokenizer.special().unk;
-      bool in_word = false;
-      for (const char c : line) {
-        const bool space = c == ' ' || c == '\t';
-        fit.words += !space && !in_word;
-        in_word = !space;
-      }
+  std::uint64_t bytes = 0;
+  for (std::string_view line; bytes < kSampleBytes && reader.next_line(line);) {
+    bytes += line.size();
+    tokens.clear();
+    tokenizer.encode(line, tokens);
+    fit.tokens += tokens.size();
+    for (const bert::Token& token : tokens) fit.unknown += token.id == tokenizer.special().unk;
+    bool in_word = false;
+    for (const char c : line) {
+      const bool space = c == ' ' || c == '\t';
+      fit.words += !space && !in_word;
+      in_word = !space;
     }
   }
   return fit;
@@ -188,12 +194,16 @@ int run(const Arguments& arguments) {
   if (std::find(arguments.input.begin(), arguments.input.end(), "-") != arguments.input.end()) {
     bert::throw_input_error("the text is read twice, which standard input cannot be: name files");
   }
-  check_output_folder(arguments.output);
+  check_output_folder(arguments.output, arguments.overwrite);
   bert::make_directories(arguments.output);
   Json report;
   report["type"] = arguments.type;
   const auto tokenizer = arguments.type == "wordpiece" ? train_wordpiece(arguments, report)
                                                        : train_sentencepiece(arguments, report);
+  // Of an older one of another kind nothing may stay.
+  for (const char* file : kTokenizerFiles) {
+    std::filesystem::remove(std::filesystem::path(arguments.output) / file);
+  }
   tokenizer->save(arguments.output);
   const Fit fit = measure_fit(*tokenizer, arguments);
   const auto ratio = [](std::uint64_t a, std::uint64_t b) {
@@ -241,7 +251,9 @@ int parse_and_run(int argc, char** argv) {
                  "UTF-8 text or JSON lines, plain or compressed (.gz, .bz2, .xz, .zst): files, "
                  "folders and quoted patterns")
       ->required();
-  app.add_option("--output", arguments.output, "the folder to write")->required();
+  app.add_option("--output", arguments.output, "the folder to write: a new or an empty one")
+      ->required();
+  app.add_flag("--overwrite", arguments.overwrite, "replace a tokenizer that is there");
   app.add_flag("--cased", arguments.cased, "keep capitals and accents apart");
   app.add_option("--wordpiece-method", arguments.method,
                  "wordpiece: join the most frequent pair, or the one that raises the likelihood of "

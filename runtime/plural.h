@@ -1,0 +1,17 @@
+// Numbers of things in messages.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+
+#include <fmt/format.h>
+
+namespace bert {
+
+// "1 line", "2 lines".
+inline std::string plural(std::uint64_t count, std::string_view thing) {
+  return fmt::format("{} {}{}", count, thing, count == 1 ? "" : "s");
+}
+
+}  // namespace bert
