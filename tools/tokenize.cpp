@@ -1,10 +1,8 @@
-// tokenize: lines of text to pieces or ids, one JSON line per line; or ids to text.
+// tokenize: standard input to pieces or ids, one JSON line per line; or ids to text.
 #include <iostream>
-#include <sstream>
 #include <string>
 #include <vector>
 
-#include <fmt/ranges.h>
 #include <nlohmann/json.hpp>
 
 #include "data/tokenizer.h"
@@ -20,7 +18,6 @@ using bert::Token;
 using Json = nlohmann::ordered_json;
 
 struct Arguments {
-  std::vector<std::string> texts;
   std::string tokenizer, mode = "huggingface", invalid_utf8 = "replace";
   bool ids = false, offsets = false, cased = false, special = false, plain_text = false,
        decode = false;
@@ -38,17 +35,18 @@ Json describe(const bert::Tokenizer& tokenizer, const std::vector<Token>& tokens
 
 // A line of ids, as --ids prints them, back to text.
 std::string decode(const bert::Tokenizer& tokenizer, const std::string& line,
-                   const std::string& place) {
+                   std::uint64_t number) {
   std::vector<std::int32_t> ids;
   try {
     ids = Json::parse(line).get<std::vector<std::int32_t>>();
   } catch (const Json::exception&) {
-    bert::throw_input_error("{}: expected a JSON array of ids, like [2, 17, 3]", place);
+    bert::throw_input_error("standard input:{}: expected a JSON array of ids, like [2, 17, 3]",
+                            number);
   }
   for (const std::int32_t id : ids) {
     if (id < 0 || id >= tokenizer.vocab_size()) {
-      bert::throw_input_error("{}: the id {} is not in the vocabulary of {}", place, id,
-                              tokenizer.vocab_size());
+      bert::throw_input_error("standard input:{}: the id {} is not in the vocabulary of {}", number,
+                              id, tokenizer.vocab_size());
     }
   }
   return tokenizer.decode(ids);
@@ -60,26 +58,21 @@ int run(const Arguments& arguments) {
   if (arguments.mode == "google") options.mode = bert::CompatMode::kGoogle;
   const auto tokenizer = bert::load_tokenizer(arguments.tokenizer, options);
   std::ios::sync_with_stdio(false);
-  const bool given = !arguments.texts.empty();
-  std::stringstream texts(fmt::format("{}\n", fmt::join(arguments.texts, "\n")));
-  std::istream& input = given ? texts : std::cin;
   std::string line;
   std::vector<Token> tokens;
   std::uint64_t number = 0, invalid = 0, first_invalid = 0;
-  while (std::getline(input, line)) {
+  while (std::getline(std::cin, line)) {
     ++number;
-    const auto place = [&] {
-      return fmt::format("{}:{}", given ? "TEXT" : "standard input", number);
-    };
     if (line.ends_with('\r')) line.pop_back();
     if (arguments.decode) {
-      std::cout << decode(*tokenizer, line, place()) << '\n';
+      std::cout << decode(*tokenizer, line, number) << '\n';
       continue;
     }
     if (!bert::is_valid_utf8(line)) {
       if (arguments.invalid_utf8 == "refuse") {
-        bert::throw_input_error("{}: not valid UTF-8; --invalid-utf8 replace takes it as U+FFFD",
-                                place());
+        bert::throw_input_error(
+            "standard input:{}: not valid UTF-8; --invalid-utf8 replace takes it as U+FFFD",
+            number);
       }
       if (invalid++ == 0) first_invalid = number;
     }
@@ -91,7 +84,7 @@ int run(const Arguments& arguments) {
       tokens.push_back(Token{tokenizer->special().sep, end, end, false});
     }
     std::cout << describe(*tokenizer, tokens, arguments).dump() << '\n';
-    if (input.rdbuf()->in_avail() <= 0) std::cout.flush();  // answer a person at once
+    if (std::cin.rdbuf()->in_avail() <= 0) std::cout.flush();  // answer a person at once
   }
   if (invalid > 0) {
     std::cerr << "warning: invalid UTF-8 in " << bert::plural(invalid, "line") << ", first in line "
@@ -103,8 +96,8 @@ int run(const Arguments& arguments) {
 
 int parse_and_run(int argc, char** argv) {
   CLI::App app(
-      "Prints one JSON array per line of TEXT, or of standard input: its pieces, or their ids. "
-      "With --decode it goes from ids to text.",
+      "Reads text from standard input and prints one JSON array per line: its pieces, or "
+      "their ids. With --decode it goes from ids to text.",
       "tokenize");
   Arguments arguments;
   app.add_option("--tokenizer", arguments.tokenizer,
@@ -125,8 +118,15 @@ int parse_and_run(int argc, char** argv) {
   app.add_option("--invalid-utf8", arguments.invalid_utf8, "replace (by U+FFFD) or refuse")
       ->check(CLI::IsMember({"replace", "refuse"}))
       ->capture_default_str();
-  app.add_option("TEXT", arguments.texts, "what is to be tokenized; standard input if not given");
+  std::vector<std::string> given;  // by who expects that texts or files go here
+  app.add_option("TEXT", given)->group("");
   if (const auto done = bert::parse_command_line(app, argc, argv)) return *done;
+  if (!given.empty()) {
+    bert::throw_input_error(
+        "text is read from standard input: give it as echo \"...\" | tokenize ..., or a file as "
+        "tokenize ... < FILE, instead of '{}'",
+        given.front());
+  }
   return run(arguments);
 }
 

@@ -130,16 +130,6 @@ TEST_F(TokenizerPrograms, TrainByLikelihood) {
   EXPECT_NE(read("frequency/vocab.txt"), read("likelihood/vocab.txt"));
 }
 
-TEST_F(TokenizerPrograms, TokenizesTextsOfTheCommandLine) {
-  write_text(folder_ / "vocab.txt", "[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\na\nb\n");
-  const std::string command = tokenize_ + " --tokenizer vocab.txt ";
-  EXPECT_EQ(run(command + "'a b' '' '[MASK] c'", "b\n").output,
-            "[\"a\",\"b\"]\n[]\n[\"[MASK]\",\"[UNK]\"]\n");
-  EXPECT_EQ(run(command + "--decode '[5, 6]'").output, "a b\n");
-  EXPECT_EQ(error_of(command + "--decode '[5, 7]'"),
-            "error: TEXT:1: the id 7 is not in the vocabulary of 7\n");
-}
-
 TEST_F(TokenizerPrograms, Decode) {
   write_corpus_text();
   ASSERT_EQ(run(train_ + " --vocab-size 56 --input text.txt --output t").exit_code, 0);
@@ -248,6 +238,8 @@ TEST_F(TokenizerPrograms, ReportBadInput) {
             std::string::npos);
   write_text(folder_ / "broken.model", "not a model");
   EXPECT_NE(error_of(tokenize_ + " --tokenizer broken.model").find("broken.model is damaged"),
+            std::string::npos);
+  EXPECT_NE(error_of(tokenize_ + " --tokenizer vocab.txt 'a text'").find("standard input: give it"),
             std::string::npos);
   error_of(tokenize_);
   error_of(tokenize_ + " --tokenizer vocab.txt --no-such-option");
