@@ -77,8 +77,8 @@ struct ParsedText {
   std::vector<std::string_view> lines;     // none of them blank
   std::vector<std::size_t> document_ends;  // k: a document ends before lines[k]
   std::deque<std::string> storage;
-  std::uint64_t num_lines = 0,
-                bytes = 0;      // of `lines`, without line ends; kept when those are gone
+  std::uint64_t num_lines = 0;  // also when `lines` are gone
+  std::uint64_t bytes = 0;      // of them, without line ends
   std::uint64_t line_ends = 0;  // of the file: how far line numbers advance
   std::uint64_t invalid_utf8 = 0, malformed = 0, cut_lines = 0, short_lines = 0;
   // Line ends before the first of them.

@@ -93,7 +93,8 @@ TEST_F(CorpusPrograms, ReadsFoldersPatternsAndJsonLines) {
   }
   // A line without the field is named.
   write_text(folder_ / "bad.jsonl", lines + "{\"text\": \"a\"}\n");
-  expect_refused(prepare(field + (folder_ / "bad.jsonl").string()), "bad.jsonl:201");
+  expect_refused(prepare("--overwrite" + field + (folder_ / "bad.jsonl").string()),
+                 "bad.jsonl:201");
   const Answer skipped =
       prepare("--overwrite --malformed skip" + field + (folder_ / "bad.jsonl").string());
   EXPECT_EQ(skipped.exit_code, 0) << skipped.output;
@@ -105,7 +106,8 @@ TEST_F(CorpusPrograms, ShortSequenceCuts) {
   ASSERT_EQ(prepare(text() + " --sequence-length 32 --short-sequence-probability 0.1").exit_code,
             0);
   EXPECT_TRUE(fs::exists(folder_ / "corpus" / "train" / "cuts_sentences_30_short_0.1.bin"));
-  expect_refused(prepare(text() + " --short-sequence-probability 2"), "short sequences");
+  expect_refused(prepare(text() + " --overwrite --short-sequence-probability 2"),
+                 "short sequences");
 }
 
 TEST_F(CorpusPrograms, WarnsOfUnknownWordsAndInvalidText) {
