@@ -1,6 +1,8 @@
 #include "train/config.h"
 
+#include <algorithm>
 #include <cmath>
+#include <iterator>
 #include <utility>
 
 #include "runtime/error.h"
@@ -10,15 +12,20 @@
 namespace bert {
 namespace {
 
-void check_sequence_lengths(const Config& config, std::int64_t most, const std::string& of) {
+void check_sequence_lengths(const Config& config, std::int64_t most) {
   for (const Phase& phase : config.phases()) {
     if (phase.sequence_length <= most) continue;
-    const bool base = phase.sequence_length == config.train.sequence_length;
+    const std::string where = config.where(phase.length_key);
+    if (config.model.init_from) {
+      throw_input_error(
+          "{}: a sequence_length of {} does not fit the model in {}, which reads {} tokens; make "
+          "it shorter",
+          where, phase.sequence_length, *config.model.init_from, most);
+    }
     throw_input_error(
-        "{}: a sequence_length of {} does not fit {}, which is {}; make the one shorter or the "
-        "other longer",
-        config.where(base ? "train.sequence_length" : "train.phases"), phase.sequence_length, of,
-        most);
+        "{}: a sequence_length of {} does not fit model.max_position_embeddings, which is {}; make "
+        "the one shorter or the other longer",
+        where, phase.sequence_length, most);
   }
 }
 
@@ -31,7 +38,7 @@ void check_model(const Config& config, const BertConfig& model) {
         config.where(heads ? "model.num_attention_heads" : "model.hidden_size"), model.hidden_size,
         model.num_attention_heads);
   }
-  check_sequence_lengths(config, model.max_position_embeddings, "model.max_position_embeddings");
+  check_sequence_lengths(config, model.max_position_embeddings);
   if (config.objective.next_sentence && model.type_vocab_size < 2) {
     throw_input_error("{}: objective.next_sentence needs two kinds of segments, at least 2",
                       config.where("model.type_vocab_size"));
@@ -45,7 +52,8 @@ void check_config(const Config& config) {
                       config.train.max_steps);
   }
   for (const Phase& phase : config.phases()) {
-    check_micro_batch(config, config.train, phase.sequence_length, phase.micro_batch_tokens);
+    check_micro_batch(config, phase.room_key, config.train, phase.sequence_length,
+                      phase.micro_batch_tokens);
   }
   check_reproducible(config, config.train, config.runtime);
   if (config.evaluation.patience > 0 && config.evaluation.every_steps == 0) {
@@ -57,10 +65,26 @@ void check_config(const Config& config) {
   if (!config.model.init_from) check_model(config, config.model.bert);
 }
 
-// Whether `key` may differ between a run and the model that it starts from.
+// A key that may differ between a run and the model that it starts from, or goes on with.
+struct ChangeableKey {
+  std::string_view name;
+  void (*copy)(const BertConfig& from, BertConfig& to);
+};
+
+template <auto Member>
+void copy_member(const BertConfig& from, BertConfig& to) {
+  to.*Member = from.*Member;
+}
+
+constexpr ChangeableKey kChangeable[] = {
+    {"model.hidden_dropout_prob", copy_member<&BertConfig::hidden_dropout_prob>},
+    {"model.attention_probs_dropout_prob", copy_member<&BertConfig::attention_probs_dropout_prob>},
+    {"model.initializer_range", copy_member<&BertConfig::initializer_range>},
+    {"model.init", copy_member<&BertConfig::init>}};
+
 bool may_change(std::string_view key) {
-  return key == "model.hidden_dropout_prob" || key == "model.attention_probs_dropout_prob" ||
-         key == "model.initializer_range" || key == "model.init";
+  return std::any_of(std::begin(kChangeable), std::end(kChangeable),
+                     [&](const ChangeableKey& one) { return one.name == key; });
 }
 
 // The model found in init_from's folder, with what the file may change.
@@ -83,15 +107,9 @@ BertConfig continue_from(const Config& config, const BertConfig& found) {
     }
   }
   BertConfig model = found;
-  const auto& given = config.model.bert;
-  if (config.is_given("model.hidden_dropout_prob")) {
-    model.hidden_dropout_prob = given.hidden_dropout_prob;
+  for (const ChangeableKey& key : kChangeable) {
+    if (config.is_given(key.name)) key.copy(config.model.bert, model);
   }
-  if (config.is_given("model.attention_probs_dropout_prob")) {
-    model.attention_probs_dropout_prob = given.attention_probs_dropout_prob;
-  }
-  if (config.is_given("model.initializer_range")) model.initializer_range = given.initializer_range;
-  if (config.is_given("model.init")) model.init = given.init;
   return model;
 }
 
@@ -129,16 +147,27 @@ std::vector<Phase> Config::phases() const {
   Phase current{0, train.max_steps, train.sequence_length, train.batch_size,
                 train.micro_batch_tokens};
   std::vector<Phase> list;
-  for (const PhaseConfig& phase : train.phases) {
+  for (std::size_t i = 0; i < train.phases.size(); ++i) {
+    const PhaseConfig& phase = train.phases[i];
+    const auto key = [&](const char* name) { return fmt::format("train.phases[{}].{}", i, name); };
     const auto from =
         static_cast<std::int64_t>(std::floor(phase.from * static_cast<double>(train.max_steps)));
     current.end_step = from;
     if (current.end_step > current.first_step) list.push_back(current);
     current.first_step = from;
     current.end_step = train.max_steps;
-    if (phase.sequence_length) current.sequence_length = *phase.sequence_length;
-    if (phase.batch_size) current.batch_size = *phase.batch_size;
-    if (phase.micro_batch_tokens) current.micro_batch_tokens = *phase.micro_batch_tokens;
+    if (phase.sequence_length) {
+      current.sequence_length = *phase.sequence_length;
+      current.length_key = current.room_key = key("sequence_length");
+    }
+    if (phase.batch_size) {
+      current.batch_size = *phase.batch_size;
+      current.batch_key = key("batch_size");
+    }
+    if (phase.micro_batch_tokens) {
+      current.micro_batch_tokens = *phase.micro_batch_tokens;
+      current.room_key = key("micro_batch_tokens");
+    }
   }
   list.push_back(current);
   return list;
@@ -189,6 +218,12 @@ BertConfig resolve_model(const Config& config, std::int64_t tokenizer_vocab_size
   check_model(config, model);
   model.validate();
   return model;
+}
+
+bool go_together(BertConfig one, const BertConfig& other) {
+  for (const ChangeableKey& key : kChangeable) key.copy(other, one);
+  one.classifier_dropout = other.classifier_dropout;
+  return one == other;
 }
 
 std::string config_to_yaml(const Config& config) {

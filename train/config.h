@@ -81,6 +81,10 @@ struct Phase {
   std::int64_t first_step = 0, end_step = 0;
   std::int64_t sequence_length = 0, batch_size = 0;
   OrAuto<std::int64_t> micro_batch_tokens;
+  // The keys that say so: "train.batch_size", "train.phases[1].batch_size". `room_key`: of
+  // sequence_length and micro_batch_tokens the one given last.
+  std::string length_key = "train.sequence_length", batch_key = "train.batch_size",
+              room_key = "train.micro_batch_tokens";
 };
 
 struct Config : GivenKeys {
@@ -121,6 +125,10 @@ Config parse_config(const std::string& yaml, const std::string& source,
 // has more entries than the model, or a sequence would not fit max_position_embeddings.
 BertConfig resolve_model(const Config& config, std::int64_t tokenizer_vocab_size,
                          const std::optional<BertConfig>& init_from = std::nullopt);
+
+// Whether a run whose model is `one` can go on with the weights of `other`: they differ at most in
+// dropout and initialisation.
+bool go_together(BertConfig one, const BertConfig& other);
 
 // All keys as YAML that load_config reads back to the same Config: a run's config.yaml. With
 // model.init_from, the model's keys that were not given are left out: they are found there.

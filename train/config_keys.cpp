@@ -44,9 +44,7 @@ CorpusChoice parse_corpus(const ConfigValue& value) {
   if (value.node().IsScalar()) return {value.text(folder)};
   if (!value.node().IsMap()) value.refuse(folder + " or {path, weight}");
   CorpusChoice corpus;
-  for (const auto& entry : value.node()) {
-    const std::string name = entry.first.IsScalar() ? entry.first.Scalar() : "?";
-    const ConfigValue item = value.child(name, entry.second);
+  value.for_each_key([&](const std::string& name, const ConfigValue& item) {
     if (name == "path") {
       corpus.path = item.text(folder);
     } else if (name == "weight") {
@@ -54,7 +52,7 @@ CorpusChoice parse_corpus(const ConfigValue& value) {
     } else {
       throw_input_error("{}: unknown key {}: expected path or weight", item.where(), item.key());
     }
-  }
+  });
   if (corpus.path.empty()) {
     throw_input_error("{}: {} has no `path`: expected {}", value.where(), value.key(), folder);
   }
@@ -92,13 +90,11 @@ std::string write_corpora(const std::vector<CorpusChoice>& corpora) {
 PhaseConfig parse_phase(const ConfigValue& value) {
   const std::string keys = "from, sequence_length, batch_size, micro_batch_tokens";
   if (!value.node().IsMap()) value.refuse("a map of " + keys);
+  const auto tokens = or_auto(integer(kMicroBatches));
   PhaseConfig phase;
   bool has_from = false;
-  for (const auto& entry : value.node()) {
-    const std::string name = entry.first.IsScalar() ? entry.first.Scalar() : "?";
-    const ConfigValue item = value.child(name, entry.second);
+  value.for_each_key([&](const std::string& name, const ConfigValue& item) {
     if (name == "from") {
-      if (has_from) item.fail("the key is given twice");
       phase.from = item.number(kProbability);
       has_from = true;
     } else if (name == "sequence_length") {
@@ -106,12 +102,11 @@ PhaseConfig parse_phase(const ConfigValue& value) {
     } else if (name == "batch_size") {
       phase.batch_size = item.integer(kBatches);
     } else if (name == "micro_batch_tokens") {
-      phase.micro_batch_tokens.emplace();
-      if (!item.is_auto()) *phase.micro_batch_tokens = item.integer(kMicroBatches, "auto or ");
+      phase.micro_batch_tokens = tokens.read(item, tokens.expected);
     } else {
       throw_input_error("{}: unknown key {}: expected some of {}", item.where(), item.key(), keys);
     }
-  }
+  });
   if (!has_from) {
     throw_input_error("{}: {} has no `from`: expected the fraction of max_steps where it begins",
                       value.where(), value.key());
@@ -181,12 +176,12 @@ void add_model_keys(ConfigTable<Config>& table) {
       integer(sizes), "Width of the feed-forward layer, usually 4 * hidden_size.");
   table.add(
       "model.hidden_dropout_prob",
-      [](auto& c) -> auto& { return c.model.bert.hidden_dropout_prob; }, number(kProbability),
+      [](auto& c) -> auto& { return c.model.bert.hidden_dropout_prob; }, number(kDropout),
       "Dropout of embeddings and of each branch; small corpora want 0.1, very large ones 0.");
   table.add(
       "model.attention_probs_dropout_prob",
-      [](auto& c) -> auto& { return c.model.bert.attention_probs_dropout_prob; },
-      number(kProbability), "Dropout of attention probabilities.");
+      [](auto& c) -> auto& { return c.model.bert.attention_probs_dropout_prob; }, number(kDropout),
+      "Dropout of attention probabilities.");
   table.add(
       "model.max_position_embeddings",
       [](auto& c) -> auto& { return c.model.bert.max_position_embeddings; }, integer(sizes),
@@ -335,7 +330,5 @@ const ConfigTable<Config>& config_table() {
 }
 
 const std::vector<ConfigKey>& config_keys() { return config_table().keys(); }
-
-const ConfigKey* find_config_key(std::string_view name) { return config_table().find(name); }
 
 }  // namespace bert

@@ -2,7 +2,6 @@
 // entry in train/config_keys.cpp, or, where fine-tuning has it too, in train/config_shared_keys.h.
 #pragma once
 
-#include <string_view>
 #include <vector>
 
 #include "train/config.h"
@@ -14,6 +13,5 @@ using ConfigKey = ConfigKeyOf<Config>;
 
 const ConfigTable<Config>& config_table();
 const std::vector<ConfigKey>& config_keys();
-const ConfigKey* find_config_key(std::string_view name);  // null when there is none
 
 }  // namespace bert

@@ -14,20 +14,20 @@ std::string GivenKeys::where(std::string_view key) const {
   return fmt::format("{}: {}", it->second, key);
 }
 
-void check_micro_batch(const GivenKeys& keys, const StepConfig& step, std::int64_t length,
-                       OrAuto<std::int64_t> micro_batch_tokens) {
+void check_micro_batch(const GivenKeys& keys, std::string_view key, const StepConfig& step,
+                       std::int64_t length, OrAuto<std::int64_t> micro_batch_tokens) {
   if (!micro_batch_tokens) return;
   if (*micro_batch_tokens < length) {
-    throw_input_error("{}: {} tokens have no room for one sequence of {}",
-                      keys.where("train.micro_batch_tokens"), *micro_batch_tokens, length);
+    throw_input_error("{}: micro-batches of {} tokens have no room for one sequence of {}",
+                      keys.where(key), *micro_batch_tokens, length);
   }
   const std::int64_t fixed = step.micro_batch_sequences() * length;
   if (*micro_batch_tokens < fixed) {
     throw_input_error(
-        "{}: {} tokens have no room for the {} that train.reproducible computes at once, "
-        "train.reproducible_sequences ({}) of {}",
-        keys.where("train.micro_batch_tokens"), *micro_batch_tokens, fixed,
-        step.reproducible_sequences, length);
+        "{}: micro-batches of {} tokens have no room for the {} that train.reproducible computes "
+        "at "
+        "once, train.reproducible_sequences ({}) of {}",
+        keys.where(key), *micro_batch_tokens, fixed, step.reproducible_sequences, length);
   }
 }
 
@@ -39,16 +39,17 @@ void check_reproducible(const GivenKeys& keys, const StepConfig& step,
   }
 }
 
-void check_shares(const GivenKeys& keys, std::int64_t batch_size, std::int64_t fixed, int ranks) {
+void check_shares(const GivenKeys& keys, std::string_view key, std::int64_t batch_size,
+                  std::int64_t fixed, int ranks) {
   if (batch_size < ranks) {
-    throw_input_error("{}: {} sequences are less than one for each of {} ranks",
-                      keys.where("train.batch_size"), batch_size, ranks);
+    throw_input_error("{}: {} sequences are less than one for each of {} ranks", keys.where(key),
+                      batch_size, ranks);
   }
   if (fixed > 0 && (batch_size + fixed - 1) / fixed < ranks) {
     throw_input_error(
         "{}: {} sequences are less than one micro-batch of {} (train.reproducible_sequences) for "
         "each of {} ranks",
-        keys.where("train.batch_size"), batch_size, fixed, ranks);
+        keys.where(key), batch_size, fixed, ranks);
   }
 }
 

@@ -76,7 +76,8 @@ struct RuntimeConfig {
 };
 
 struct GivenKeys {
-  // Where each key that was given stands: "optimizer.epsilon" -> "configs/a.yaml:12".
+  // Where each key that was given stands, and each inside it: "optimizer.epsilon" ->
+  // "configs/a.yaml:12", "train.phases[1].batch_size" -> "configs/a.yaml:20".
   std::map<std::string, std::string, std::less<>> given;
 
   bool is_given(std::string_view key) const { return given.find(key) != given.end(); }
@@ -85,16 +86,17 @@ struct GivenKeys {
   std::string where(std::string_view key) const;
 };
 
-// InputError when sequences of `length` tokens do not fit into micro-batches of
+// InputError, naming `key`, when sequences of `length` tokens do not fit into micro-batches of
 // `micro_batch_tokens`, or as many as train.reproducible computes at once do not.
-void check_micro_batch(const GivenKeys& keys, const StepConfig& step, std::int64_t length,
-                       OrAuto<std::int64_t> micro_batch_tokens);
+void check_micro_batch(const GivenKeys& keys, std::string_view key, const StepConfig& step,
+                       std::int64_t length, OrAuto<std::int64_t> micro_batch_tokens);
 // InputError when gradients cannot travel as they have to with train.reproducible.
 void check_reproducible(const GivenKeys& keys, const StepConfig& step,
                         const RuntimeConfig& runtime);
-// InputError when a batch of so many sequences has none, or no micro-batch of `fixed` (unless 0),
-// for some rank.
-void check_shares(const GivenKeys& keys, std::int64_t batch_size, std::int64_t fixed, int ranks);
+// InputError, naming `key`, when a batch of so many sequences has none, or no micro-batch of
+// `fixed` (unless 0), for some rank.
+void check_shares(const GivenKeys& keys, std::string_view key, std::int64_t batch_size,
+                  std::int64_t fixed, int ranks);
 
 // Whether the text of a configuration has the key `task`, as all of fine-tuning and none of
 // pre-training have.

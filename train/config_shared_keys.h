@@ -18,6 +18,7 @@ inline constexpr IntegerRange kBatches{1, std::numeric_limits<std::int32_t>::max
 inline constexpr IntegerRange kMicroBatches{kLeastLength, std::numeric_limits<std::int32_t>::max()};
 inline constexpr IntegerRange kCounts{0, kNoLimit};
 inline constexpr NumberRange kProbability{0.0, 1.0, true, false};
+inline constexpr NumberRange kDropout{0.0, 0.9999};  // more rounds to all (kernels/dropout.h)
 
 template <typename C>
 void add_run_dir_key(ConfigTable<C>& table) {

@@ -73,7 +73,7 @@ class ConfigTable {
         const ConfigKeyOf<C>& key = keys_[place];
         if ((key.name == first) != now_first) continue;
         key.set(config, value);
-        config.given[key.name] = value.where();
+        value.note_places(config.given);
       }
     }
   }

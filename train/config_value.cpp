@@ -4,6 +4,7 @@
 #include <charconv>
 #include <cmath>
 #include <optional>
+#include <set>
 
 #include "runtime/error.h"
 
@@ -82,9 +83,11 @@ std::string ConfigValue::where() const {
   return fmt::format("{}:{}", source_, node_.Mark().line + 1);
 }
 
-bool ConfigValue::is_integer() const {
-  const auto text = plain_number(node_);
-  return text && parse_all<std::int64_t>(*text);
+void ConfigValue::note_places(std::map<std::string, std::string, std::less<>>& places) const {
+  places[key_] = where();
+  for (const ConfigValue& element : elements()) element.note_places(places);
+  if (!node_.IsMap()) return;
+  for_each_key([&](const std::string&, const ConfigValue& item) { item.note_places(places); });
 }
 
 std::int64_t ConfigValue::integer(const IntegerRange& range, std::string_view expected) const {
@@ -135,6 +138,20 @@ std::vector<ConfigValue> ConfigValue::elements() const {
 ConfigValue ConfigValue::child(std::string_view name, const YAML::Node& node) const {
   return {key_.empty() ? std::string(name) : fmt::format("{}.{}", key_, name), node, source_,
           has_lines_};
+}
+
+void ConfigValue::for_each_key(
+    const std::function<void(const std::string& name, const ConfigValue& item)>& use) const {
+  std::set<std::string> seen;
+  for (const auto& entry : node_) {
+    const ConfigValue name = child("?", entry.first);
+    if (!entry.first.IsScalar()) throw_input_error("{}: a key is not a word", name.where());
+    const ConfigValue item = child(entry.first.Scalar(), entry.second);
+    if (!seen.insert(item.key()).second) {
+      throw_input_error("{}: {} is given twice", name.where(), item.key());
+    }
+    use(entry.first.Scalar(), item);
+  }
 }
 
 void ConfigValue::refuse(std::string_view expected) const {

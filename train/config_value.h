@@ -3,7 +3,9 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <limits>
+#include <map>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -37,12 +39,11 @@ class ConfigValue {
   const std::string& key() const { return key_; }
   const YAML::Node& node() const { return node_; }
   std::string where() const;  // "configs/a.yaml:12" or "argument key=value"
+  // where() of this value and of each inside it, by its key.
+  void note_places(std::map<std::string, std::string, std::less<>>& places) const;
 
   bool is_null() const { return node_.IsNull(); }
   bool is_auto() const { return node_.IsScalar() && node_.Scalar() == "auto"; }
-
-  // A plain number without point or exponent.
-  bool is_integer() const;
 
   // `expected`: what to name instead of the range, where that is not all that is allowed.
   std::int64_t integer(const IntegerRange& range, std::string_view expected = {}) const;
@@ -54,6 +55,10 @@ class ConfigValue {
   std::vector<ConfigValue> elements() const;  // of a sequence
   // A value that belongs to this one: an element, or a key of a map inside it.
   ConfigValue child(std::string_view name, const YAML::Node& node) const;
+  // Calls `use` with each key of a map, by itself, and its value. InputError where one is not a
+  // word, or is there twice.
+  void for_each_key(
+      const std::function<void(const std::string& name, const ConfigValue& item)>& use) const;
 
   // "<where>: <key> is <value>: expected <expected>"
   [[noreturn]] void refuse(std::string_view expected) const;

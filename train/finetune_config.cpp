@@ -192,7 +192,8 @@ SequenceLengths FinetuneConfig::lengths(std::int64_t longest) const {
     found.doc_stride = data.doc_stride.value_or(std::clamp<std::int64_t>(room / 2, 1, 128));
     check_windows(*this, found);
   }
-  check_micro_batch(*this, train, found.max_length, train.micro_batch_tokens);
+  check_micro_batch(*this, "train.micro_batch_tokens", train, found.max_length,
+                    train.micro_batch_tokens);
   return found;
 }
 

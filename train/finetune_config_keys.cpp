@@ -71,16 +71,15 @@ void add_model_keys(ConfigTable<FinetuneConfig>& table) {
       "weights: a baseline that shows what pre-training is worth.");
   table.add(
       "model.hidden_dropout_prob", [](auto& c) -> auto& { return c.model.hidden_dropout_prob; },
-      or_auto(number(kProbability)),
+      or_auto(number(kDropout)),
       "Dropout of embeddings and of each branch; auto: as init_from says (0.1 in the paper).");
   table.add(
       "model.attention_probs_dropout_prob",
       [](auto& c) -> auto& { return c.model.attention_probs_dropout_prob; },
-      or_auto(number(kProbability)),
-      "Dropout of attention probabilities; auto: as init_from says.");
+      or_auto(number(kDropout)), "Dropout of attention probabilities; auto: as init_from says.");
   table.add(
       "model.classifier_dropout", [](auto& c) -> auto& { return c.model.classifier_dropout; },
-      or_auto(number(kProbability)),
+      or_auto(number(kDropout)),
       "Dropout before the head; auto: as init_from says, or else as hidden_dropout_prob.");
   table.add(
       "tokenizer.path", [](auto& c) -> auto& { return c.tokenizer.path; },

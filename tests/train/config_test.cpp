@@ -193,7 +193,7 @@ TEST(Config, EveryKeyIsDocumented) {
     const std::string expected = squeezed(key.expected + "; default: " + key.default_value);
     EXPECT_NE(text.find(expected), std::string::npos) << key.name;
     EXPECT_EQ(key.meaning.back(), '.') << key.name;
-    EXPECT_NE(find_config_key(key.name), nullptr);
+    EXPECT_NE(config_table().find(key.name), nullptr);
   }
   // All of kWhole's keys, and those of config.json.
   for (const char* name : {"train.phases", "model.layer_norm_eps", "model.type_vocab_size",
@@ -303,6 +303,8 @@ TEST(Config, CorporaAreOneOrAList) {
       "a.yaml:1: data.path: some corpora have a weight: give one to all of them, or to none");
   expect_error("data: {path: [{wheight: 1}]}",
                "a.yaml:1: unknown key data.path[0].wheight: expected path or weight");
+  expect_error("data: {path: [{path: a, path: b}]}", "a.yaml:1: data.path[0].path is given twice");
+  expect_error("data: {path: [{path: a, [b]: c}]}", "a.yaml:1: a key is not a word");
   expect_error("data: {path: [{weight: 1}]}",
                "a.yaml:1: data.path[0] has no `path`: expected a folder written by prepare_corpus");
 }
@@ -319,11 +321,13 @@ TEST(Config, ReproducibleMicroBatchesHaveAFixedSize) {
   const std::string on = "train: {reproducible: true, micro_batch_tokens: ";
   EXPECT_NO_THROW(parse_config(on + "1024}", "a.yaml"));
   expect_error(on + "1023}",
-               "a.yaml:1: train.micro_batch_tokens: 1023 tokens have no room for the 1024 that "
+               "a.yaml:1: train.micro_batch_tokens: micro-batches of 1023 tokens have no room for "
+               "the 1024 that "
                "train.reproducible computes at once, train.reproducible_sequences (8) of 128");
   // In a later part of the run.
   expect_error(on + "1024, phases: [{from: 0.5, sequence_length: 256}]}",
-               "a.yaml:1: train.micro_batch_tokens: 1024 tokens have no room for the 2048 that "
+               "a.yaml:1: train.phases[0].sequence_length: micro-batches of 1024 tokens have no "
+               "room for the 2048 that "
                "train.reproducible computes at once, train.reproducible_sequences (8) of 256");
   expect_error("train: {reproducible: true}\nruntime: {allreduce_dtype: bf16}",
                "a.yaml:2: runtime.allreduce_dtype: with train.reproducible gradients travel as "
@@ -393,14 +397,18 @@ TEST(Config, ChecksAcrossKeys) {
                "model.max_position_embeddings, which is 64; make the one shorter or the other "
                "longer");
   expect_error("train: {phases: [{from: 0.5, sequence_length: 513}]}",
-               "a.yaml:1: train.phases: a sequence_length of 513 does not fit "
+               "a.yaml:1: train.phases[0].sequence_length: a sequence_length of 513 does not fit "
                "model.max_position_embeddings, which is 512; make the one shorter or the other "
                "longer");
+  expect_error("model: {hidden_dropout_prob: 0.99999}",
+               "a.yaml:1: model.hidden_dropout_prob is 0.99999: expected a number x with 0 <= x <= "
+               "0.9999");
   expect_error("model: {hidden_size: 100}",
                "a.yaml:1: model.hidden_size: hidden_size 100 is not a multiple of "
                "num_attention_heads 12; heads usually have 64 numbers each");
   expect_error("train: {micro_batch_tokens: 100}",
-               "a.yaml:1: train.micro_batch_tokens: 100 tokens have no room for one sequence of "
+               "a.yaml:1: train.micro_batch_tokens: micro-batches of 100 tokens have no room for "
+               "one sequence of "
                "128");
   expect_error("model: {type_vocab_size: 1}\nobjective: {next_sentence: true}",
                "a.yaml:1: model.type_vocab_size: objective.next_sentence needs two kinds of "
@@ -456,6 +464,27 @@ TEST(Config, Phases) {
   expect_error("train: {phases: [{from: 0, seed: 1}]}",
                "a.yaml:1: unknown key train.phases[0].seed: expected some of from, "
                "sequence_length, batch_size, micro_batch_tokens");
+  expect_error(
+      "train:\n  phases:\n    - {from: 0.5, batch_size: 8}\n    - from: 0.6\n      batch_size: "
+      "8\n      batch_size: 9",
+      "a.yaml:6: train.phases[1].batch_size is given twice");
+  expect_error(
+      "train: {phases: [{from: 0, micro_batch_tokens: 3}]}",
+      "a.yaml:1: train.phases[0].micro_batch_tokens is 3: expected auto or an integer from "
+      "8 to 2147483647");
+  // What does not go together is said of the phase that says so.
+  expect_error(
+      "train:\n  micro_batch_tokens: 200\n  phases:\n    - {from: 0.5}\n    - from: 0.6\n"
+      "      sequence_length: 256",
+      "a.yaml:6: train.phases[1].sequence_length: micro-batches of 200 tokens have no room "
+      "for one sequence of 256");
+  expect_error("train: {phases: [{from: 0.5, sequence_length: 256, micro_batch_tokens: 200}]}",
+               "a.yaml:1: train.phases[0].micro_batch_tokens: micro-batches of 200 tokens have no "
+               "room for one sequence of 256");
+  EXPECT_EQ(phases[0].batch_key, "train.batch_size");
+  EXPECT_EQ(phases[3].batch_key, "train.phases[1].batch_size");
+  EXPECT_EQ(c.where(phases[3].batch_key), "a.yaml:9: train.phases[1].batch_size");
+  EXPECT_EQ(c.where(phases[3].length_key), "a.yaml:10: train.phases[2].sequence_length");
   expect_error("train: {phases: 3}",
                "a.yaml:1: train.phases is 3: expected a list of {from, sequence_length, "
                "batch_size, micro_batch_tokens}");
@@ -492,10 +521,10 @@ TEST(Config, ResolveModelContinuesFromAnother) {
             "a.yaml:3: model.hidden_act: gelu_new, but the model in m has gelu; leave the key out");
   EXPECT_EQ(message("model: {init_from: m, preset: bert_mini}"),
             "a.yaml:1: model.preset: model.init_from brings its own sizes; leave the preset out");
-  EXPECT_EQ(message("model: {init_from: m}\ntrain: {sequence_length: 256}"),
-            "a.yaml:2: train.sequence_length: a sequence_length of 256 does not fit "
-            "model.max_position_embeddings, which is 128; make the one shorter or the other "
-            "longer");
+  EXPECT_EQ(
+      message("model: {init_from: m}\ntrain: {sequence_length: 256}"),
+      "a.yaml:2: train.sequence_length: a sequence_length of 256 does not fit the model in m, "
+      "which reads 128 tokens; make it shorter");
   EXPECT_EQ(error_of([&] { resolve_model(plain, 5001, found); }),
             "the model in m: a vocab_size of 5000 is less than the 5001 entries of the tokenizer "
             "data/tokenizer");

@@ -244,7 +244,7 @@ TEST(FinetuneConfig, KeysAreAsStrictAsThoseOfPreTraining) {
   expect_error(
       text, {"model.hidden_dropout_prob=1"},
       "argument model.hidden_dropout_prob=1: model.hidden_dropout_prob is 1: expected auto "
-      "or a number x with 0 <= x < 1");
+      "or a number x with 0 <= x <= 0.9999");
   expect_error(text, {"data.header=maybe"},
                "argument data.header=maybe: data.header is maybe: expected auto or true or false");
   expect_error(text, {"schedule.decay=google"},
@@ -268,11 +268,13 @@ TEST(FinetuneConfig, KeysAreAsStrictAsThoseOfPreTraining) {
   EXPECT_EQ(parse(required(text), {"class_weights=balanced"}).class_weights.kind,
             ClassWeights::Kind::balanced);
   expect_error(text, {"train={reproducible: true, micro_batch_tokens: 1000}"},
-               "argument train={reproducible: true, micro_batch_tokens: 1000}: 1000 tokens have no "
+               "argument train={reproducible: true, micro_batch_tokens: 1000}: micro-batches of "
+               "1000 tokens have no "
                "room for the 1024 that train.reproducible computes at once, "
                "train.reproducible_sequences (8) of 128");
   expect_error(text, {"train.micro_batch_tokens=127"},
-               "argument train.micro_batch_tokens=127: 127 tokens have no room for one sequence of "
+               "argument train.micro_batch_tokens=127: micro-batches of 127 tokens have no room "
+               "for one sequence of "
                "128");
 }
 

@@ -214,9 +214,10 @@ TEST_F(ReproducibleTest, SaysWhatCannotBe) {
   expect_error(3, {"train.batch_size=12"},
                "train.batch_size=12: 12 sequences are less than one micro-batch of 6 "
                "(train.reproducible_sequences) for each of 3 ranks");
-  expect_error(0, {"train.micro_batch_tokens=191"},
-               "train.micro_batch_tokens=191: 191 tokens have no room for the 192 that "
-               "train.reproducible computes at once, train.reproducible_sequences (6) of 32");
+  expect_error(
+      0, {"train.micro_batch_tokens=191"},
+      "train.micro_batch_tokens=191: micro-batches of 191 tokens have no room for the 192 that "
+      "train.reproducible computes at once, train.reproducible_sequences (6) of 32");
   expect_error(
       0, {"runtime.allreduce_dtype=bf16"},
       "runtime.allreduce_dtype=bf16: with train.reproducible gradients travel as whole numbers");
