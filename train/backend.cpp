@@ -1,47 +1,71 @@
 #include "train/backend.h"
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
 #include <fstream>
 #include <thread>
 #include <utility>
-#include <vector>
 
 #include <sched.h>
+#include <unistd.h>
 
 #include "kernels/cpu_module.h"
 #include "kernels/cuda_module.h"
 #include "kernels/reference/reference_ops.h"
 #include "runtime/error.h"
+#include "runtime/plural.h"
 
 namespace bert {
 namespace {
 
-// The processors this process may use: fewer than the machine's under taskset or in a container.
-int available_processors() {
+// The processors this process may use: fewer than the machine's under taskset, or where srun or
+// mpirun binds each rank to its own.
+std::string processor_mask() {
   cpu_set_t set;
   CPU_ZERO(&set);
-  const int processors = ::sched_getaffinity(0, sizeof set, &set) == 0
-                             ? CPU_COUNT(&set)
-                             : static_cast<int>(std::thread::hardware_concurrency());
-  // A container's share: "QUOTA PERIOD" in microseconds, or "max PERIOD".
-  std::ifstream limit("/sys/fs/cgroup/cpu.max");
-  double quota = 0.0, period = 0.0;
-  if (limit >> quota >> period && period > 0.0) {
-    return std::clamp(static_cast<int>(std::ceil(quota / period)), 1, std::max(1, processors));
+  if (::sched_getaffinity(0, sizeof set, &set) != 0) {
+    for (unsigned i = 0; i < std::thread::hardware_concurrency(); ++i) CPU_SET(i, &set);
   }
-  return std::max(1, processors);
+  return {reinterpret_cast<const char*>(&set), sizeof set};
 }
 
-Backend make_cpu(Precision precision, std::optional<std::int64_t> threads, int local_size,
-                 std::string_view keys, bool reproducible) {
+// The processors that a container's time is worth, of "QUOTA PERIOD" in microseconds or "max
+// PERIOD".
+int quota_of_processors() {
+  std::ifstream limit("/sys/fs/cgroup/cpu.max");
+  double quota = 0.0, period = 0.0;
+  if (!(limit >> quota >> period) || period <= 0.0) return CPU_SETSIZE;
+  return static_cast<int>(std::ceil(quota / period));
+}
+
+// The same for every process of a machine, and no other machine's.
+std::string machine_name() {
+  std::string name;
+  std::ifstream boot("/proc/sys/kernel/random/boot_id");
+  if (boot >> name) return name;
+  char host[256] = {};
+  (void)::gethostname(host, sizeof host - 1);
+  return host;
+}
+
+// How many threads a rank computes with where it is not told. To be called by all ranks.
+int threads_of_a_rank(Communicator& communicator) {
+  const std::string mask = processor_mask(), machine = machine_name();
+  std::vector<std::string> neighbours;
+  for (const std::string& rank : communicator.all_gather(mask + machine)) {
+    if (rank.substr(mask.size()) == machine) neighbours.push_back(rank.substr(0, mask.size()));
+  }
+  return std::clamp(quota_of_processors() / communicator.local_size(), 1,
+                    share_of_processors(mask, neighbours));
+}
+
+Backend make_cpu(Precision precision, std::int64_t threads, std::string_view keys,
+                 bool reproducible) {
   Backend backend;
   backend.device = make_cpu_device();
   backend.precision = precision == Precision::automatic ? Precision::fp32 : precision;
-  // mpirun may already have bound each rank to its own processors; then they are not shared again.
-  const int processors = available_processors();
-  const int share = local_size > 1 ? std::max(1, processors / local_size) : processors;
-  backend.threads = static_cast<int>(threads.value_or(share));
+  backend.threads = static_cast<int>(threads);
   switch (backend.precision) {
     case Precision::fp64:
       backend.threads = 1;
@@ -87,8 +111,8 @@ std::optional<Backend> make_cuda(Precision precision, int local_rank, std::strin
   return backend;
 }
 
-Backend make(const RuntimeConfig& config, int local_rank, int local_size, std::string_view keys,
-             bool reproducible) {
+Backend make(const RuntimeConfig& config, int local_rank, std::int64_t threads,
+             std::string_view keys, bool reproducible) {
   const Precision precision = config.precision;
   const bool cpu_only = precision == Precision::fp64;
   if (config.device == DeviceChoice::cuda && cpu_only) {
@@ -108,7 +132,7 @@ Backend make(const RuntimeConfig& config, int local_rank, int local_size, std::s
                         precision_name(precision), why_not);
     }
   }
-  Backend backend = make_cpu(precision, config.threads, local_size, keys, reproducible);
+  Backend backend = make_cpu(precision, threads, keys, reproducible);
   backend.why_cpu = std::move(why_not);
   return backend;
 }
@@ -118,7 +142,7 @@ Backend make(const RuntimeConfig& config, int local_rank, int local_size, std::s
 std::string Backend::description() const {
   std::string text = fmt::format("{}, {}", device->name(), ops->name());
   if (device->is_cpu()) {
-    text += fmt::format(", {} thread{}", threads, threads == 1 ? "" : "s");
+    text += ", " + plural(threads, "thread");
   } else if (precision == Precision::tf32) {
     text += " with tf32 products";
   } else if (precision == Precision::fp8) {
@@ -130,8 +154,9 @@ std::string Backend::description() const {
 
 Backend make_backend(const RuntimeConfig& config, Communicator& communicator, std::string_view keys,
                      bool reproducible) {
+  const int share = threads_of_a_rank(communicator);
   Backend backend =
-      make(config, communicator.local_rank(), communicator.local_size(), keys, reproducible);
+      make(config, communicator.local_rank(), config.threads.value_or(share), keys, reproducible);
   std::vector<std::int64_t> with_gpu{backend.device->is_cpu() ? 0 : 1};
   communicator.all_reduce_sum(with_gpu);
   if (with_gpu[0] != 0 && with_gpu[0] != communicator.size()) {
@@ -150,7 +175,22 @@ Backend make_backend(const RuntimeConfig& config, Communicator& communicator, st
 }
 
 Backend make_backend(Precision precision, std::optional<std::int64_t> threads) {
-  return make_cpu(precision, threads, 1, "runtime.", false);
+  const auto alone = make_local_communicator();
+  return make_cpu(precision, threads ? *threads : threads_of_a_rank(*alone), "runtime.", false);
+}
+
+int share_of_processors(const std::string& mask, const std::vector<std::string>& of_all) {
+  const auto shared_with = [&](const std::string& other) {
+    int processors = 0;
+    for (std::size_t i = 0; i < std::min(mask.size(), other.size()); ++i) {
+      processors += std::popcount(static_cast<unsigned char>(mask[i] & other[i]));
+    }
+    return processors;
+  };
+  const auto sharers = std::count_if(of_all.begin(), of_all.end(), [&](const std::string& other) {
+    return shared_with(other) > 0;
+  });
+  return std::max(1, shared_with(mask) / std::max(1, static_cast<int>(sharers)));
 }
 
 }  // namespace bert

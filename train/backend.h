@@ -6,11 +6,12 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "kernels/ops.h"
 #include "runtime/communicator.h"
 #include "runtime/device.h"
-#include "train/config.h"
+#include "train/config_sections.h"
 #include "train/step_profile.h"
 
 namespace bert {
@@ -38,17 +39,22 @@ struct Backend {
 };
 
 // Device auto: a GPU where there is one, else the CPU. Precision auto: bf16 on a GPU, fp32 on a
-// CPU; fp64 computes with the reference, on a CPU, for small models only. Threads auto: this
-// machine's processors shared among its ranks. Each rank takes the GPU of its place on its machine.
-// InputError when what is asked for is not here; RuntimeError when ranks find different things.
-// `keys`: what errors put before "device" and "precision", which may come from a command line.
-// `reproducible`: what is computed depends neither on the number of threads nor on what is fastest:
-// on a CPU work is cut into kReproducibleParts, on a GPU products are not chosen by measuring.
-// With runtime.profile what the machine reaches is measured at once, before others take its memory.
+// CPU; fp64 computes with the reference, on a CPU, for small models only. Threads auto: the
+// processors that this rank may use, shared among the ranks of its machine that may use some of
+// them too. Each rank takes the GPU of its place on its machine. InputError when what is asked for
+// is not here; RuntimeError when ranks find different things. `keys`: what errors put before
+// "device" and "precision", which may come from a command line. `reproducible`: what is computed
+// depends neither on the number of threads nor on what is fastest: on a CPU work is cut into
+// kReproducibleParts, on a GPU products are not chosen by measuring. With runtime.profile what the
+// machine reaches is measured at once, before others take its memory.
 Backend make_backend(const RuntimeConfig& config, Communicator& communicator,
                      std::string_view keys = "runtime.", bool reproducible = false);
 // One process, on the CPU.
 Backend make_backend(Precision precision = Precision::automatic,
                      std::optional<std::int64_t> threads = std::nullopt);
+
+// The processors that a rank can count on: those of its mask, shared among all whose masks have
+// some of them, of which it is one. At least 1. Masks are of a bit for each processor of a machine.
+int share_of_processors(const std::string& mask, const std::vector<std::string>& of_all);
 
 }  // namespace bert

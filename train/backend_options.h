@@ -10,7 +10,6 @@
 #include <CLI/CLI.hpp>
 
 #include "train/backend.h"
-#include "train/config.h"
 
 namespace bert {
 
