@@ -39,8 +39,8 @@ class BERT_API Pipeline {
   struct Options {
     Compute device = Compute::automatic;
     Number precision = Number::automatic;
-    int threads =
-        0;  // of a CPU; 0: one for each processor. The same for all pipelines of a process
+    // Of a CPU; 0: one for each processor. The same for all pipelines of a process.
+    int threads = 0;
     std::int64_t batch_tokens = 0;  // computed at once, and room for; 0: what suits the device
     std::int64_t max_length = 0;    // tokens of a text, longer ones are cut; 0: as the folder says
   };
@@ -78,9 +78,9 @@ class BERT_API Pipeline {
   std::vector<std::vector<Filling>> fill_mask(const std::string& text, int top_k = 5);
 
   struct Classification {
-    std::string label;                                          // the likeliest
-    std::vector<std::pair<std::string, double>> probabilities;  // of all, in the model's order; six
-                                                                // digits behind the point
+    std::string label;  // the likeliest
+    // Of all, in the model's order; six digits behind the point.
+    std::vector<std::pair<std::string, double>> probabilities;
   };
   std::vector<Classification> classify(const std::vector<std::string>& texts);
   using TextPair = std::pair<std::string, std::string>;

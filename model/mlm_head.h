@@ -1,6 +1,6 @@
 // MlmHead: logits over the vocabulary, for masked positions only: gather, dense, activation,
-// LayerNorm, then the decoder, whose weight is the word embedding (docs/derivations/
-// tied_cross_entropy.md).
+// LayerNorm, then the decoder, whose weight is the word embedding
+// (docs/derivations/tied_cross_entropy.md).
 #pragma once
 
 #include "model/context.h"

@@ -12,22 +12,15 @@ namespace fs = std::filesystem;
 
 namespace {
 
-bool starts_with(std::string_view text, std::string_view prefix) {
-  return text.substr(0, prefix.size()) == prefix;
-}
-
 // The tensor of that name in one of the spellings that are about.
 const StoredTensor* find_spelled(const WeightsSource& file, const std::string& name) {
   std::vector<std::string> spellings{name};
-  if (starts_with(name, "bert.")) spellings.push_back(name.substr(5));
+  if (name.starts_with("bert.")) spellings.push_back(name.substr(5));
   const std::size_t plain = spellings.size();
   for (std::size_t i = 0; i < plain; ++i) {
     const auto replace_end = [&](std::string_view from, std::string_view to) {
       const std::string& spelling = spellings[i];
-      if (spelling.size() < from.size() ||
-          spelling.compare(spelling.size() - from.size(), from.size(), from) != 0) {
-        return;
-      }
+      if (!spelling.ends_with(from)) return;
       spellings.push_back(spelling.substr(0, spelling.size() - from.size()) + std::string(to));
     };
     replace_end("LayerNorm.weight", "LayerNorm.gamma");
@@ -84,16 +77,16 @@ void read_into(const WeightsSource& file, const StoredTensor& tensor, ParameterS
 
 // `name` without the prefix of models that hold a BertModel.
 std::string_view base_name(std::string_view name) {
-  return starts_with(name, "bert.") ? name.substr(5) : name;
+  return name.starts_with("bert.") ? name.substr(5) : name;
 }
 
 bool belongs_to_task(std::string_view name) {
-  return starts_with(name, "classifier.") || starts_with(name, "qa_outputs.");
+  return name.starts_with("classifier.") || name.starts_with("qa_outputs.");
 }
 
 bool belongs_to_head(std::string_view name) {
   for (const char* head : {"cls.", "classifier.", "qa_outputs.", "pooler."}) {
-    if (starts_with(base_name(name), head)) return true;
+    if (base_name(name).starts_with(head)) return true;
   }
   return false;
 }

@@ -1,8 +1,8 @@
 // pytorch_model.bin: a state dict as torch.save writes it since PyTorch 1.6, a zip archive of
 //
-//   NAME/data.pkl      a pickle (protocol 2): a dict from names to tensors, each a place in a
-//   storage NAME/data/KEY      the bytes of the storages NAME/byteorder     "little" (not in older
-//   files)
+//   NAME/data.pkl    a pickle (protocol 2): a dict of names to tensors, each a place in a storage
+//   NAME/data/KEY    the bytes of the storages
+//   NAME/byteorder   "little" (not in older files)
 //
 // A pickle is a program for a machine that can call any function of Python. The reader here is no
 // such machine: it knows the few instructions and the few names that a state dict needs, looks none

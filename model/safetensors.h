@@ -1,8 +1,8 @@
 // safetensors: named tensors in one file (huggingface/safetensors, format 0.x).
 //
 //   u64 (little endian) N | N bytes of JSON, space padded | the tensors' bytes without holes
-//   JSON: {"__metadata__": {str: str}, name: {"dtype": "F32", "shape": [..], "data_offsets":
-//   [b,e]}}
+//   JSON: {"__metadata__": {str: str},
+//          name: {"dtype": "F32", "shape": [..], "data_offsets": [begin, end]}}
 #pragma once
 
 #include <cstddef>

@@ -1,6 +1,7 @@
 // JSON out of files that anybody may have written.
 #pragma once
 
+#include <cmath>
 #include <concepts>
 #include <cstdint>
 #include <limits>
@@ -36,6 +37,17 @@ Json parse_json(std::string_view text, const std::string& source) {
   }
 }
 
+// `value` in one line. What is not UTF-8 in it, as names of files may be, is replaced.
+template <typename Json>
+std::string one_line(const Json& value) {
+  return value.dump(-1, ' ', false, Json::error_handler_t::replace);
+}
+
+// JSON has neither infinities nor NaN.
+inline nlohmann::ordered_json number_or_null(double value) {
+  return std::isfinite(value) ? nlohmann::ordered_json(value) : nlohmann::ordered_json(nullptr);
+}
+
 // `value` as a T. InputError naming `where` (file and key) if it is no integer, or one that T
 // cannot hold: the library would convert it to some other number.
 template <std::integral T, typename Json>
@@ -45,7 +57,7 @@ T json_integer(const Json& value, std::string_view where) {
           ? std::in_range<T>(value.template get<std::uint64_t>())
           : value.is_number_integer() && std::in_range<T>(value.template get<std::int64_t>());
   if (!fits) {
-    const std::string written = value.dump(-1, ' ', false, Json::error_handler_t::replace);
+    const std::string written = one_line(value);
     if (!value.is_number_integer()) {
       throw_input_error("{} is {}: expected an integer", where, written);
     }

@@ -17,6 +17,7 @@
 #include "train/backend_options.h"
 #include "train/evaluator.h"
 #include "train/inference_session.h"
+#include "train/micro_batch_limits.h"
 
 namespace {
 

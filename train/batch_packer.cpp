@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "runtime/error.h"
+#include "train/micro_batch_limits.h"
 
 namespace bert {
 
@@ -13,11 +14,7 @@ void BatchPacker::add(const TaskSequence& sequence) {
   const auto tokens = static_cast<std::int64_t>(sequence.input_ids.size()),
              masked = static_cast<std::int64_t>(sequence.rows.size());
   BERT_CHECK(tokens <= capacity_.max_seqlen && masked <= capacity_.masked);
-  if (batch_.num_tokens() + tokens > capacity_.tokens ||
-      batch_.num_sequences() == capacity_.sequences ||
-      batch_.num_masked() + masked > capacity_.masked) {
-    flush();
-  }
+  if (!has_room(batch_, limits_of(capacity_), tokens, masked)) flush();
   const auto first_row = static_cast<std::int32_t>(batch_.num_tokens());
   append_sequence(batch_, sequence.input_ids, sequence.token_type_ids,
                   static_cast<std::uint32_t>(sequences_));

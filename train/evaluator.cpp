@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "runtime/device.h"
+#include "train/micro_batch_limits.h"
 
 namespace bert {
 namespace {
@@ -101,12 +102,11 @@ Evaluator::Evaluator(BertForPretraining& model, Device& device, DeviceBatch& mem
 
 EvaluationResult Evaluator::run(DatasetMixture dataset, std::int64_t batch_size,
                                 std::int64_t max_batches, Communicator& communicator) {
-  const Capacity& capacity = model_.capacity();
   LoaderOptions options;
   options.batch_size = batch_size;
   options.rank = communicator.rank();
   options.world_size = communicator.size();
-  options.limits = {capacity.tokens, capacity.sequences, capacity.masked};
+  options.limits = limits_of(model_.capacity());
   options.micro_batch_sequences = micro_batch_sequences_;
   options.in_order = true;
   options.end_step = end_step(max_batches);

@@ -6,6 +6,7 @@
 #include "model/model_files.h"
 #include "runtime/error.h"
 #include "train/checkpoint.h"
+#include "train/micro_batch_limits.h"
 
 namespace bert {
 namespace fs = std::filesystem;
@@ -24,8 +25,6 @@ std::string what_is(const BertModel& model) {
 }
 
 }  // namespace
-
-std::int64_t good_batch_tokens(const Device& device) { return device.is_cpu() ? 4096 : 32768; }
 
 Capacity inference_capacity(const Device& device, std::int64_t longest, std::int64_t batch_tokens) {
   constexpr std::int64_t kShare = 8;

@@ -14,9 +14,6 @@
 
 namespace bert {
 
-// Tokens of a micro-batch beyond which there is no more speed to be had.
-std::int64_t good_batch_tokens(const Device& device);
-
 // Room for micro-batches of up to `batch_tokens` (0: good_batch_tokens) in sequences of up to
 // `longest`, one of which always fits. An eighth of the tokens may be masked: each costs a row of
 // logits over the vocabulary.

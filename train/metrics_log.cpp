@@ -8,6 +8,7 @@
 
 #include "runtime/error.h"
 #include "runtime/file.h"
+#include "runtime/json.h"
 #include "runtime/json_lines.h"
 
 namespace bert {
@@ -23,9 +24,7 @@ std::string format_double(double value) {
   return text;
 }
 
-std::string quoted(const std::string& text) {
-  return Json(text).dump(-1, ' ', false, Json::error_handler_t::replace);
-}
+std::string quoted(const std::string& text) { return one_line(Json(text)); }
 
 }  // namespace
 

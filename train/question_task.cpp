@@ -55,8 +55,8 @@ struct FoundAnswer {
   double score = 0;
 };
 struct FoundAnswers {
-  std::vector<FoundAnswer>
-      best;               // of different texts, best first; empty: the context has no tokens
+  // Of different texts, the best first; empty: the context has no tokens.
+  std::vector<FoundAnswer> best;
   double null_score = 0;  // the least over the windows
 
   // How much better no answer is.

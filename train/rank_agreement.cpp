@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 
 #include "runtime/error.h"
+#include "runtime/json.h"
 #include "runtime/program.h"
 #include "train/config_keys.h"
 #include "train/finetune_config_keys.h"
@@ -50,8 +51,8 @@ Facts facts_of(const FinetuneConfig& config) { return facts_of(config, finetune_
 void check_ranks_agree(Communicator& communicator, const Facts& facts) {
   if (communicator.size() == 1) return;
   using nlohmann::json;
-  // What is not UTF-8, as names of files may be, is compared as far as it can be shown.
-  std::string text = json(facts).dump(-1, ' ', false, json::error_handler_t::replace);
+  // What is not UTF-8 is compared as far as it can be shown.
+  std::string text = one_line(json(facts));
   const auto here = json::parse(text).get<Facts>();
   communicator.broadcast(text);
   const auto difference = first_difference(here, json::parse(text).get<Facts>());

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <functional>
 #include <optional>
 #include <set>
 #include <utility>
@@ -217,6 +218,54 @@ std::string damaged_parameter(Device& device, const ParameterStore& store) {
   return "";
 }
 
+// The name of a sequence of a micro-batch.
+using Describe = std::function<std::string(const Batch& batch, std::int64_t sequence)>;
+
+std::string text_of(const Finding& finding, const Batch& batch, const Describe& describe) {
+  std::string text = fmt::format("the first value that is not finite: {}\n", finding.where);
+  std::size_t named = 0;
+  for (const std::int64_t sequence : finding.sequences) {
+    if (named++ == kMostSamples) break;
+    text += fmt::format("  in {}\n", describe(batch, sequence));
+  }
+  if (finding.sequences.size() > kMostSamples) {
+    text += fmt::format("  and {} more of the micro-batch's {} sequences\n",
+                        finding.sequences.size() - kMostSamples, batch.num_sequences());
+  }
+  return text;
+}
+
+struct SampleLoss {
+  double loss = 0.0;  // the mean over its masked tokens
+  std::string sample;
+};
+
+void add_losses(const std::vector<double>& row_losses, const Batch& batch, const Describe& describe,
+                std::vector<SampleLoss>& losses) {
+  std::vector<double> sums(static_cast<std::size_t>(batch.num_sequences()));
+  std::vector<std::int64_t> counts(sums.size());
+  for (std::size_t i = 0; i < batch.masked_rows.size(); ++i) {
+    const auto sequence = static_cast<std::size_t>(sequence_of(batch, batch.masked_rows[i]));
+    sums[sequence] += row_losses[i];
+    ++counts[sequence];
+  }
+  for (std::size_t i = 0; i < sums.size(); ++i) {
+    if (counts[i] == 0) continue;
+    losses.push_back(
+        {sums[i] / static_cast<double>(counts[i]), describe(batch, static_cast<std::int64_t>(i))});
+  }
+}
+
+std::string greatest(std::vector<SampleLoss> losses) {
+  std::stable_sort(losses.begin(), losses.end(),
+                   [](const SampleLoss& a, const SampleLoss& b) { return a.loss > b.loss; });
+  std::string text;
+  for (std::size_t i = 0; i < std::min(kMostSamples, losses.size()); ++i) {
+    text += fmt::format("  loss {:.3f} in {}\n", losses[i].loss, losses[i].sample);
+  }
+  return text.empty() ? text : "the samples with the greatest losses:\n" + text;
+}
+
 }  // namespace
 
 std::string StepReplay::explain(const StepBatches& batches, const DropoutKey& dropout,
@@ -237,11 +286,11 @@ std::string StepReplay::explain(const StepBatches& batches, const DropoutKey& dr
   device.copy_from_host(memory.data(), &constants, sizeof constants);
   auto* const on_device = static_cast<Constants*>(memory.data());
 
-  const auto describe = [&](const Batch& batch, std::int64_t sequence) {
+  const Describe describe = [&](const Batch& batch, std::int64_t sequence) {
     const std::uint32_t index = batch.sequence_index[static_cast<std::size_t>(sequence)];
     return dataset_.describe(dataset_.shuffled(batches.first_element + index));
   };
-  std::vector<std::pair<double, std::string>> losses;  // mean over the masked tokens of a sequence
+  std::vector<SampleLoss> losses;
   backend_.ops->zero(store.gradients());
   for (const Batch& batch : batches.micro_batches) {
     const ModelInput& input = memory_.upload(batch);
@@ -252,38 +301,11 @@ std::string StepReplay::explain(const StepBatches& batches, const DropoutKey& dr
       model_.loss(input, &on_device->loss, /*with_gradients=*/true);
       model_.backward(input);
     } catch (const Finding& finding) {
-      std::string text = fmt::format("the first value that is not finite: {}\n", finding.where);
-      std::size_t named = 0;
-      for (const std::int64_t sequence : finding.sequences) {
-        if (named++ == kMostSamples) break;
-        text += fmt::format("  in {}\n", describe(batch, sequence));
-      }
-      if (finding.sequences.size() > kMostSamples) {
-        text += fmt::format("  and {} more of the micro-batch's {} sequences\n",
-                            finding.sequences.size() - kMostSamples, batch.num_sequences());
-      }
-      return text;
+      return text_of(finding, batch, describe);
     }
-    std::vector<double> sums(static_cast<std::size_t>(batch.num_sequences()));
-    std::vector<std::int64_t> counts(sums.size());
-    for (std::size_t i = 0; i < batch.masked_rows.size(); ++i) {
-      const auto sequence = static_cast<std::size_t>(sequence_of(batch, batch.masked_rows[i]));
-      sums[sequence] += watched.row_losses()[i];
-      ++counts[sequence];
-    }
-    for (std::size_t i = 0; i < sums.size(); ++i) {
-      if (counts[i] == 0) continue;
-      losses.emplace_back(sums[i] / static_cast<double>(counts[i]),
-                          describe(batch, static_cast<std::int64_t>(i)));
-    }
+    add_losses(watched.row_losses(), batch, describe, losses);
   }
-  std::stable_sort(losses.begin(), losses.end(),
-                   [](const auto& a, const auto& b) { return a.first > b.first; });
-  std::string text;
-  for (std::size_t i = 0; i < std::min(kMostSamples, losses.size()); ++i) {
-    text += fmt::format("  loss {:.3f} in {}\n", losses[i].first, losses[i].second);
-  }
-  return text.empty() ? text : "the samples with the greatest losses:\n" + text;
+  return greatest(std::move(losses));
 }
 
 }  // namespace bert

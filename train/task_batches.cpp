@@ -5,15 +5,13 @@
 
 #include "data/permutation.h"
 #include "runtime/error.h"
+#include "train/micro_batch_limits.h"
 
 namespace bert {
 namespace {
 
 std::int64_t length(const TaskSequence& sequence) {
   return static_cast<std::int64_t>(sequence.input_ids.size());
-}
-std::int64_t words(const TaskSequence& sequence) {
-  return static_cast<std::int64_t>(sequence.rows.size());
 }
 
 }  // namespace
@@ -114,11 +112,9 @@ double TaskBatches::weight(const TaskSequence& sequence) const {
 
 void TaskBatches::append(const TaskSequence& sequence, std::uint32_t index, bool begin,
                          std::vector<Batch>& batches) const {
-  const MicroBatchLimits& limits = options_.limits;
-  const bool fits = !batches.empty() &&
-                    batches.back().num_tokens() + length(sequence) <= limits.tokens &&
-                    batches.back().num_sequences() < limits.sequences &&
-                    batches.back().num_masked() + words(sequence) <= limits.masked;
+  const auto words = static_cast<std::int64_t>(sequence.rows.size());
+  const bool fits =
+      !batches.empty() && has_room(batches.back(), options_.limits, length(sequence), words);
   BERT_CHECK(fits || begin || options_.micro_batch_sequences == 0);
   if (begin || !fits) batches.emplace_back();
   Batch& batch = batches.back();
@@ -151,13 +147,10 @@ void TaskBatches::append(const TaskSequence& sequence, std::uint32_t index, bool
   }
 }
 
-MicroBatchLimits least_limits(const std::vector<TaskSequence>& sequences) {
-  MicroBatchLimits least{.tokens = 1, .sequences = 1, .masked = 1};
-  for (const TaskSequence& sequence : sequences) {
-    least.tokens = std::max(least.tokens, length(sequence));
-    least.masked = std::max(least.masked, words(sequence));
-  }
-  return least;
+std::int64_t longest_sequence(const std::vector<TaskSequence>& sequences) {
+  std::int64_t longest = 0;
+  for (const TaskSequence& sequence : sequences) longest = std::max(longest, length(sequence));
+  return longest;
 }
 
 }  // namespace bert

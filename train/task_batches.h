@@ -58,8 +58,7 @@ class TaskBatches {
   TaskBatchOptions options_;
 };
 
-// The longest sequence, in tokens, and the most labelled words of one: a micro-batch needs room for
-// them.
-MicroBatchLimits least_limits(const std::vector<TaskSequence>& sequences);
+// The tokens of the longest one; 0 without one.
+std::int64_t longest_sequence(const std::vector<TaskSequence>& sequences);
 
 }  // namespace bert

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cmath>
 
+#include "runtime/json.h"
+
 namespace bert {
 
 std::size_t largest(std::span<const float> values) {
@@ -26,8 +28,7 @@ std::vector<double> softmax(std::span<const float> logits) {
 double rounded(double value) { return std::round(value * 1e6) / 1e6; }
 
 void write_line(const nlohmann::ordered_json& record, std::ostream& out) {
-  using Json = nlohmann::ordered_json;
-  out << record.dump(-1, ' ', false, Json::error_handler_t::replace) << '\n';
+  out << one_line(record) << '\n';
 }
 
 }  // namespace bert

@@ -8,6 +8,8 @@
 #include "data/blank.h"
 #include "runtime/error.h"
 #include "runtime/file.h"
+#include "runtime/json.h"
+#include "train/micro_batch_limits.h"
 #include "train/task_batches.h"
 #include "train/task_inference.h"
 #include "train/task_options.h"
@@ -22,13 +24,14 @@ constexpr const char* kTextColumn = "text";
 constexpr const char* kPairColumn = "text_pair";
 constexpr const char* kSource = "what is asked";  // in place of a file's name
 
-std::string dump(const ordered_json& json) {
-  return json.dump(-1, ' ', false, ordered_json::error_handler_t::replace);
-}
-
-bool is_word(const std::string& word) {
-  return !word.empty() && word.find_first_of(" \t\n\v\f\r") == std::string::npos &&
-         !word.starts_with("-DOCSTART-");
+void check_word(const std::string& word) {
+  if (word.empty() || word.find_first_of(" \t\n\v\f\r") != std::string::npos) {
+    throw_input_error("'{}' is no word: it is empty or has blanks", word);
+  }
+  if (word.starts_with("-DOCSTART-")) {
+    throw_input_error("'{}' is no word: files of words mark the beginning of a document with it",
+                      word);
+  }
 }
 
 }  // namespace
@@ -64,12 +67,10 @@ TaskPredictor::TaskPredictor(InferenceSession& session, TaskOptions options)
 
 TaskOutputs TaskPredictor::outputs(const TaskDataset& dataset, std::int64_t* tokens) {
   BertForTask& model = session_.task_model();
-  const Capacity& capacity = model.capacity();
   check_fits(dataset.sequences(), model.config());
   TaskBatchOptions options;
   options.batch_size = 1;
-  options.limits = {
-      .tokens = capacity.tokens, .sequences = capacity.sequences, .masked = capacity.masked};
+  options.limits = limits_of(model.capacity());
   const TaskBatches batches(dataset.sequences(), task_->kind(), options);
   if (tokens != nullptr) {
     for (const TaskSequence& sequence : dataset.sequences()) {
@@ -95,7 +96,7 @@ std::vector<ordered_json> TaskPredictor::texts(const std::vector<TextQuery>& que
     }
     ordered_json record{{kTextColumn, query.text}};
     if (pairs) record[kPairColumn] = query.pair;
-    content += dump(record) + '\n';
+    content += one_line(record) + '\n';
   }
   std::vector<ordered_json> found = records(options, content);
   BERT_CHECK(found.size() == queries.size());
@@ -111,7 +112,7 @@ std::vector<ordered_json> TaskPredictor::words(
   for (const std::vector<std::string>& sentence : sentences) {
     if (sentence.empty()) throw_input_error("a sentence without words");
     for (const std::string& word : sentence) {
-      if (!is_word(word)) throw_input_error("'{}' is no word: it is empty or has blanks", word);
+      check_word(word);
       content += word + '\n';
     }
     content += '\n';
@@ -127,7 +128,7 @@ ordered_json TaskPredictor::answer(const std::string& question, const std::strin
       {"context", context},
       {"qas", {{{"id", "0"}, {"question", question}, {"answers", ordered_json::array()}}}}};
   const ordered_json file{{"data", {{{"paragraphs", {paragraph}}}}}};
-  std::vector<ordered_json> found = records(task_->options(), dump(file));
+  std::vector<ordered_json> found = records(task_->options(), one_line(file));
   BERT_CHECK(found.size() == 1);
   return std::move(found.front());
 }

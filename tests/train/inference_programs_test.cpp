@@ -6,6 +6,8 @@
 
 #include "tests/train/task_checkpoint.h"
 #include "tests/train/tools_fixture.h"
+#include "train/inference_session.h"
+#include "train/task_predictor.h"
 
 namespace bert {
 namespace {
@@ -412,6 +414,26 @@ TEST_F(Inference, PredictsNumbersAndTagsAndAnswers) {
   EXPECT_FALSE(asked[0].contains("id"));
   expect_refused(predict("w5", "qa"), "--question");
   expect_refused(predict("--question w5 --context w7", "number"), "regression");
+}
+
+TEST_F(Inference, WhatIsNoWordIsSaid) {
+  write_task_checkpoint(folder_ / "tags", tokenizer_, TaskKind::token_classification, {"O", "B-X"});
+  Backend backend = make_backend(Precision::fp32, 1);
+  const Capacity capacity = inference_capacity(*backend.device, 32, 64);
+  InferenceSession session(folder_ / "tags", std::move(backend), capacity);
+  TaskPredictor predictor(session, read_task_options(session));
+  EXPECT_EQ(predictor.words({{"w5", "w7"}}).size(), 1u);
+  const auto error_of = [&](const std::string& word) -> std::string {
+    try {
+      predictor.words({{"w5", word}});
+    } catch (const InputError& error) {
+      return error.what();
+    }
+    return "";
+  };
+  EXPECT_EQ(error_of("w5 w7"), "'w5 w7' is no word: it is empty or has blanks");
+  EXPECT_EQ(error_of("-DOCSTART-"),
+            "'-DOCSTART-' is no word: files of words mark the beginning of a document with it");
 }
 
 TEST_F(Inference, PredictRefusesOtherModels) {
