@@ -37,7 +37,7 @@ struct LeftoverRemover {
 // The step of a folder named like a checkpoint.
 std::optional<std::int64_t> step_of(const fs::path& path) {
   const std::string name = path.filename().string();
-  if (name.size() <= kPrefix.size() || name.compare(0, kPrefix.size(), kPrefix) != 0 ||
+  if (name.size() <= kPrefix.size() || !name.starts_with(kPrefix) ||
       name.find_first_not_of("0123456789", kPrefix.size()) != std::string::npos) {
     return std::nullopt;
   }
@@ -60,11 +60,6 @@ fs::path set_aside(const fs::path& checkpoint) {
                         error.message());
   }
   return target;
-}
-
-// JSON has neither infinities nor NaN.
-ordered_json number_or_null(double value) {
-  return std::isfinite(value) ? ordered_json(value) : ordered_json(nullptr);
 }
 
 ordered_json losses_json(const LossStatistics& losses) {
@@ -292,9 +287,10 @@ void link_checkpoint(const fs::path& checkpoint, const std::string& name) {
 void set_links(const fs::path& folder, std::int64_t latest, std::int64_t best) {
   for (const auto& [name, step] : {std::pair("latest", latest), std::pair("best", best)}) {
     const fs::path link = folder / name;
-    if (fs::is_directory(folder / checkpoint_name(step))) {
+    const bool none = name == std::string_view("best") && step == 0;
+    if (!none && fs::is_directory(folder / checkpoint_name(step))) {
       link_checkpoint(folder / checkpoint_name(step), name);
-    } else if (fs::is_symlink(link) && !fs::exists(link)) {
+    } else if (fs::is_symlink(link) && (none || !fs::exists(link))) {
       fs::remove(link);
     }
   }
@@ -304,7 +300,7 @@ void remove_unfinished_checkpoints(const fs::path& folder) {
   std::error_code ignored;  // what cannot be removed now is removed next time
   for (const auto& entry : fs::directory_iterator(folder)) {
     const std::string name = entry.path().filename().string();
-    if (name.compare(0, kPrefix.size(), kPrefix) == 0 && entry.path().extension() == kTemporary) {
+    if (name.starts_with(kPrefix) && entry.path().extension() == kTemporary) {
       fs::remove_all(entry.path(), ignored);
     }
   }

@@ -11,6 +11,7 @@
 // lie two links, `latest` and `best` (by validation loss).
 #pragma once
 
+#include <cmath>
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
@@ -27,6 +28,12 @@
 
 namespace bert {
 
+// What an evaluation says of a run.
+struct Verdict {
+  bool best = false;  // none before was better
+  bool stop = false;  // the patience is exhausted
+};
+
 // Everything besides parameters and moments that decides how a run goes on.
 struct TrainerState {
   std::int64_t step = 0;     // optimizer steps done
@@ -39,13 +46,13 @@ struct TrainerState {
   std::int64_t threads = 1;
   // What train.micro_batch_tokens: auto chose; 0: unknown.
   std::int64_t auto_micro_batch_tokens = 0;
-  // With train.reproducible: FixedPointSums::exponent() of the gradients, which decides how those
-  // of the next step are rounded.
+  // TrainingStep::gradient_exponent(), which decides how the gradients of the next step are
+  // rounded.
   int gradient_exponent = 0;
   std::string corpus;  // fingerprint of what the samples are made from
   // Of validation. In fine-tuning the metric counts, and this is its negative.
   double best_loss = std::numeric_limits<double>::infinity();
-  std::int64_t best_step = 0;
+  std::int64_t best_step = 0;               // 0: none
   std::int64_t evaluations_since_best = 0;  // early stopping counts them
   std::int64_t refused_in_a_row = 0;        // up to this step
   std::uint64_t passed_over = 0;  // sequences of the training data that rollbacks left out
@@ -54,6 +61,18 @@ struct TrainerState {
   // Whether so many evaluations in a row were no better; 0: there is no limit.
   bool out_of_patience(std::int64_t patience) const {
     return patience > 0 && evaluations_since_best >= patience;
+  }
+
+  // Counts an evaluation. Of two that are equal the first is the best; one whose loss is not finite
+  // is never.
+  Verdict note_evaluation(double loss, double min_improvement, std::int64_t patience) {
+    const bool best = std::isfinite(loss) && loss < best_loss - min_improvement;
+    if (best) {
+      best_loss = loss;
+      best_step = step;
+    }
+    evaluations_since_best = best ? 0 : evaluations_since_best + 1;
+    return {best, out_of_patience(patience)};
   }
 
   std::string to_json() const;
@@ -128,8 +147,8 @@ std::vector<std::filesystem::path> set_aside_checkpoints(const std::filesystem::
 // link is there at any moment.
 void link_checkpoint(const std::filesystem::path& checkpoint, const std::string& name);
 
-// Makes the links `latest` and `best` lead to the checkpoints of steps `latest` and `best`, where
-// those are there; removes a link that would lead nowhere.
+// Makes the links `latest` and `best` lead to the checkpoints of steps `latest` and `best` (0:
+// there is none), where those are there; removes a link that would lead nowhere.
 void set_links(const std::filesystem::path& folder, std::int64_t latest, std::int64_t best);
 
 // What interrupted writes have left.

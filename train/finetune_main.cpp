@@ -12,6 +12,7 @@
 #include "kernels/cpu_module.h"
 #include "runtime/communicator.h"
 #include "runtime/file.h"
+#include "runtime/json.h"
 #include "train/end_job.h"
 #include "train/finetune_config.h"
 #include "train/finetune_config_keys.h"
@@ -25,14 +26,9 @@ using namespace bert;
 namespace fs = std::filesystem;
 using nlohmann::ordered_json;
 
-// JSON has no NaN.
-ordered_json number(double value) {
-  return std::isfinite(value) ? ordered_json(value) : ordered_json(nullptr);
-}
-
 ordered_json to_json(const std::vector<Metric>& metrics) {
   ordered_json json = ordered_json::object();
-  for (const Metric& metric : metrics) json[metric.name] = number(metric.value);
+  for (const Metric& metric : metrics) json[metric.name] = number_or_null(metric.value);
   return json;
 }
 
@@ -51,8 +47,10 @@ ordered_json summary(const std::vector<FinetuneResult>& results,
     double mean = 0.0, squares = 0.0;
     for (const double value : values) mean += value / n;
     for (const double value : values) squares += (value - mean) * (value - mean);
-    json[metric.name]["mean"] = number(mean);
-    if (values.size() > 1) json[metric.name]["deviation"] = number(std::sqrt(squares / (n - 1)));
+    json[metric.name]["mean"] = number_or_null(mean);
+    if (values.size() > 1) {
+      json[metric.name]["deviation"] = number_or_null(std::sqrt(squares / (n - 1)));
+    }
   }
   return json;
 }
@@ -144,10 +142,18 @@ int finetune(int argc, char** argv) {
         if (communicator->is_root()) std::printf("%s\n", finetuner.plan().c_str());
         continue;
       }
+      // Within the other, as a failure must end the job before the finetuner is taken down.
       results.push_back(or_end_job(*communicator, [&] { return finetuner.run(); }));
       if (!results.back().finished) return 0;
-      const bool last = results.size() == config.seeds.size();
-      if (!last && signals.received_by_any(*communicator) != 0) return 0;
+      if (results.size() == config.seeds.size()) break;
+      // One that came when it was too late to stop this seed.
+      if (const int signal = signals.received_by_any(*communicator); signal != 0) {
+        if (communicator->is_root()) {
+          std::fprintf(stderr, "stopped by %s; --resume auto goes on with the other seeds\n",
+                       signal_name(signal));
+        }
+        return 0;
+      }
     }
     if (communicator->is_root() && !options.dry_run) report(config, results);
     return 0;

@@ -2,8 +2,6 @@
 #include "train/finetuner.h"
 
 #include <algorithm>
-#include <cmath>
-#include <cstring>
 #include <sstream>
 #include <utility>
 
@@ -13,7 +11,6 @@
 #include "runtime/file.h"
 #include "train/batch_dump.h"
 #include "train/layer_gradient_norms.h"
-#include "train/run_plan.h"
 #include "train/task_inference.h"
 
 namespace bert {
@@ -21,8 +18,6 @@ namespace fs = std::filesystem;
 using nlohmann::ordered_json;
 
 namespace {
-
-using Clock = std::chrono::steady_clock;
 
 double value_of(const std::vector<Metric>& metrics, const std::string& name) {
   const auto found = std::find_if(metrics.begin(), metrics.end(),
@@ -66,25 +61,16 @@ void Finetuner::train() {
     if (backend_.stop_choosing_products) backend_.stop_choosing_products();
     return;
   }
-  if (log_) log_->event(state_.step > 0 ? RunEvent::resume : RunEvent::start, state_.step, "");
+  start();
   if (options_.dump_batches && state_.step == 0) save();
-  const std::int64_t first_step = state_.step;
-  const Clock::time_point started = Clock::now();
-  last_settled_ = started;
   StepBatches batches = training_.batches->step(static_cast<std::uint64_t>(state_.step));
   for (bool go_on = true; go_on && state_.step < max_steps_;) {
     if (options_.dump_batches) dump_batches(*options_.dump_batches, state_.step, batches);
-    const int exponent_before = step_->fixed_point() ? step_->fixed_point()->exponent() : 0;
-    TrainingStep::Queued queued =
-        step_->queue(batches, {.done = state_.step,
-                               .updates = state_.step - state_.skipped,
-                               .learning_rate = schedule_.at(state_.step),
-                               .max_loss = monitor_.limit(state_.step + 1, 0)});
-    ++state_.step;
+    TrainingStep::Queued queued = queue(batches, 0);
     const bool at_end = state_.step == max_steps_;
     // Made while a GPU computes.
     if (!at_end) batches = training_.batches->step(static_cast<std::uint64_t>(state_.step));
-    settle(std::move(queued), exponent_before);
+    settle(std::move(queued));
 
     const auto due = [&](std::int64_t every) { return every > 0 && state_.step % every == 0; };
     const bool evaluates =
@@ -101,26 +87,12 @@ void Finetuner::train() {
     if (saves) last_settled_ = Clock::now();
     checkpoints_.tell_if_ended();
   }
-  checkpoints_.finish(communicator_);
-  if (log_) log_->progress().finish();
-  if (signal_ != 0 && log_) {
-    log_->event(RunEvent::stop, state_.step,
-                fmt::format("stopped by {}; --resume auto goes on", signal_name(signal_)));
-  }
-  say(describe_end(state_.step - first_step, tokens_done_,
-                   std::chrono::duration<double>(Clock::now() - started).count(), signal_ == 0));
-  if (backend_.profile) say(backend_.profile->table());
-  if (log_) log_->finish();
+  finish(signal_);
 }
 
-void Finetuner::settle(TrainingStep::Queued queued, int exponent_before) {
+void Finetuner::settle(TrainingStep::Queued queued) {
   const StepResult result = step_->wait(std::move(queued));
-  const Clock::time_point now = Clock::now();
-  const double seconds =
-      std::chrono::duration<double>(now - std::exchange(last_settled_, now)).count();
-  const double tokens_per_second = static_cast<double>(result.tokens) / seconds;
-  tokens_done_ += result.tokens;
-  if (backend_.profile) backend_.profile->step_took(seconds);
+  const double tokens_per_second = static_cast<double>(result.tokens) / count(result, 0);
   if (log_) {
     log_->progress().update({.step = result.step,
                              .loss = result.main_loss,
@@ -139,55 +111,15 @@ void Finetuner::settle(TrainingStep::Queued queued, int exponent_before) {
           "train");
     }
   }
-  if (result.refused()) return refused(result, exponent_before);
-  state_.refused_in_a_row = 0;
-  monitor_.add(result.step, 0, result.main_loss);
+  if (result.refused()) refused(result);
 }
 
-void Finetuner::refused(const StepResult& result, int exponent_before) {
-  step_->allow_updates();
-  const std::string why =
-      !std::isfinite(result.main_loss) ? fmt::format("its loss is {}", result.main_loss)
-      : result.gradient.nonfinite != 0
-          ? fmt::format("{} elements of its gradient are not finite", result.gradient.nonfinite)
-          : fmt::format("its loss is {:.4f}, and above {:.4f} is a spike", result.main_loss,
-                        result.max_loss);
-  if (log_) {
-    log_->event(RunEvent::skip, result.step, "refused, and nothing was changed: " + why);
-  }
-  const bool stops = config_.divergence.policy == OnDivergence::stop;
-  if (!stops && state_.refused_in_a_row + 1 < config_.divergence.max_in_a_row) {
-    ++state_.skipped;
-    ++state_.refused_in_a_row;
-    return;
-  }
-  // As it was before the step, so that a resumed run tries it again.
-  --state_.step;
-  if (step_->fixed_point()) step_->fixed_point()->set_exponent(exponent_before);
-  save();
-  checkpoints_.finish(communicator_);
-  throw_runtime_error(
-      "step {} was refused: {}; {}; the state before it is checkpoint {}", result.step, why,
-      stops ? std::string("divergence.policy is stop")
-            : fmt::format("{} steps in a row were", config_.divergence.max_in_a_row),
-      checkpoint_name(state_.step));
-}
-
-Finetuner::Verdict Finetuner::evaluate_and_report() {
+Verdict Finetuner::evaluate_and_report() {
   LossSums sums;
-  const TaskOutputs outputs = this->outputs(validation_, &sums);
-  const std::vector<Metric> metrics = validation_.dataset->metrics(outputs);
-  const double value = value_of(metrics, metric_);
-  // Of two equal ones the first is kept; a metric that is not a number is never better.
-  const bool best =
-      std::isfinite(value) && -value < state_.best_loss - config_.evaluation.min_improvement;
-  if (best) {
-    state_.best_loss = -value;
-    state_.best_step = state_.step;
-  }
-  state_.evaluations_since_best = best ? 0 : state_.evaluations_since_best + 1;
-  const bool stop = state_.out_of_patience(config_.evaluation.patience);
-  if (!log_) return {best, stop};
+  const std::vector<Metric> metrics = validation_.dataset->metrics(outputs(validation_, sums));
+  const Verdict verdict = state_.note_evaluation(
+      -value_of(metrics, metric_), config_.evaluation.min_improvement, config_.evaluation.patience);
+  if (!log_) return verdict;
 
   const double loss = sums.loss / validation_.batches->total_weight();
   ordered_json record{{"step", state_.step}, {"val_loss", loss}};
@@ -199,63 +131,26 @@ Finetuner::Verdict Finetuner::evaluate_and_report() {
       text += fmt::format(", {} {:.4f}", metric.name, metric.value);
     }
   }
-  log_->metrics(record, "validation");
-  if (best) {
-    log_->event(RunEvent::best, state_.step, text + " (best)");
-  } else {
-    log_->message(fmt::format("step {}: {}", state_.step, text));
-  }
+  tell_evaluation(record, text, verdict, metric_);
   log_->gradient_norms(state_.step, layer_gradient_norms(model_->parameters()));
-  if (stop) {
-    log_->event(RunEvent::stop, state_.step,
-                fmt::format("stopping: no better {} than step {}'s in {} evaluations", metric_,
-                            state_.best_step, config_.evaluation.patience));
-  }
-  return {best, stop};
+  return verdict;
 }
 
-TaskOutputs Finetuner::outputs(const Split& split, LossSums* sums) {
-  const TaskOutputs own =
-      task_outputs(*model_, *backend_.device, step_->memory(), split.batches->in_order(), sums,
-                   config_.train.reproducible ? kLossUnit : 0.0);
-  if (communicator_.size() == 1) return own;
-  std::string bytes;
-  const auto append = [&](const void* data, std::size_t size) {
-    bytes.append(static_cast<const char*>(data), size);
-  };
-  if (sums != nullptr) append(sums, sizeof *sums);
-  for (const std::vector<float>& one : own) {
-    const std::uint64_t size = one.size();
-    append(&size, sizeof size);
-    append(one.data(), one.size() * sizeof(float));
-  }
-  TaskOutputs all;
-  if (sums != nullptr) *sums = {};
-  for (const std::string& of_rank : communicator_.all_gather(bytes)) {
-    std::size_t at = 0;
-    const auto take = [&](void* data, std::size_t size) {
-      BERT_CHECK(at + size <= of_rank.size());
-      std::memcpy(data, of_rank.data() + at, size);
-      at += size;
-    };
-    if (sums != nullptr) {
-      LossSums theirs;
-      take(&theirs, sizeof theirs);
-      sums->loss += theirs.loss;
-      sums->count += theirs.count;
-      sums->correct += theirs.correct;
-    }
-    while (at < of_rank.size()) {
-      std::uint64_t size = 0;
-      take(&size, sizeof size);
-      take(all.emplace_back(size).data(), size * sizeof(float));
-    }
-  }
-  return all;
+TaskOutputs Finetuner::outputs(const Split& split, LossSums& sums) {
+  Device& device = *backend_.device;
+  auto* const loss = static_cast<ModelLoss*>(loss_memory_.data());
+  device.fill_zero(loss, sizeof *loss);
+  TaskOutputs own = task_outputs(*model_, device, step_->memory(), split.batches->in_order(), loss,
+                                 config_.train.reproducible ? kLossUnit : 0.0);
+  ModelLoss total;
+  device.copy_to_host(&total, loss, sizeof total);
+  sums = total.main;
+  return gather_outputs(std::move(own), sums, communicator_);
 }
 
 std::vector<Metric> Finetuner::judge(const Split& split, const std::string& predictions) {
-  const TaskOutputs outputs = this->outputs(split, nullptr);
+  LossSums sums;
+  const TaskOutputs outputs = this->outputs(split, sums);
   if (communicator_.is_root()) {
     std::ostringstream text;
     split.dataset->write_predictions(outputs, text);
@@ -273,12 +168,6 @@ void Finetuner::note_metrics(const char* split, const std::vector<Metric>& metri
     line += fmt::format(" {} {:.4f}", metric.name, metric.value);
   }
   log_->note(line);
-}
-
-void Finetuner::save() { checkpoints_.save(state_, monitor_, *step_, backend_); }
-
-void Finetuner::say(const std::string& line) {
-  if (log_) log_->message(line);
 }
 
 }  // namespace bert

@@ -2,7 +2,6 @@
 // trained on a file of examples, judged on another after each epoch, and the best of it kept.
 #pragma once
 
-#include <chrono>
 #include <cstdint>
 #include <filesystem>
 #include <memory>
@@ -11,18 +10,13 @@
 #include <vector>
 
 #include "model/bert_for_task.h"
+#include "model/model_files.h"
 #include "runtime/communicator.h"
-#include "train/backend.h"
-#include "train/checkpoint.h"
 #include "train/finetune_config.h"
-#include "train/loss_monitor.h"
-#include "train/run_checkpoints.h"
-#include "train/run_log.h"
-#include "train/run_opening.h"
 #include "train/stop_signals.h"
 #include "train/task.h"
 #include "train/task_batches.h"
-#include "train/training_step.h"
+#include "train/training_run.h"
 
 namespace bert {
 
@@ -36,7 +30,7 @@ struct FinetuneResult {
   bool finished = true;            // false: a signal ended the run before its last step
 };
 
-class Finetuner {
+class Finetuner : private TrainingRun {
  public:
   // Opens and checks everything; InputError before anything is written. `run_dir`: of this seed.
   // The last two are kept by reference.
@@ -62,7 +56,8 @@ class Finetuner {
   // Opening.
   void open_model();
   Split read(const std::string& file, Purpose purpose, std::int64_t most_examples);
-  void plan_micro_batches();
+  void choose_micro_batches();
+  void make_batches();
   std::vector<double> class_weights() const;
   void load_encoder();
   void open_run_directory();
@@ -74,50 +69,29 @@ class Finetuner {
   bool finished() const {
     return state_.step >= max_steps_ || state_.out_of_patience(config_.evaluation.patience);
   }
-  // `exponent_before`: of TrainingStep::fixed_point, before the step.
-  void settle(TrainingStep::Queued queued, int exponent_before);
-  void refused(const StepResult& result, int exponent_before);
-  // What an evaluation says of the run.
-  struct Verdict {
-    bool best = false, stop = false;
-  };
+  void settle(TrainingStep::Queued queued);
   Verdict evaluate_and_report();
   void note_metrics(const char* split, const std::vector<Metric>& metrics);
-  void save();
-  void say(const std::string& line);
 
-  // The outputs for a whole split, on every rank; `sums`, if given, become those of its losses.
-  TaskOutputs outputs(const Split& split, LossSums* sums);
+  // The outputs for a whole split, and the sums of its losses, on every rank.
+  TaskOutputs outputs(const Split& split, LossSums& sums);
   // The metrics of a split, and its predictions written to run_dir/NAME.
   std::vector<Metric> judge(const Split& split, const std::string& predictions);
 
   FinetuneConfig config_;
   std::uint64_t seed_;
   std::filesystem::path run_dir_;
-  RunOptions options_;
-  Communicator& communicator_;
-  RunOpening opening_;
-  Backend backend_;
-  std::unique_ptr<Tokenizer> tokenizer_;
+  ModelDescription encoder_;  // in model.init_from
   std::unique_ptr<Task> task_;
   std::string metric_;
   std::unique_ptr<BertForTask> model_;
   Split training_, validation_, test_;  // test: empty without a file
-  MicroBatchLimits limits_;
   Capacity capacity_;
+  DeviceBuffer loss_memory_;  // a ModelLoss, of evaluations
   std::vector<double> class_weights_;
   std::int64_t max_steps_ = 0, steps_per_epoch_ = 0;
-  LrSchedule schedule_;
-  LossMonitor monitor_;
   const StopSignals& signals_;
-
-  TrainerState state_;
-  std::int64_t tokens_done_ = 0;
   int signal_ = 0;
-  std::chrono::steady_clock::time_point last_settled_;
-  std::unique_ptr<RunLog> log_;  // rank 0 of a real run
-  RunCheckpoints checkpoints_;
-  std::unique_ptr<TrainingStep> step_;  // the last member, as in Pretrainer
 };
 
 }  // namespace bert

@@ -10,8 +10,7 @@
 #include "runtime/file.h"
 #include "train/finetuner.h"
 #include "train/memory_plan.h"
-#include "train/rank_agreement.h"
-#include "train/run_plan.h"
+#include "train/micro_batch_limits.h"
 #include "train/task_inference.h"
 
 namespace bert {
@@ -20,12 +19,11 @@ namespace fs = std::filesystem;
 namespace {
 
 // What the configuration names is there: errors of those who open it do not know its key.
-FinetuneConfig with_all_files(FinetuneConfig config) {
+const FinetuneConfig& with_all_files(const FinetuneConfig& config) {
   if (!fs::is_directory(config.model.init_from)) {
     throw_input_error("{}: no such folder: {}", config.where("model.init_from"),
                       config.model.init_from);
   }
-  refuse_run_folder(config.model.init_from);
   const auto expect_file = [&](std::string_view key, const std::string& file) {
     if (file != "-" && !fs::exists(file)) {
       throw_input_error("{}: no such file: {}", config.where(key), file);
@@ -58,22 +56,20 @@ std::string fingerprint_of(const std::vector<TaskSequence>& sequences) {
 
 Finetuner::Finetuner(FinetuneConfig config, std::uint64_t seed, fs::path run_dir,
                      RunOptions options, const StopSignals& signals, Communicator& communicator)
-    : config_(with_all_files(std::move(config))),
+    : TrainingRun(run_dir, std::move(options), with_all_files(config).runtime, config.train,
+                  config.divergence, communicator),
+      config_(std::move(config)),
       seed_(seed),
       run_dir_(std::move(run_dir)),
-      options_(std::move(options)),
-      communicator_(communicator),
-      opening_(run_dir_, options_.resume, communicator_),
-      backend_(make_backend(config_.runtime, communicator, "runtime.", config_.train.reproducible)),
-      tokenizer_(load_tokenizer(config_.tokenizer_path(), {.cased = config_.tokenizer.cased})),
-      task_(make_task(config_.task_options(
-                          describe_model(config_.model.init_from).config.max_position_embeddings),
+      encoder_(describe_model(config_.model.init_from)),
+      task_(make_task(config_.task_options(encoder_.config.max_position_embeddings),
                       config_.data.train)),
       metric_(choose_metric(*task_, config_.evaluation.metric.value_or(""))),
-      monitor_(config_.divergence.spike_z_score),
+      loss_memory_(*backend_.device, sizeof(ModelLoss)),
       signals_(signals) {
-  check_shares(config_, config_.train.batch_size, config_.train.micro_batch_sequences(),
-               communicator_.size());
+  tokenizer_ = load_tokenizer(config_.tokenizer_path(), {.cased = config_.tokenizer.cased});
+  check_shares(config_, "train.batch_size", config_.train.batch_size,
+               config_.train.micro_batch_sequences(), communicator_.size());
   training_ = read(config_.data.train, Purpose::training, config_.data.max_examples);
   validation_ = read(config_.data.validation, Purpose::evaluation, 0);
   if (config_.data.test) test_ = read(*config_.data.test, Purpose::evaluation, 0);
@@ -82,35 +78,22 @@ Finetuner::Finetuner(FinetuneConfig config, std::uint64_t seed, fs::path run_dir
   for (const Split* split : {&training_, &validation_, &test_}) {
     check_fits(split->sequences, model_->config());
   }
-  state_.seed = seed_;
-  state_.precision = precision_name(backend_.precision);
-  state_.device = backend_.rounds_as();
-  state_.world_size = communicator_.size();
-  state_.threads = backend_.threads;
-  state_.corpus = fmt::format("{} {} {}", fingerprint_of(training_.sequences),
-                              fingerprint_of(validation_.sequences), metric_);
-  check_ranks_agree(communicator_, {{"the device", backend_.kind()},
-                                    {"the precision", state_.precision},
-                                    {"the data", state_.corpus},
-                                    {"the tokenizer", tokenizer_->fingerprint()}});
-  const std::size_t number = dtype_size(backend_.ops->statistics_dtype());
-  opening_.check_room(config_.checkpoint.keep + 2,
-                      checkpoint_bytes(model_->parameters().num_parameters(), number));
-  plan_micro_batches();
+  agree(seed_, "the data",
+        fmt::format("{} {} {}", fingerprint_of(training_.sequences),
+                    fingerprint_of(validation_.sequences), metric_),
+        *model_, config_.checkpoint.keep + 2);
+  choose_micro_batches();
+  make_batches();
   model_->allocate(*backend_.device, *backend_.ops, capacity_, /*with_gradients=*/true,
                    config_.train.recompute);
-  StepOptions step;
-  step.seed = seed_;
-  step.optimizer = config_.optimizer;
-  step.layer_decay = config_.optimizer.layer_decay;
-  step.reproducible_sequences = config_.train.micro_batch_sequences();
-  step.allreduce_dtype = config_.runtime.allreduce_dtype;
-  step.cuda_graph = config_.runtime.records();
-  step_ = std::make_unique<TrainingStep>(step, backend_, communicator_, *model_);
+  step_ =
+      std::make_unique<TrainingStep>(StepOptions(seed_, config_.optimizer, config_.train,
+                                                 config_.runtime, config_.optimizer.layer_decay),
+                                     backend_, communicator_, *model_);
   open_run_directory();
 }
 
-Finetuner::~Finetuner() = default;
+Finetuner::~Finetuner() { step_.reset(); }
 
 Finetuner::Split Finetuner::read(const std::string& file, Purpose purpose,
                                  std::int64_t most_examples) {
@@ -122,8 +105,7 @@ Finetuner::Split Finetuner::read(const std::string& file, Purpose purpose,
 }
 
 void Finetuner::open_model() {
-  const BertConfig found = describe_model(config_.model.init_from).config;
-  const BertConfig bert = resolve_model(config_, tokenizer_->vocab_size(), found);
+  const BertConfig bert = resolve_model(config_, tokenizer_->vocab_size(), encoder_.config);
   model_ =
       std::make_unique<BertForTask>(bert, task_->kind(), task_->labels(), !class_weights_.empty());
   if (config_.freeze.embeddings) model_->freeze(config_.freeze.layers);
@@ -160,57 +142,52 @@ std::vector<double> Finetuner::class_weights() const {
   return weights;
 }
 
-// How large micro-batches are, and with them all that is allocated; and how many steps there are.
-void Finetuner::plan_micro_batches() {
-  MicroBatchLimits least = least_limits(training_.sequences);
-  for (const Split* split : {&validation_, &test_}) {
-    const MicroBatchLimits other = least_limits(split->sequences);
-    least.tokens = std::max(least.tokens, other.tokens);
-    least.masked = std::max(least.masked, other.masked);
+// How large micro-batches are, and with them all that is allocated.
+void Finetuner::choose_micro_batches() {
+  std::int64_t longest = 1;
+  for (const Split* split : {&training_, &validation_, &test_}) {
+    longest = std::max(longest, longest_sequence(split->sequences));
   }
   const std::int64_t ranks = communicator_.size();
   const std::int64_t fixed = config_.train.micro_batch_sequences();
   const std::int64_t share = fixed > 0 ? fixed : (config_.train.batch_size + ranks - 1) / ranks;
   const bool words = task_->kind() == TaskKind::token_classification;
-  const auto capacity_of = [&](std::int64_t tokens) {
+  const OrAuto<std::int64_t> given = config_.train.micro_batch_tokens;
+  MicroBatchRange range;
+  range.capacity = [=](std::int64_t tokens) {
     return Capacity{.tokens = tokens,
                     .sequences = std::max(share, tokens / 8),  // evaluation packs short ones
                     .masked = words ? tokens : 1,
-                    .max_seqlen = least.tokens};
+                    .max_seqlen = longest};
   };
-  std::int64_t tokens =
-      fixed > 0 ? share * least.tokens
-                : config_.train.micro_batch_tokens.value_or(
-                      std::min(share * least.tokens, most_auto_tokens(backend_.device->is_cpu())));
-  tokens = std::max(tokens, least.tokens);
-  const bool automatic = fixed == 0 && !config_.train.micro_batch_tokens;
-  const auto before = automatic ? opening_.earlier_auto_tokens(state_, backend_) : std::nullopt;
-  if (before) tokens = std::max(*before, least.tokens);
-  const auto needed = [&](std::int64_t n) {
-    return plan_memory(*model_, backend_, capacity_of(n), config_.train);
-  };
-  const std::size_t available =
-      memory_for_a_rank(backend_, communicator_, needed(least.tokens).snapshot);
-  while (automatic && tokens > least.tokens && needed(tokens).total() > available / 10 * 9) {
-    tokens = std::max(least.tokens, tokens / 2);
+  range.where = config_.where("train.micro_batch_tokens");
+  range.given = given.has_value();
+  const bool automatic = fixed == 0 && !given;
+  if (automatic) {
+    range.least = longest;
+    range.most = std::max(longest, std::min(share * longest, good_batch_tokens(*backend_.device)));
+    const auto earlier = opening_.earlier_auto_tokens(state_, backend_);
+    if (earlier) range.earlier = std::clamp(*earlier, range.least, range.most);
+  } else {
+    range.most = std::max(longest, fixed > 0 ? share * longest : *given);
+    range.least = range.most;
   }
-  tokens = least_of_ranks(communicator_, tokens);
-  if (const std::size_t total = needed(tokens).total(); total > available) {
-    throw_input_error(
-        "{}: {} MB are needed for micro-batches of {} tokens, and {} MB of {} are free for a rank",
-        config_.where("train.micro_batch_tokens"), total / 1000000, tokens, available / 1000000,
-        backend_.device->name());
-  }
-  if (before && tokens < *before) opening_.warn_of_less_memory(tokens, *before);
-  state_.auto_micro_batch_tokens = tokens;
-  capacity_ = capacity_of(tokens);
-  limits_ = {capacity_.tokens, capacity_.sequences, words ? capacity_.masked : 1};
 
+  const std::int64_t tokens = choose_tokens(range, config_.train, *model_, backend_, communicator_);
+  if (automatic) state_.auto_micro_batch_tokens = tokens;
+  if (range.earlier && tokens < *range.earlier) {
+    opening_.warn_of_less_memory(tokens, *range.earlier);
+  }
+  capacity_ = range.capacity(tokens);
+}
+
+// And how many steps there are.
+void Finetuner::make_batches() {
   const TaskBatchOptions options{.batch_size = config_.train.batch_size,
                                  .rank = communicator_.rank(),
                                  .world_size = communicator_.size(),
-                                 .limits = limits_,
-                                 .micro_batch_sequences = fixed,
+                                 .limits = limits_of(capacity_),
+                                 .micro_batch_sequences = config_.train.micro_batch_sequences(),
                                  .seed = seed_,
                                  .class_weights = class_weights_};
   for (Split* split : {&training_, &validation_, &test_}) {
@@ -229,8 +206,8 @@ void Finetuner::load_encoder() {
                              config_.tokenizer.cased);
   verify_model_files(config_.model.init_from);
   // A head that was trained for other labels would only be in the way.
-  const HeadDescription found = describe_model(config_.model.init_from).head,
-                        wanted = model_->head_description();
+  const HeadDescription& found = encoder_.head;
+  const HeadDescription wanted = model_->head_description();
   const bool same_head = found.architecture == wanted.architecture && found.labels == wanted.labels;
   const LoadReport report =
       load_parameters(*open_weights(config_.model.init_from), model_->parameters(),
@@ -245,12 +222,8 @@ void Finetuner::open_run_directory() {
   } else {
     resume_from(checkpoint);
   }
-  if (!communicator_.is_root() || options_.dry_run) return;
-  log_ = opening_.begin(finetune_config_to_yaml(config_), state_, max_steps_,
-                        config_.logging.tensorboard, checkpoints_);
-  checkpoints_.open(
-      *log_, std::make_unique<CheckpointWriter>(opening_.checkpoints(), config_.checkpoint.keep,
-                                                *model_, *tokenizer_, task_->to_json()));
+  begin(finetune_config_to_yaml(config_), max_steps_, config_.logging, config_.checkpoint, *model_,
+        task_->to_json());
 }
 
 // `corpus`: state_.corpus of the checkpoint.
@@ -272,14 +245,9 @@ void Finetuner::check_same_data(const std::string& checkpoint, const std::string
 
 void Finetuner::resume_from(const fs::path& checkpoint) {
   const TrainerState was =
-      opening_.check_can_go_on(checkpoint, state_, backend_, config_.train.reproducible);
-  const fs::path task = checkpoint / "task.json";
-  if (!fs::exists(task)) {
-    throw_input_error("{} is of pre-training; begin with it by model.init_from",
-                      checkpoint.string());
-  }
+      opening_.check_can_go_on(checkpoint, *model_, state_, backend_, config_.train.reproducible);
   check_same_data(checkpoint.string(), was.corpus);
-  if (read_file(task) != task_->to_json()) {
+  if (read_file(checkpoint / "task.json") != task_->to_json()) {
     throw_input_error(
         "{} is of another task or other labels than the configuration says; resume with the "
         "configuration the run was started with ({})",
@@ -344,9 +312,7 @@ std::string Finetuner::plan() const {
                   max_steps_, config_.train.batch_size, steps_per_epoch_, capacity_.tokens);
   text += fmt::format("computing   {}; ranks: {}\n", backend_.description(), communicator_.size());
   text += fmt::format("run         seed {}, into {}", seed_, run_dir_.string());
-  if (state_.step > 0) text += fmt::format(", resumed at step {}", state_.step);
-  if (state_.step == 0 && options_.resume) text += "; no checkpoint there: starting afresh";
-  return text;
+  return text + opening_.beginning(state_.step);
 }
 
 }  // namespace bert

@@ -55,6 +55,7 @@ int train(int argc, char** argv) {
       if (communicator->is_root()) std::printf("%s\n", text.c_str());
       return 0;
     }
+    // Within the other, as a failure must end the job before the pretrainer is taken down.
     or_end_job(*communicator, [&] { pretrainer.run(); });
     return 0;
   });

@@ -2,11 +2,11 @@
 
 #include <algorithm>
 #include <cmath>
-#include <limits>
 #include <vector>
 
 #include "runtime/error.h"
 #include "train/device_batch.h"
+#include "train/micro_batch_limits.h"
 #include "train/number_text.h"
 
 namespace bert {
@@ -36,21 +36,19 @@ std::size_t workspace_bytes(const Backend& backend, const BertConfig& model,
          static_cast<std::size_t>(copies);
 }
 
-[[noreturn]] void refuse(const Config& config, const Capacity& capacity, const Backend& backend,
-                         const Communicator& communicator, std::size_t needed,
-                         std::size_t available) {
+[[noreturn]] void refuse(const MicroBatchRange& range, const StepConfig& step,
+                         const Backend& backend, const Communicator& communicator,
+                         std::size_t needed, std::size_t available) {
+  const Capacity capacity = range.capacity(range.least);
   std::string advice;
-  if (!config.train.recompute) advice += "train.recompute: true, ";
-  const bool given = std::any_of(config.train.phases.begin(), config.train.phases.end(),
-                                 [](const PhaseConfig& p) { return p.micro_batch_tokens; }) ||
-                     config.train.micro_batch_tokens;
-  if (given) advice += "a smaller train.micro_batch_tokens or auto, ";
+  if (!step.recompute) advice += "train.recompute: true, ";
+  if (range.given) advice += "a smaller train.micro_batch_tokens or auto, ";
   if (backend.device->is_cpu() && communicator.local_size() > 1) advice += "fewer ranks, ";
   throw_input_error(
       "{}: {} are needed for micro-batches of {} tokens in sequences of up to {}, and {} of {} are "
       "free for a rank; what helps: {}shorter sequences, a smaller model",
-      config.where("train.micro_batch_tokens"), format_size(needed), capacity.tokens,
-      capacity.max_seqlen, format_size(available), backend.device->name(), advice);
+      range.where, format_size(needed), capacity.tokens, capacity.max_seqlen,
+      format_size(available), backend.device->name(), advice);
 }
 
 }  // namespace
@@ -76,8 +74,8 @@ MemoryPlan plan_memory(BertModel& model, const Backend& backend, const Capacity&
 
 Capacity phase_capacity(const Config& config, const Phase& phase, int ranks,
                         std::int64_t auto_tokens) {
-  check_shares(config, phase.batch_size, config.train.micro_batch_sequences(), ranks);
   const std::int64_t fixed = config.train.micro_batch_sequences();
+  check_shares(config, phase.batch_key, phase.batch_size, fixed, ranks);
   Capacity capacity;
   capacity.max_seqlen = phase.sequence_length;
   capacity.sequences = fixed > 0 ? fixed : (phase.batch_size + ranks - 1) / ranks;
@@ -85,10 +83,6 @@ Capacity phase_capacity(const Config& config, const Phase& phase, int ranks,
   const std::int64_t wanted =
       fixed > 0 ? step_tokens
                 : phase.micro_batch_tokens.value_or(std::max(auto_tokens, phase.sequence_length));
-  if (wanted < phase.sequence_length) {
-    throw_input_error("{}: {} tokens: expected room for one sequence of {} at least",
-                      config.where("train.micro_batch_tokens"), wanted, phase.sequence_length);
-  }
   capacity.tokens = std::min(wanted, step_tokens);
   // Each sequence rounds its number of predictions up by one at most.
   capacity.masked = std::min(
@@ -124,27 +118,45 @@ std::int64_t least_of_ranks(Communicator& communicator, std::int64_t value) {
   return -negative[0];
 }
 
-std::int64_t choose_auto_tokens(const Config& config, BertForPretraining& model,
-                                const Backend& backend, Communicator& communicator,
-                                std::optional<std::int64_t> earlier) {
+std::int64_t choose_tokens(const MicroBatchRange& range, const StepConfig& step, BertModel& model,
+                           const Backend& backend, Communicator& communicator) {
   const auto plan = [&](std::int64_t tokens) {
-    const Capacity capacity = run_capacity(config, communicator.size(), tokens);
-    return plan_memory(model, backend, capacity, config.train);
+    return plan_memory(model, backend, range.capacity(tokens), step);
   };
-  const std::int64_t most = most_auto_tokens(backend.device->is_cpu());
-  const std::int64_t piece = most / kChoices;
-  const std::size_t available = memory_for_a_rank(backend, communicator, plan(piece).snapshot);
-
+  const MemoryPlan least = plan(range.least);
+  const std::size_t available = memory_for_a_rank(backend, communicator, least.snapshot);
   // With none to spare, and no allowance: less is surely too little.
-  const MemoryPlan least = plan(piece);
   if (least.total() - least.workspace > available) {
-    refuse(config, run_capacity(config, communicator.size(), piece), backend, communicator,
-           least.total(), available);
+    refuse(range, step, backend, communicator, least.total(), available);
   }
-  std::int64_t chosen = most;
-  while (chosen > piece && plan(chosen).total() > available - available / 10) chosen -= piece;
-  if (earlier && plan(*earlier).total() <= available) chosen = *earlier;
+  const std::int64_t piece = std::max<std::int64_t>(1, range.most / kChoices);
+  std::int64_t chosen = range.most;
+  while (chosen > range.least && plan(chosen).total() > available - available / 10) {
+    chosen = std::max(range.least, chosen - piece);
+  }
+  if (range.earlier && plan(*range.earlier).total() <= available) chosen = *range.earlier;
   return least_of_ranks(communicator, chosen);
+}
+
+std::int64_t choose_auto_tokens(const Config& config, BertModel& model, const Backend& backend,
+                                Communicator& communicator, std::optional<std::int64_t> earlier) {
+  const std::int64_t most = good_batch_tokens(*backend.device);
+  const std::int64_t least = most / kChoices;
+  const int ranks = communicator.size();
+  const std::vector<Phase> phases = config.phases();
+  const Phase& largest =
+      *std::max_element(phases.begin(), phases.end(), [&](const Phase& one, const Phase& other) {
+        return phase_capacity(config, one, ranks, least).tokens <
+               phase_capacity(config, other, ranks, least).tokens;
+      });
+  const auto capacity = [&](std::int64_t tokens) { return run_capacity(config, ranks, tokens); };
+  return choose_tokens({.capacity = capacity,
+                        .least = least,
+                        .most = most,
+                        .earlier = earlier,
+                        .where = config.where(largest.room_key),
+                        .given = largest.micro_batch_tokens.has_value()},
+                       config.train, model, backend, communicator);
 }
 
 }  // namespace bert

@@ -4,9 +4,11 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <optional>
+#include <string>
 
-#include "model/bert_for_pretraining.h"
+#include "model/bert_model.h"
 #include "runtime/communicator.h"
 #include "train/backend.h"
 #include "train/config.h"
@@ -35,14 +37,11 @@ MemoryPlan plan_memory(BertModel& model, const Backend& backend, const Capacity&
 
 // What a micro-batch of `phase` can hold on one of `ranks` ranks. `auto_tokens`: the most tokens
 // where train.micro_batch_tokens is auto, though always a whole sequence. InputError where a phase
-// has fewer sequences than there are ranks, or its micro-batch no room for one.
+// has fewer sequences than there are ranks.
 Capacity phase_capacity(const Config& config, const Phase& phase, int ranks,
                         std::int64_t auto_tokens);
 // Enough for all phases.
 Capacity run_capacity(const Config& config, int ranks, std::int64_t auto_tokens);
-
-// More tokens than this in a micro-batch gain nothing and cost memory.
-constexpr std::int64_t most_auto_tokens(bool on_cpu) { return on_cpu ? 4096 : 32768; }
 
 // Bytes that this rank may take of its device: on a CPU, its share among the ranks of its machine
 // of what is available beside rank 0's `snapshot`.
@@ -52,12 +51,25 @@ std::size_t memory_for_a_rank(const Backend& backend, const Communicator& commun
 // The least of all ranks' values; to be called by all.
 std::int64_t least_of_ranks(Communicator& communicator, std::int64_t value);
 
-// `auto_tokens` of a run: the largest sixteenth of most_auto_tokens with which every rank has the
-// memory and a tenth to spare, or `earlier`, what the run chose before, while there is memory for
-// it. The same on all ranks; to be called by all. InputError, saying what would help, when the
-// least that the configuration asks for needs more than there is.
-std::int64_t choose_auto_tokens(const Config& config, BertForPretraining& model,
-                                const Backend& backend, Communicator& communicator,
-                                std::optional<std::int64_t> earlier);
+// How large the micro-batches of a run may be.
+struct MicroBatchRange {
+  std::function<Capacity(std::int64_t)> capacity;  // of those of so many tokens
+  std::int64_t least = 0, most = 0;                // tokens
+  std::optional<std::int64_t> earlier;             // what the run chose before
+  // Of errors: where the size is said, and whether it is given there.
+  std::string where;
+  bool given = false;
+};
+
+// The tokens of a micro-batch: as many of the range, in steps of a sixteenth of the most, as leave
+// every rank a tenth of its memory to spare; or those of earlier, while there is memory for them.
+// The same on all ranks; to be called by all. InputError, saying what would help, where the least
+// needs more than there is.
+std::int64_t choose_tokens(const MicroBatchRange& range, const StepConfig& step, BertModel& model,
+                           const Backend& backend, Communicator& communicator);
+
+// `auto_tokens` of pre-training, chosen so: up to good_batch_tokens.
+std::int64_t choose_auto_tokens(const Config& config, BertModel& model, const Backend& backend,
+                                Communicator& communicator, std::optional<std::int64_t> earlier);
 
 }  // namespace bert

@@ -2,7 +2,6 @@
 // names, check it, make or resume the run directory, then step, evaluate, save.
 #pragma once
 
-#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
@@ -15,21 +14,15 @@
 #include "data/data_loader.h"
 #include "model/bert_for_pretraining.h"
 #include "runtime/communicator.h"
-#include "train/backend.h"
-#include "train/checkpoint.h"
 #include "train/config.h"
 #include "train/evaluator.h"
-#include "train/loss_monitor.h"
-#include "train/run_checkpoints.h"
-#include "train/run_log.h"
-#include "train/run_opening.h"
 #include "train/run_plan.h"
 #include "train/stop_signals.h"
-#include "train/training_step.h"
+#include "train/training_run.h"
 
 namespace bert {
 
-class Pretrainer {
+class Pretrainer : private TrainingRun {
  public:
   // Opens and checks everything; InputError before anything is written.
   Pretrainer(Config config, RunOptions options, Communicator& communicator);
@@ -62,57 +55,38 @@ class Pretrainer {
     TrainingStep::Queued queued;
     StepBatches batches;
     Phase phase;
-    int exponent_before = 0;  // of TrainingStep::fixed_point
   };
+  // To the end, or until one of `signals` comes, whose number it gives; 0: none did.
+  int train(const StopSignals& signals);
   InFlight queue_step();
   // Waits for the step, counts and logs it. Whether it was refused.
   bool settle(InFlight& step);
+  // Takes back what was queued after a step that was refused: it was refused as well, and is queued
+  // again.
+  void take_back(InFlight after);
   // After a step that was refused, the last: says why and does what divergence.policy wants.
   void diverged(const InFlight& step);
   void roll_back();
   std::uint64_t sequences_before(std::int64_t step) const;
-  void log_step(const StepResult& result, double tokens_per_second);
-  std::optional<double> utilisation(const StepResult& result, double tokens_per_second) const;
-  // What an evaluation says of the run.
-  struct Verdict {
-    bool best = false;  // no evaluation before had a smaller loss
-    bool stop = false;  // the patience is exhausted
-  };
+  void log_step(const InFlight& step, double tokens_per_second);
+  std::optional<double> utilisation(const InFlight& step, double tokens_per_second) const;
   // `updated`: by the step before, whose gradients are still there.
   Verdict evaluate_and_report(bool updated);
   void report_samples();
-  void save();
-  void say(const std::string& line);  // rank 0: to the terminal and log.txt
 
   Config config_;
-  RunOptions options_;
-  Communicator& communicator_;
-  RunOpening opening_;
-  Backend backend_;
   CorpusSet corpora_;
-  std::unique_ptr<Tokenizer> tokenizer_;
   std::unique_ptr<BertForPretraining> model_;
-  LrSchedule schedule_;
   Capacity capacity_;
   MemoryPlan memory_;
   std::size_t memory_for_a_rank_ = 0;          // before it is taken
   std::map<std::int64_t, Datasets> datasets_;  // by sequence length, for all phases
   std::unique_ptr<Evaluator> evaluator_;
-  std::chrono::steady_clock::time_point last_settled_;
   TimeEstimate time_estimate_;
-  std::int64_t tokens_done_ = 0;  // by this process
-
-  TrainerState state_;
-  bool resumed_ = false;  // from a checkpoint
-  LossMonitor monitor_;
   Phase phase_;
   std::unique_ptr<DataLoader> loader_;
   std::optional<StepBatches> again_;  // of a step that was refused with the one before it
   std::int64_t rolled_back_to_ = -1, rollbacks_ = 0;
-  std::unique_ptr<RunLog> log_;  // rank 0 of a real run
-  RunCheckpoints checkpoints_;
-  // The last member: after a failure no other memory may wait for what it has queued.
-  std::unique_ptr<TrainingStep> step_;
 };
 
 }  // namespace bert

@@ -4,21 +4,17 @@
 
 #include "model/model_files.h"
 #include "train/pretrainer.h"
-#include "train/rank_agreement.h"
 
 namespace bert {
 namespace fs = std::filesystem;
 
 Pretrainer::Pretrainer(Config config, RunOptions options, Communicator& communicator)
-    : config_(std::move(config)),
-      options_(std::move(options)),
-      communicator_(communicator),
-      opening_(config_.run_dir, options_.resume, communicator_),
-      backend_(make_backend(config_.runtime, communicator, "runtime.", config_.train.reproducible)),
-      corpora_(config_.data.path),
-      tokenizer_(load_tokenizer(config_.tokenizer.path, {.cased = config_.tokenizer.cased})),
-      schedule_(config_.lr_schedule()),
-      monitor_(config_.divergence.spike_z_score) {
+    : TrainingRun(config.run_dir, std::move(options), config.runtime, config.train,
+                  config.divergence, communicator),
+      config_(std::move(config)),
+      corpora_(config_.data.path) {
+  tokenizer_ = load_tokenizer(config_.tokenizer.path, {.cased = config_.tokenizer.cased});
+  schedule_ = config_.lr_schedule();
   corpora_.check_tokenizer(*tokenizer_);
   std::optional<BertConfig> initial;
   if (config_.model.init_from && !fs::is_directory(*config_.model.init_from)) {
@@ -32,32 +28,22 @@ Pretrainer::Pretrainer(Config config, RunOptions options, Communicator& communic
                                                           : BertForPretraining::Heads::mlm);
   open_datasets();
   check_datasets();
-  state_.seed = config_.seed;
-  state_.precision = precision_name(backend_.precision);
-  state_.device = backend_.rounds_as();
-  state_.world_size = communicator_.size();
-  state_.threads = backend_.threads;
-  state_.corpus = corpora_.fingerprint();
-  check_ranks_agree(communicator_, {{"the device", backend_.kind()},
-                                    {"the precision", state_.precision},
-                                    {"the corpus", state_.corpus},
-                                    {"the tokenizer", tokenizer_->fingerprint()}});
-  const std::size_t number = dtype_size(backend_.ops->statistics_dtype());
-  opening_.check_room(most_checkpoints(config_),
-                      checkpoint_bytes(model_->parameters().num_parameters(), number));
+  agree(config_.seed, "the corpus", corpora_.fingerprint(), *model_, most_checkpoints(config_));
   plan_micro_batches();
 
   Device& device = *backend_.device;
   model_->allocate(device, *backend_.ops, capacity_, /*with_gradients=*/true,
                    config_.train.recompute);
-  step_ = std::make_unique<TrainingStep>(StepOptions(config_), backend_, communicator_, *model_);
+  step_ = std::make_unique<TrainingStep>(
+      StepOptions(config_.seed, config_.optimizer, config_.train, config_.runtime), backend_,
+      communicator_, *model_);
   evaluator_ =
       std::make_unique<Evaluator>(*model_, device, step_->memory(), config_.runtime.records(),
                                   config_.train.micro_batch_sequences());
   open_run_directory();
 }
 
-Pretrainer::~Pretrainer() = default;
+Pretrainer::~Pretrainer() { step_.reset(); }
 
 DatasetOptions Pretrainer::dataset_options(std::int64_t sequence_length, std::uint64_t seed) const {
   return {.sampling = config_.data.sampling,
@@ -79,7 +65,7 @@ void Pretrainer::check_datasets() const {
     throw_input_error(
         "{}: a batch of {} sequences is more than the corpus's training part has: {} of up to {} "
         "tokens; make it smaller, or prepare more text",
-        config_.where("train.batch_size"), phase.batch_size, samples, phase.sequence_length);
+        config_.where(phase.batch_key), phase.batch_size, samples, phase.sequence_length);
   }
 }
 
@@ -118,12 +104,8 @@ void Pretrainer::open_run_directory() {
   } else {
     resume_from(checkpoint);
   }
-  if (!communicator_.is_root() || options_.dry_run) return;
-  log_ = opening_.begin(config_to_yaml(config_), state_, config_.train.max_steps,
-                        config_.logging.tensorboard, checkpoints_);
-  checkpoints_.open(
-      *log_, std::make_unique<CheckpointWriter>(opening_.checkpoints(), config_.checkpoint.keep,
-                                                *model_, *tokenizer_));
+  begin(config_to_yaml(config_), config_.train.max_steps, config_.logging, config_.checkpoint,
+        *model_);
 }
 
 void Pretrainer::load_first_weights() {
@@ -137,30 +119,18 @@ void Pretrainer::load_first_weights() {
 }
 
 void Pretrainer::resume_from(const fs::path& checkpoint) {
-  if (fs::exists(checkpoint / "task.json")) {
-    throw_input_error("{} is of fine-tuning, which finetune goes on with", checkpoint.string());
-  }
-  const ModelDescription found = describe_model(checkpoint);
-  BertConfig comparable = found.config;
-  // What may change during a run, or was only needed at its start.
-  comparable.init = model_->config().init;
-  comparable.initializer_range = model_->config().initializer_range;
-  comparable.hidden_dropout_prob = model_->config().hidden_dropout_prob;
-  comparable.attention_probs_dropout_prob = model_->config().attention_probs_dropout_prob;
-  if (!(comparable == model_->config()) ||
-      (found.heads == BertForPretraining::Heads::mlm_and_nsp) != model_->has_nsp()) {
-    throw_input_error(
-        "{} holds another model than the configuration describes; resume with the configuration "
-        "the run was started with ({})",
-        checkpoint.string(), opening_.config_of(checkpoint));
-  }
   const TrainerState was =
-      opening_.check_can_go_on(checkpoint, state_, backend_, config_.train.reproducible);
+      opening_.check_can_go_on(checkpoint, *model_, state_, backend_, config_.train.reproducible);
   if (was.corpus != state_.corpus) {
     refuse_checkpoint(checkpoint, "the corpus", was.corpus, state_.corpus);
   }
+  if (was.step >= config_.train.max_steps &&
+      !fs::exists(opening_.checkpoints() / checkpoint.filename())) {
+    throw_input_error("{} is of step {}, and {}, is {}: there is nothing to go on with",
+                      checkpoint.string(), was.step, config_.where("train.max_steps"),
+                      config_.train.max_steps);
+  }
   RunCheckpoints::load(checkpoint, *model_, *step_, monitor_, state_);
-  resumed_ = true;
   if (!opening_.lacks_best(state_)) return;
   opening_.warn(
       fmt::format("{}, the best checkpoint so far, is not in {}: best will lead to a later one if "
@@ -204,7 +174,7 @@ RunPlan Pretrainer::plan() const {
   plan.max_steps = config_.train.max_steps;
   plan.first_step = state_.step;
   plan.run_dir = config_.run_dir;
-  plan.nothing_to_resume = options_.resume && !resumed_;
+  plan.beginning = opening_.beginning(state_.step);
   return plan;
 }
 

@@ -5,15 +5,17 @@
 
 #include "train/layer_gradient_norms.h"
 #include "train/mask_filling.h"
+#include "train/micro_batch_limits.h"
 #include "train/pretrainer.h"
 #include "train/utilisation.h"
 
 namespace bert {
 using nlohmann::ordered_json;
 
-void Pretrainer::log_step(const StepResult& result, double tokens_per_second) {
+void Pretrainer::log_step(const InFlight& step, double tokens_per_second) {
   if (!log_) return;
-  const std::optional<double> mfu = utilisation(result, tokens_per_second);
+  const StepResult& result = step.queued.result;
+  const std::optional<double> mfu = utilisation(step, tokens_per_second);
   log_->progress().update({.step = result.step,
                            .loss = result.main_loss,
                            .learning_rate = result.learning_rate,
@@ -37,31 +39,27 @@ void Pretrainer::log_step(const StepResult& result, double tokens_per_second) {
 
 // Of all devices together; nothing where their peak is not known. The sequences are taken to be
 // equally long, with which their attention costs least: what is reported is rather too little.
-std::optional<double> Pretrainer::utilisation(const StepResult& result,
+std::optional<double> Pretrainer::utilisation(const InFlight& step,
                                               double tokens_per_second) const {
+  const StepResult& result = step.queued.result;
   const std::optional<double> peak = peak_flop_per_second(
       backend_.device->name(), std::string(precision_name(backend_.precision)));
   if (!peak || result.tokens == 0) return std::nullopt;
   const auto tokens = static_cast<double>(result.tokens);
-  const double squared_lengths = tokens * tokens / static_cast<double>(phase_.batch_size);
+  const double squared_lengths = tokens * tokens / static_cast<double>(step.phase.batch_size);
   const double seconds = tokens / tokens_per_second;
   return necessary_flop(model_->config(), tokens, squared_lengths,
                         static_cast<double>(result.masked)) /
          (seconds * *peak * communicator_.size());
 }
 
-Pretrainer::Verdict Pretrainer::evaluate_and_report(bool updated) {
+Verdict Pretrainer::evaluate_and_report(bool updated) {
   const EvaluationResult result =
       evaluator_->run(datasets_.at(phase_.sequence_length).validation, phase_.batch_size,
                       config_.evaluation.max_batches, communicator_);
-  const bool best = result.loss() < state_.best_loss - config_.evaluation.min_improvement;
-  if (best) {
-    state_.best_loss = result.loss();
-    state_.best_step = state_.step;
-  }
-  state_.evaluations_since_best = best ? 0 : state_.evaluations_since_best + 1;
-  const bool stop = state_.out_of_patience(config_.evaluation.patience);
-  if (!log_) return {best, stop};
+  const Verdict verdict = state_.note_evaluation(result.loss(), config_.evaluation.min_improvement,
+                                                 config_.evaluation.patience);
+  if (!log_) return verdict;
 
   ordered_json record;
   record["step"] = state_.step;
@@ -73,25 +71,15 @@ Pretrainer::Verdict Pretrainer::evaluate_and_report(bool updated) {
     record["val_nsp_loss"] = result.nsp_loss();
     record["val_nsp_accuracy"] = result.nsp_accuracy();
   }
-  log_->metrics(record, "validation");
   std::string text = fmt::format("validation loss {:.4f}", result.loss());
   if (result.loss_se) text += fmt::format(" (standard error {:.4f})", *result.loss_se);
   text += fmt::format(", perplexity {:.2f}, accuracy {:.1f} %", result.perplexity(),
                       100.0 * result.accuracy());
-  if (best) {
-    log_->event(RunEvent::best, state_.step, text + " (best)");
-  } else {
-    log_->message(fmt::format("step {}: {}", state_.step, text));
-  }
+  tell_evaluation(record, text, verdict, "validation loss");
   // Of the step just settled: its gradients are there until the next one begins, or it was refused.
   if (updated) log_->gradient_norms(state_.step, layer_gradient_norms(model_->parameters()));
   report_samples();
-  if (stop) {
-    log_->event(RunEvent::stop, state_.step,
-                fmt::format("stopping: no better validation loss than step {}'s in {} evaluations",
-                            state_.best_step, config_.evaluation.patience));
-  }
-  return {best, stop};
+  return verdict;
 }
 
 // The same samples under the same masks each time, so that they can be followed: in every phase and
@@ -102,14 +90,9 @@ void Pretrainer::report_samples() {
   const std::int64_t wanted =
       std::min(config_.evaluation.samples, static_cast<std::int64_t>(validation.num_samples()));
   if (wanted <= 0) return;
-  const StepBatches step = make_step(validation,
-                                     {.batch_size = wanted,
-                                      .limits = {.tokens = capacity_.tokens,
-                                                 .sequences = capacity_.sequences,
-                                                 .masked = capacity_.masked},
-                                      .in_order = true,
-                                      .end_step = 1},
-                                     0);
+  const StepBatches step = make_step(
+      validation,
+      {.batch_size = wanted, .limits = limits_of(capacity_), .in_order = true, .end_step = 1}, 0);
   std::string markdown = "| text | masked | predicted |\n|---|---|---|\n";
   std::int64_t sample = 0;
   for (const Batch& batch : step.micro_batches) {

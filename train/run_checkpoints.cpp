@@ -21,7 +21,7 @@ std::vector<std::string> RunCheckpoints::go_back(const fs::path& folder,
 void RunCheckpoints::save(TrainerState& state, const LossMonitor& monitor, TrainingStep& step,
                           const Backend& backend) {
   state.losses = monitor.statistics();
-  if (step.fixed_point()) state.gradient_exponent = step.fixed_point()->exponent();
+  state.gradient_exponent = step.gradient_exponent();
   state.product_choices = backend.product_choices ? backend.product_choices() : "";
   if (!writer_) return;
   wait();
@@ -38,7 +38,7 @@ void RunCheckpoints::load(const fs::path& checkpoint, BertModel& model, Training
   state.threads = now.threads;
   state.auto_micro_batch_tokens = now.auto_micro_batch_tokens;
   monitor.set_statistics(state.losses);
-  if (step.fixed_point()) step.fixed_point()->set_exponent(state.gradient_exponent);
+  step.set_gradient_exponent(state.gradient_exponent);
 }
 
 void RunCheckpoints::tell_if_ended() {

@@ -3,9 +3,13 @@
 #include <cstdio>
 #include <utility>
 
+#include "model/bert_for_pretraining.h"
+#include "model/bert_for_task.h"
 #include "runtime/error.h"
 #include "runtime/file.h"
-#include "train/memory_plan.h"
+#include "runtime/plural.h"
+#include "train/config.h"
+#include "train/micro_batch_limits.h"
 #include "train/run_directory.h"
 
 namespace bert {
@@ -14,8 +18,17 @@ namespace fs = std::filesystem;
 RunOpening::RunOpening(fs::path run_dir, std::optional<std::string> resume,
                        Communicator& communicator)
     : run_dir_(std::move(run_dir)), resume_(std::move(resume)), communicator_(communicator) {
-  if (!resume_) return;
-  while (resume_->size() > 1 && resume_->back() == '/') resume_->pop_back();
+  if (!resume_ && communicator_.is_root() && in_use()) {
+    throw_input_error(
+        "run_dir: {} is not empty; resume it with --resume auto, or name another folder",
+        run_dir_.string());
+  }
+  while (resume_ && resume_->size() > 1 && resume_->back() == '/') resume_->pop_back();
+}
+
+bool RunOpening::in_use() const {
+  std::error_code error;  // check_room names what cannot be read
+  return fs::is_directory(run_dir_) && !fs::is_empty(run_dir_, error) && !error;
 }
 
 void RunOpening::say(const std::string& line) {
@@ -38,7 +51,7 @@ std::optional<std::int64_t> RunOpening::earlier_auto_tokens(const TrainerState& 
     if (found && found->world_size == now.world_size && found->device == now.device) {
       earlier[0] = found->auto_micro_batch_tokens > 0
                        ? found->auto_micro_batch_tokens
-                       : most_auto_tokens(backend.device->is_cpu());  // of older versions
+                       : good_batch_tokens(*backend.device);  // of older versions
     }
   }
   communicator_.all_reduce_sum(earlier);
@@ -55,12 +68,6 @@ void RunOpening::warn_of_less_memory(std::int64_t tokens, std::int64_t earlier) 
 fs::path RunOpening::choose_checkpoint() {
   std::string chosen;
   if (communicator_.is_root()) {
-    const bool used = fs::exists(run_dir_) && !fs::is_empty(run_dir_);
-    if (!resume_ && used) {
-      throw_input_error(
-          "run_dir: {} is not empty; resume it with --resume auto, or name another folder",
-          run_dir_.string());
-    }
     if (resume_ && *resume_ == "auto") {
       const auto newest = newest_checkpoint(checkpoints(), [this](const std::string& damage) {
         warn(damage + "; looking for an older checkpoint");
@@ -71,8 +78,8 @@ fs::path RunOpening::choose_checkpoint() {
       refuse_run_folder(chosen);
       verify_checkpoint(chosen);
       // Going on in a folder that holds another run would cut back what that one has written.
-      if (used && fs::weakly_canonical(fs::path(chosen)).parent_path() !=
-                      fs::weakly_canonical(checkpoints())) {
+      if (in_use() && fs::weakly_canonical(fs::path(chosen)).parent_path() !=
+                          fs::weakly_canonical(checkpoints())) {
         throw_input_error(
             "run_dir: {} is not empty and {} is not one of its checkpoints; name another folder",
             run_dir_.string(), chosen);
@@ -80,7 +87,13 @@ fs::path RunOpening::choose_checkpoint() {
     }
   }
   communicator_.broadcast(chosen);
+  resumed_ = !chosen.empty();
   return chosen;
+}
+
+std::string RunOpening::beginning(std::int64_t step) const {
+  if (resumed_) return fmt::format(", resumed at step {}", step);
+  return resume_ ? "; no checkpoint there: starting afresh" : "";
 }
 
 void RunOpening::tell(const LoadReport& report) {
@@ -114,8 +127,27 @@ std::string RunOpening::config_of(const fs::path& checkpoint) const {
   return (fs::exists(own) ? own : run_dir_ / "config.yaml").string();
 }
 
-TrainerState RunOpening::check_can_go_on(const fs::path& checkpoint, const TrainerState& now,
-                                         Backend& backend, bool reproducible) {
+void RunOpening::check_same_model(const fs::path& checkpoint, const BertModel& model) const {
+  const bool of_a_task = dynamic_cast<const BertForTask*>(&model) != nullptr;
+  if (fs::exists(checkpoint / "task.json") != of_a_task) {
+    throw_input_error("{} is of {}", checkpoint.string(),
+                      of_a_task ? "pre-training; begin with it by model.init_from"
+                                : "fine-tuning, which finetune goes on with");
+  }
+  const ModelDescription found = describe_model(checkpoint);
+  const bool has_nsp = found.heads == BertForPretraining::Heads::mlm_and_nsp;
+  if (!go_together(model.config(), found.config) || has_nsp != model.has_nsp()) {
+    throw_input_error(
+        "{} holds another model than the configuration describes; resume with the configuration "
+        "the run was started with ({})",
+        checkpoint.string(), config_of(checkpoint));
+  }
+}
+
+TrainerState RunOpening::check_can_go_on(const fs::path& checkpoint, const BertModel& model,
+                                         const TrainerState& now, Backend& backend,
+                                         bool reproducible) {
+  check_same_model(checkpoint, model);
   const fs::path file = checkpoint / "trainer_state.json";
   TrainerState was = TrainerState::parse(read_file(file), file.string());
   if (was.seed != now.seed) {
@@ -139,27 +171,27 @@ TrainerState RunOpening::check_can_go_on(const fs::path& checkpoint, const Train
   }
   if (!reproducible && (was.world_size != now.world_size || was.threads != now.threads)) {
     warn_of(
-        fmt::format("by {} rank(s) of {} thread(s), this run has {} of {}: sums are rounded in "
+        fmt::format("by {} of {}, this run has {} of {}: sums are rounded in "
                     "another order, so it goes on equally well but not bit for bit",
-                    was.world_size, was.threads, now.world_size, now.threads));
+                    plural(was.world_size, "rank"), plural(was.threads, "thread"), now.world_size,
+                    now.threads));
   }
   if (backend.set_product_choices && !was.product_choices.empty() &&
       !backend.set_product_choices(was.product_choices)) {
     warn_of(
         "with another program, cuBLAS or GPU: products are chosen anew, so it goes on equally well "
-        "but not "
-        "bit for bit");
+        "but not bit for bit");
   }
   return was;
 }
 
 std::unique_ptr<RunLog> RunOpening::begin(const std::string& config_yaml, const TrainerState& state,
                                           std::int64_t max_steps, bool tensorboard,
-                                          RunCheckpoints& checkpoints) {
+                                          RunCheckpoints& kept) {
   check_run_log(run_dir_);
   try {
-    make_directories(this->checkpoints());
-    for (const std::string& told : checkpoints.go_back(this->checkpoints(), state)) warn(told);
+    make_directories(checkpoints());
+    for (const std::string& told : kept.go_back(checkpoints(), state)) warn(told);
     write_file_atomic(run_dir_ / "config.yaml", config_yaml);
   } catch (const RuntimeError& error) {
     throw_input_error("run_dir: {}", error.what());

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "data/tokenizer.h"
+#include "model/bert_model.h"
 #include "model/model_files.h"
 #include "runtime/communicator.h"
 #include "train/backend.h"
@@ -34,7 +35,8 @@ struct RunOptions {
 
 class RunOpening {
  public:
-  // `resume`: RunOptions::resume. `communicator` is kept by reference.
+  // `resume`: RunOptions::resume. `communicator` is kept by reference. InputError, on rank 0, where
+  // the run directory holds something and it is not to be resumed.
   RunOpening(std::filesystem::path run_dir, std::optional<std::string> resume,
              Communicator& communicator);
 
@@ -54,9 +56,11 @@ class RunOpening {
   std::optional<std::int64_t> earlier_auto_tokens(const TrainerState& now, const Backend& backend);
   void warn_of_less_memory(std::int64_t tokens, std::int64_t earlier);
 
-  // All ranks: the checkpoint to go on from, verified; empty for a fresh start. InputError where
-  // the run directory holds something and it is not to be resumed.
+  // All ranks: the checkpoint to go on from, verified; empty for a fresh start.
   std::filesystem::path choose_checkpoint();
+  bool resumed() const { return resumed_; }  // whether it chose one
+  // What the plan of a run at `step` says of that: ", resumed at step 20".
+  std::string beginning(std::int64_t step) const;
 
   // Warns where the folder of a model holds another tokenizer than the one that is used with it.
   // `path`: where that one is from.
@@ -71,22 +75,26 @@ class RunOpening {
   // The configuration of the run that `checkpoint` is of.
   std::string config_of(const std::filesystem::path& checkpoint) const;
 
-  // Checks that a run whose state is `now` can go on from `checkpoint`, with the seed and kind of
-  // numbers it had; InputError if not. Warns of what will be rounded in another way than before.
-  // The products of `backend` become those that the checkpoint chose. Gives the checkpoint's state.
-  TrainerState check_can_go_on(const std::filesystem::path& checkpoint, const TrainerState& now,
-                               Backend& backend, bool reproducible);
+  // Checks that a run of `model` whose state is `now` can go on from `checkpoint`, which must be of
+  // such a model, with the seed and kind of numbers it had; InputError if not. Warns of what will
+  // be rounded in another way than before. The products of `backend` become those that the
+  // checkpoint chose. Gives the checkpoint's state.
+  TrainerState check_can_go_on(const std::filesystem::path& checkpoint, const BertModel& model,
+                               const TrainerState& now, Backend& backend, bool reproducible);
 
   // Rank 0 of a real run: makes the run directory that of a run which is at `state`, and what was
   // said so far part of its log. InputError where something cannot be written.
   std::unique_ptr<RunLog> begin(const std::string& config_yaml, const TrainerState& state,
-                                std::int64_t max_steps, bool tensorboard,
-                                RunCheckpoints& checkpoints);
+                                std::int64_t max_steps, bool tensorboard, RunCheckpoints& kept);
 
  private:
+  bool in_use() const;  // whether the run directory holds something
+  void check_same_model(const std::filesystem::path& checkpoint, const BertModel& model) const;
+
   std::filesystem::path run_dir_;
   std::optional<std::string> resume_;
   Communicator& communicator_;
+  bool resumed_ = false;
   std::vector<std::string> said_;
 };
 

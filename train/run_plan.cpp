@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "runtime/plural.h"
 #include "train/number_text.h"
 
 namespace bert {
@@ -22,13 +23,14 @@ std::string short_duration(double seconds) {
   return seconds < 1 ? fmt::format("{:.2g}s", seconds) : format_duration(seconds);
 }
 
-std::string describe_phase(const PhasePlan& phase, int ranks) {
+std::string describe_phase(const PhasePlan& phase, std::int64_t ranks) {
   return fmt::format(
-      "{} sequences of up to {} tokens a step, {:.1f} steps an epoch, micro-batches of up to {} "
-      "tokens on each of {} rank(s)\n"
+      "{} of up to {} tokens a step, {:.1f} steps an epoch, micro-batches of up to {} "
+      "tokens on each of {}\n"
       "            at most {} tokens a step, about {:.0f} on average\n",
-      phase.batch_size, phase.sequence_length, phase.steps_per_epoch(), phase.micro_batch_tokens,
-      ranks, phase.step_tokens_at_most(), phase.step_tokens());
+      plural(phase.batch_size, "sequence"), phase.sequence_length, phase.steps_per_epoch(),
+      phase.micro_batch_tokens, plural(ranks, "rank"), phase.step_tokens_at_most(),
+      phase.step_tokens());
 }
 
 std::string describe_memory(const RunPlan& plan) {
@@ -118,11 +120,10 @@ std::string describe(const RunPlan& plan) {
   text += plan.checkpoint_every > 0 ? fmt::format("every {} steps, ", plan.checkpoint_every)
                                     : std::string("at the end only, ");
   text += fmt::format("the newest {} and the best kept\n", plan.checkpoints_kept);
-  text += fmt::format("run         {} steps into {}: {} tokens, {:.2f} epochs", plan.max_steps,
-                      plan.run_dir, rounded(plan.tokens()), plan.epochs());
-  if (plan.first_step > 0) text += fmt::format(", resumed at step {}", plan.first_step);
-  if (plan.nothing_to_resume) text += "; no checkpoint there: starting afresh";
-  return text;
+  text += fmt::format("run         {} into {}: {} tokens, {:.2f} epochs",
+                      plural(plan.max_steps, "step"), plan.run_dir, rounded(plan.tokens()),
+                      plan.epochs());
+  return text + plan.beginning;
 }
 
 nlohmann::ordered_json to_json(const RunPlan& plan) {
@@ -191,9 +192,9 @@ std::string describe_estimate(const RunPlan& plan, std::int64_t step, double sec
 
 std::string describe_end(std::int64_t steps, std::int64_t tokens, double seconds, bool finished) {
   return fmt::format(
-      "{}: {} step{} in {}, {:.2g} s a step, {} tokens/s, evaluations and checkpoints "
+      "{}: {} in {}, {:.2g} s a step, {} tokens/s, evaluations and checkpoints "
       "included",
-      finished ? "finished" : "stopped", steps, steps == 1 ? "" : "s", short_duration(seconds),
+      finished ? "finished" : "stopped", plural(steps, "step"), short_duration(seconds),
       seconds / static_cast<double>(std::max<std::int64_t>(1, steps)),
       format_rate(static_cast<double>(tokens) / seconds));
 }

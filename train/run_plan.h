@@ -47,7 +47,7 @@ struct RunPlan {
   std::int64_t checkpoint_every = 0, checkpoints_kept = 0;
   std::int64_t micro_batch_sequences = 0;  // with train.reproducible
   std::int64_t max_steps = 0, first_step = 0;
-  bool nothing_to_resume = false;  // --resume auto, where there is no checkpoint yet
+  std::string beginning;  // RunOpening::beginning
   std::string run_dir;
 
   double epochs() const;  // of all phases

@@ -49,11 +49,10 @@ StopSignals::~StopSignals() {
 int StopSignals::received() const { return last_signal; }
 
 int StopSignals::received_by_any(Communicator& communicator) const {
-  // At most one rank gets it as a rule; where several do, each names the same.
-  const std::int64_t number = received();
-  std::vector<std::int64_t> all{number, number != 0 ? 1 : 0};
-  communicator.all_reduce_sum(all);
-  return all[1] == 0 ? 0 : static_cast<int>(all[0] / all[1]);
+  // At most one rank gets it as a rule; where several get different ones, all name the same.
+  std::vector<std::int64_t> number{received()};
+  communicator.all_reduce_max(number);
+  return static_cast<int>(number[0]);
 }
 
 const char* signal_name(int number) {

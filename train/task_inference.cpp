@@ -1,6 +1,8 @@
 #include "train/task_inference.h"
 
 #include <cstddef>
+#include <cstring>
+#include <string>
 
 #include "runtime/error.h"
 #include "runtime/tensor_copy.h"
@@ -74,25 +76,51 @@ void check_fits(const std::vector<TaskSequence>& sequences, const BertConfig& co
 }
 
 TaskOutputs task_outputs(BertForTask& model, Device& device, DeviceBatch& memory,
-                         const std::vector<Batch>& batches, LossSums* sums, double loss_unit) {
-  const DeviceBuffer loss_memory(device, sizeof(ModelLoss));
-  auto* const loss = static_cast<ModelLoss*>(loss_memory.data());
-  device.fill_zero(loss, sizeof *loss);
+                         const std::vector<Batch>& batches, ModelLoss* loss, double loss_unit) {
   TaskOutputs outputs;
   for (const Batch& batch : batches) {
     const ModelInput& input = memory.upload(batch);
     model.forward(input, nullptr);
-    if (sums != nullptr) model.loss(input, loss, /*with_gradients=*/false, loss_unit);
+    if (loss != nullptr) model.loss(input, loss, /*with_gradients=*/false, loss_unit);
     append_outputs(model.kind(), batch, copy_to_doubles(device, model.logits()),
                    model.num_outputs(), outputs);
   }
-  if (sums == nullptr) return outputs;
-  ModelLoss total;
-  device.copy_to_host(&total, loss, sizeof total);
-  sums->loss += total.main.loss;
-  sums->count += total.main.count;
-  sums->correct += total.main.correct;
   return outputs;
+}
+
+TaskOutputs gather_outputs(TaskOutputs own, LossSums& sums, Communicator& communicator) {
+  if (communicator.size() == 1) return own;
+  std::string bytes;
+  const auto append = [&](const void* data, std::size_t size) {
+    bytes.append(static_cast<const char*>(data), size);
+  };
+  append(&sums, sizeof sums);
+  for (const std::vector<float>& one : own) {
+    const std::uint64_t size = one.size();
+    append(&size, sizeof size);
+    append(one.data(), one.size() * sizeof(float));
+  }
+  TaskOutputs all;
+  sums = {};
+  for (const std::string& of_rank : communicator.all_gather(std::move(bytes))) {
+    std::size_t at = 0;
+    const auto take = [&](void* data, std::size_t size) {
+      BERT_CHECK(at + size <= of_rank.size());
+      std::memcpy(data, of_rank.data() + at, size);
+      at += size;
+    };
+    LossSums theirs;
+    take(&theirs, sizeof theirs);
+    sums.loss += theirs.loss;
+    sums.count += theirs.count;
+    sums.correct += theirs.correct;
+    while (at < of_rank.size()) {
+      std::uint64_t size = 0;
+      take(&size, sizeof size);
+      take(all.emplace_back(size).data(), size * sizeof(float));
+    }
+  }
+  return all;
 }
 
 }  // namespace bert

@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "model/bert_for_task.h"
+#include "runtime/communicator.h"
 #include "train/device_batch.h"
 #include "train/task.h"
 
@@ -14,10 +15,13 @@ namespace bert {
 void check_fits(const std::vector<TaskSequence>& sequences, const BertConfig& config);
 
 // The outputs for every sequence of `batches`, in their order, no dropout; TaskOutputs says what
-// they are. `sums`, if given, are added to: the losses, which need labels; `loss_unit`: see
-// CrossEntropy. `model` and `memory` must have room for each batch.
+// they are. `loss`, if given, is in device memory, and added to: the losses, which need labels;
+// `loss_unit`: see CrossEntropy. `model` and `memory` must have room for each batch.
 TaskOutputs task_outputs(BertForTask& model, Device& device, DeviceBatch& memory,
-                         const std::vector<Batch>& batches, LossSums* sums = nullptr,
+                         const std::vector<Batch>& batches, ModelLoss* loss = nullptr,
                          double loss_unit = 0.0);
+
+// The outputs of all ranks, in their order, on each of them; `sums` become those of all.
+TaskOutputs gather_outputs(TaskOutputs own, LossSums& sums, Communicator& communicator);
 
 }  // namespace bert

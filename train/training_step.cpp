@@ -25,12 +25,14 @@ struct TrainingStep::Scalars {
   }
 };
 
-StepOptions::StepOptions(const Config& config)
-    : seed(config.seed),
-      optimizer(config.optimizer),
-      reproducible_sequences(config.train.micro_batch_sequences()),
-      allreduce_dtype(config.runtime.allreduce_dtype),
-      cuda_graph(config.runtime.records()) {}
+std::string StepResult::why_refused() const {
+  if (std::isnan(loss)) return "its loss is NaN";
+  if (std::isinf(loss)) return "its loss is infinite";
+  if (gradient.nonfinite != 0) {
+    return fmt::format("{} elements of its gradient are not finite", gradient.nonfinite);
+  }
+  return fmt::format("its loss is {:.4f}, and above {:.4f} is a spike", main_loss, max_loss);
+}
 
 std::vector<TrainingStep::Part> TrainingStep::parts_of(const BertModel& model, double layer_decay) {
   std::vector<Part> parts;
@@ -99,6 +101,7 @@ TrainingStep::Queued TrainingStep::queue(const StepBatches& batches, const Posit
   result.tokens = totals[1];
   result.learning_rate = at.learning_rate;
   result.max_loss = at.max_loss;
+  result.exponent_before = gradient_exponent();
 
   Scalars scalars;
   const double denominator = batches.loss_weight.value_or(static_cast<double>(result.masked));
@@ -119,10 +122,10 @@ TrainingStep::Queued TrainingStep::queue(const StepBatches& batches, const Posit
   const StepProfile::Watch watch(backend_.profile.get());
   if (fixed_point_) {
     compute_fixed_point(batches, upload);
-    result.gradient_exponent = fixed_point_->exponent();
   } else {
     compute_gradients(batches);
   }
+  result.exponent_after = gradient_exponent();
   recordings_.run(kUpdate, 0, [this] { update(); });
   return {result, device.read_later(scalars_, sizeof scalars)};
 }

@@ -16,7 +16,7 @@
 #include "runtime/communicator.h"
 #include "train/backend.h"
 #include "train/checkpoint.h"
-#include "train/config.h"
+#include "train/config_sections.h"
 #include "train/device_batch.h"
 #include "train/fixed_point_sums.h"
 #include "train/recordings.h"
@@ -30,19 +30,25 @@ inline constexpr double kLossUnit = 0x1p-20;
 
 // What a step needs of a configuration.
 struct StepOptions {
-  std::uint64_t seed = 0;
+  StepOptions(std::uint64_t seed_, const OptimizerConfig& optimizer_, const StepConfig& train,
+              const RuntimeConfig& runtime, double layer_decay_ = 1.0)
+      : seed(seed_),
+        optimizer(optimizer_),
+        layer_decay(layer_decay_),
+        reproducible_sequences(train.micro_batch_sequences()),
+        allreduce_dtype(runtime.allreduce_dtype),
+        cuda_graph(runtime.records()) {}
+
+  std::uint64_t seed;
   OptimizerConfig optimizer;
   // The learning rate of each layer is that of the layer above it times this, the heads' being the
   // whole and the embeddings' the smallest (Howard & Ruder 2018, section 3.2, with layers for
   // groups).
-  double layer_decay = 1.0;
+  double layer_decay;
   // Of a micro-batch, with the gradients summed in fixed point; 0: as many as fit, and in floats.
-  std::int64_t reproducible_sequences = 0;
-  Precision allreduce_dtype = Precision::fp32;  // or bf16
-  bool cuda_graph = true;
-
-  explicit StepOptions(const Config& config);
-  StepOptions() = default;
+  std::int64_t reproducible_sequences;
+  Precision allreduce_dtype;  // fp32 or bf16
+  bool cuda_graph;
 };
 
 struct StepResult {
@@ -50,11 +56,12 @@ struct StepResult {
   double loss = 0.0, main_loss = 0.0, nsp_loss = 0.0;  // as in ModelLoss; loss: their sum
   GradientNorm gradient;
   double learning_rate = 0.0;
-  double max_loss = 0.0;                // above it main_loss would have been a spike
-  std::int64_t tokens = 0, masked = 0;  // over all ranks
-  int gradient_exponent = 0;            // of fixed_point(), after the step
+  double max_loss = 0.0;                        // above it main_loss would have been a spike
+  std::int64_t tokens = 0, masked = 0;          // over all ranks
+  int exponent_before = 0, exponent_after = 0;  // TrainingStep::gradient_exponent
 
   bool refused() const { return gradient.refused != 0; }  // nothing was updated
+  std::string why_refused() const;                        // "its loss is NaN"
 };
 
 class TrainingStep {
@@ -90,8 +97,12 @@ class TrainingStep {
   DeviceBatch& memory() { return memory_; }            // of a micro-batch, for others between steps
   const Moments& moments() const { return moments_; }  // zero at first
   const AllReducer* reducer() const { return reducer_.get(); }  // null for one rank on a GPU
-  // With train.reproducible, else null. Its exponent is part of a run's state.
-  FixedPointSums* fixed_point() { return fixed_point_.get(); }
+  // With train.reproducible, of FixedPointSums: part of a run's state, as it decides how the
+  // gradients of the next step are rounded. Otherwise 0, whatever it is set to.
+  int gradient_exponent() const { return fixed_point_ ? fixed_point_->exponent() : 0; }
+  void set_gradient_exponent(int exponent) {
+    if (fixed_point_) fixed_point_->set_exponent(exponent);
+  }
 
  private:
   struct Scalars;

@@ -262,6 +262,34 @@ TEST(Checkpoint, LinksLeadNowhereWrong) {
   EXPECT_FALSE(fs::is_symlink(folder / "best"));
 }
 
+TEST(Checkpoint, NoneIsBestBeforeAnEvaluation) {
+  TemporaryFolder folder;
+  for (const int step : {0, 10}) fs::create_directories(folder / checkpoint_name(step));
+  link_checkpoint(folder / checkpoint_name(0), "best");
+  set_links(folder.path(), 0, 0);
+  EXPECT_EQ(fs::read_symlink(folder / "latest"), checkpoint_name(0));
+  EXPECT_FALSE(fs::is_symlink(folder / "best"));
+  set_links(folder.path(), 10, 10);
+  EXPECT_EQ(fs::read_symlink(folder / "best"), checkpoint_name(10));
+}
+
+TEST(TrainerStateTest, CountsEvaluations) {
+  TrainerState state;
+  const auto note = [&](std::int64_t step, double loss) {
+    state.step = step;
+    return state.note_evaluation(loss, 0.1, 2);
+  };
+  EXPECT_TRUE(note(1, 5.0).best);
+  EXPECT_FALSE(note(2, 4.95).best);  // not by as much as is asked for
+  EXPECT_TRUE(note(3, 4.8).best);
+  EXPECT_EQ(state.best_step, 3);
+  EXPECT_FALSE(note(4, std::nan("")).stop);
+  const Verdict last = note(5, -std::numeric_limits<double>::infinity());
+  EXPECT_FALSE(last.best);
+  EXPECT_TRUE(last.stop);
+  EXPECT_EQ(state.best_loss, 4.8);
+}
+
 TEST(Checkpoint, NewestThatVerifies) {
   TemporaryFolder folder;
   std::vector<std::string> damage;

@@ -49,7 +49,7 @@ class FinetunerTest : public testing::Test {
     std::vector<std::string> words;
     const std::uint32_t count = least + random_.next_below(most - least + 1);
     for (std::uint32_t i = 0; i < count; ++i) {
-      words.push_back("w" + std::to_string(random_.next_below(kWords)));
+      words.push_back(fmt::format("w{}", random_.next_below(kWords)));
     }
     return words;
   }
@@ -272,6 +272,74 @@ TEST_F(FinetunerTest, GoesOnFromACheckpointOfItsOwnOrInAnotherFolder) {
   EXPECT_FALSE(fs::exists(folder_ / "other"));
 }
 
+TEST_F(FinetunerTest, GoesOnWithTheSameModelOnly) {
+  finetune("classification", folder_ / "run", {"train.epochs=1"});
+  const fs::path checkpoint = checkpoints(folder_ / "run").front();
+  const std::string resume = fmt::format("--resume {}", checkpoint.string());
+  // Whatever of the encoder has changed: what shapes do not show as well.
+  const std::string config = read_file(folder_ / "encoder" / "config.json");
+  for (const auto& [key, value] :
+       {std::pair("num_attention_heads", json(4)), std::pair("layer_norm_eps", json(1e-5)),
+        std::pair("hidden_act", json("gelu"))}) {
+    json changed = json::parse(config);
+    changed[key] = value;
+    write_text(folder_ / "encoder" / "config.json", changed.dump());
+    expect_refused(run(command("classification", folder_ / "other", {"train.epochs=2", resume})),
+                   "holds another model than the configuration describes");
+  }
+  write_text(folder_ / "encoder" / "config.json", config);
+  // Dropout may change.
+  finetune("classification", folder_ / "new",
+           {"train.epochs=2", "model.hidden_dropout_prob=0.2", resume});
+
+  // A checkpoint of pre-training, whatever else is unlike this run.
+  json sums = json::parse(read_file(checkpoint / "checksums.json"));
+  ASSERT_EQ(sums.erase("task.json"), 1u);
+  write_text(checkpoint / "checksums.json", sums.dump());
+  fs::remove(checkpoint / "task.json");
+  expect_refused(run(command("classification", folder_ / "other", {"seeds=[5]", resume})),
+                 "is of pre-training; begin with it by model.init_from");
+  EXPECT_FALSE(fs::exists(folder_ / "other"));
+}
+
+TEST_F(FinetunerTest, KeepsWhatAutoChoseAndNothingElse) {
+  const auto chosen = [&](const fs::path& run_dir) {
+    return json::parse(newest_bytes(run_dir, "trainer_state.json")).at("auto_micro_batch_tokens");
+  };
+  finetune("classification", folder_ / "auto", {"train.epochs=1"});
+  EXPECT_GT(chosen(folder_ / "auto"), 16);
+  finetune("classification", folder_ / "given", {"train.epochs=1", "train.micro_batch_tokens=64"});
+  EXPECT_EQ(chosen(folder_ / "given"), 0);
+}
+
+// A signal that comes when it is too late to stop one seed stops before the next, and says so.
+TEST_F(FinetunerTest, StopsBetweenSeeds) {
+  std::string many = "text\tlabel\n";
+  for (int i = 0; i < 30000; ++i) {
+    many += fmt::format("{} {}\t{}\n", fmt::join(some_words(8, 8), " "), i % 2 == 0 ? "w1" : "w2",
+                        i % 2 == 0 ? "good" : "bad");
+  }
+  write_text(folder_ / "many.tsv", many);
+  // One step, of which metrics.jsonl tells before the long evaluation.
+  const std::vector<std::string> more{
+      "'seeds=[0, 1]'", "train.epochs=1", "train.batch_size=400",
+      fmt::format("data.validation={}", (folder_ / "many.tsv").string()), "--resume auto"};
+  const fs::path run_dir = folder_ / "seeds";
+  const Answer answer = run(fmt::format(
+      "{} & pid=$!; while ! grep -q learning_rate {}/seed_0/metrics.jsonl 2>/dev/null; do sleep "
+      "0.01; done; kill -TERM $pid; wait $pid",
+      command("classification", run_dir, more), run_dir.string()));
+  EXPECT_EQ(answer.exit_code, 0) << answer.output;
+  EXPECT_NE(answer.output.find("stopped by SIGTERM; --resume auto goes on with the other seeds\n"),
+            std::string::npos)
+      << answer.output;
+  EXPECT_TRUE(fs::exists(run_dir / "seed_0" / "predictions_validation.jsonl"));
+  EXPECT_FALSE(fs::exists(run_dir / "seed_1"));
+  EXPECT_FALSE(fs::exists(run_dir / "results.json"));
+  finetune("classification", run_dir, more);
+  EXPECT_EQ(results(run_dir)["seeds"].size(), 2u);
+}
+
 TEST_F(FinetunerTest, RanksAgreeToTheBitWhenReproducible) {
   if (!runs_under_mpirun(BERT_FINETUNE)) GTEST_SKIP() << "MPI is not installed";
   for (const char* task : {"token_classification", "question_answering"}) {
@@ -382,7 +450,11 @@ TEST_F(FinetunerTest, LengthsFitTheModel) {
 
 TEST_F(FinetunerTest, RefusesWhatItCannotUse) {
   finetune("classification", folder_ / "run", {"train.epochs=1"});
-  expect_refused(run(command("classification", folder_ / "run")), "is not empty");
+  // Before anything is read.
+  write_text(folder_ / "broken.tsv", "no columns");
+  expect_refused(run(command("classification", folder_ / "run",
+                             {fmt::format("data.train={}", (folder_ / "broken.tsv").string())})),
+                 "is not empty");
   expect_refused(run(command("classification", folder_ / "other", {"data.max_length=64"})),
                  "which reads 40");
   expect_refused(run(command("classification", folder_ / "other",

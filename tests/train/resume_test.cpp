@@ -141,6 +141,41 @@ TEST_F(ResumeTest, NothingToDoAtTheEnd) {
   EXPECT_EQ(losses(run_dir).size(), 10u);
 }
 
+// A run that saved before its first step, and goes on from there: no fresh start.
+TEST_F(ResumeTest, FromStepZero) {
+  const fs::path run_dir = folder_ / "run", best = run_dir / "checkpoints" / "best";
+  const Arguments settings{"train.max_steps=12", "divergence.policy=rollback",
+                           "evaluation.every_steps=0", "checkpoint.every_steps=10"};
+  ASSERT_EQ(train(run_dir, settings).exit_code, 0);
+  const auto whole = contents(checkpoint_of(run_dir, 12));
+  EXPECT_EQ(fs::read_symlink(best), checkpoint_name(12));
+  Arguments resumed = settings;
+  resumed.insert(resumed.end(), {"--resume", checkpoint_of(run_dir, 0).string()});
+  const Answer answer = train(run_dir, resumed);
+  ASSERT_EQ(answer.exit_code, 0) << answer.output;
+  EXPECT_NE(answer.output.find(", resumed at step 0\n"), std::string::npos) << answer.output;
+  EXPECT_EQ(answer.output.find("starting afresh"), std::string::npos) << answer.output;
+  std::vector<std::string> kinds;
+  for (const auto& event : read_lines(run_dir / "events.jsonl")) {
+    if (event.at("step") == 0 && event.at("kind") != "checkpoint") {
+      kinds.push_back(event.at("kind"));
+    }
+  }
+  EXPECT_EQ(kinds, (std::vector<std::string>{"start", "resume"}));
+  EXPECT_TRUE(contents(checkpoint_of(run_dir, 12)) == whole);
+}
+
+// The end of a run, to be gone on from in another folder, is nothing to go on with.
+TEST_F(ResumeTest, PastItsEndInAnotherFolder) {
+  const fs::path run_dir = folder_ / "run", other = folder_ / "other";
+  const Arguments settings{"train.max_steps=10", "schedule.warmup_steps=0"};
+  ASSERT_EQ(train(run_dir, settings).exit_code, 0);
+  Arguments resumed = settings;
+  resumed.insert(resumed.end(), {"--resume", checkpoint_of(run_dir, 10).string()});
+  expect_refused(train(other, resumed), "there is nothing to go on with");
+  EXPECT_FALSE(fs::exists(other));
+}
+
 // `auto` in a folder without checkpoints starts afresh, also where a run died before its first.
 TEST_F(ResumeTest, AutoStartsAfresh) {
   const fs::path whole = folder_ / "whole", broken = folder_ / "broken";

@@ -7,6 +7,7 @@
 #include <gtest/gtest.h>
 
 #include "kernels/cpu_module.h"
+#include "model/bert_for_pretraining.h"
 #include "runtime/error.h"
 #include "tests/data/corpus_fixture.h"
 #include "tests/support/one_rank.h"
@@ -170,6 +171,42 @@ TEST_F(MemoryPlanTest, WhatCannotFitIsRefused) {
             std::string::npos);
 }
 
+TEST_F(MemoryPlanTest, APhaseThatNeedsTooMuchIsNamed) {
+  const Config phased =
+      config(", phases: [{from: 0.5, micro_batch_tokens: 32768}, {from: 0.9, batch_size: 8}]");
+  const std::size_t most = most_bytes();
+  const std::string message = error_of([&] { choose(most, phased); });
+  EXPECT_TRUE(message.starts_with("a.yaml:3: train.phases[0].micro_batch_tokens: ")) << message;
+  EXPECT_NE(message.find("micro-batches of 32768 tokens"), std::string::npos) << message;
+  EXPECT_NE(message.find("a smaller train.micro_batch_tokens"), std::string::npos) << message;
+}
+
+// As fine-tuning asks: from one sequence on, in steps of a sixteenth, and no more than a step has.
+TEST_F(MemoryPlanTest, ChoosesWithinARange) {
+  const std::size_t most = most_bytes();
+  const auto choose_in = [&](std::int64_t least, std::int64_t greatest, std::size_t available,
+                             std::optional<std::int64_t> earlier = std::nullopt) {
+    const Backend small = backend(available + snapshot());
+    MicroBatchRange range;
+    range.capacity = [this](std::int64_t tokens) { return run_capacity(config(), 1, tokens); };
+    range.least = least;
+    range.most = greatest;
+    range.earlier = earlier;
+    range.where = "here";
+    return choose_tokens(range, {}, model(), small, *make_local_communicator());
+  };
+  EXPECT_EQ(choose_in(128, 500, 100 * most), 500);
+  EXPECT_EQ(choose_in(128, 500, 100 * most, 300), 300);
+  const std::int64_t chosen = choose_in(128, 4096, most);
+  EXPECT_LT(chosen, 4096);
+  EXPECT_GT(chosen, 4096 / 2);
+  // What was chosen before stays while it fits, without a tenth to spare.
+  EXPECT_EQ(choose_in(128, 4096, most + 1000, 4096), 4096);
+  const std::string message = error_of([&] { choose_in(128, 500, 10 << 20); });
+  EXPECT_TRUE(message.starts_with("here: ")) << message;
+  EXPECT_NE(message.find("what helps: train.recompute: true, "), std::string::npos) << message;
+}
+
 TEST(PhaseCapacity, IsSharedAmongRanks) {
   const Config config = parse(
       "schedule: {warmup_steps: 0}\n"
@@ -180,6 +217,9 @@ TEST(PhaseCapacity, IsSharedAmongRanks) {
   EXPECT_EQ(phase_capacity(config, phases[0], 4, 4096).tokens, 3 * 32);
   EXPECT_EQ(phase_capacity(config, phases[0], 1, 64).tokens, 64);
   EXPECT_EQ(phase_capacity(config, phases[1], 1, 64).tokens, 512);  // a whole sequence at least
+  EXPECT_EQ(error_of([&] { phase_capacity(config, phases[1], 5, 64); }),
+            "a.yaml:2: train.phases[0].batch_size: 4 sequences are less than one for each of 5 "
+            "ranks");
   EXPECT_EQ(run_capacity(config, 1, 4096).tokens, 2048);
   EXPECT_EQ(run_capacity(config, 1, 4096).sequences, 10);
   EXPECT_EQ(run_capacity(config, 1, 4096).max_seqlen, 512);

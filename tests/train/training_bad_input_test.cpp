@@ -90,6 +90,9 @@ TEST_F(TrainingBadInput, WhatDoesNotFit) {
 }
 
 TEST_F(TrainingBadInput, ABatchLargerThanTheCorpus) {
+  expect_refused_untouched({"train.phases=[{from: 0.5, batch_size: 100000}]"},
+                           "error: argument train.phases=[{from: 0.5, batch_size: 100000}]: a "
+                           "batch of 100000 sequences");
   expect_refused_untouched(
       {"train.batch_size=100000"},
       "error: argument train.batch_size=100000: a batch of 100000 sequences is more than the "
