@@ -12,7 +12,6 @@
 #include <nlohmann/json.hpp>
 
 #include "kernels/cpu_module.h"
-#include "runtime/command_line.h"
 #include "runtime/communicator.h"
 #include "runtime/file.h"
 #include "tools/text_options.h"
@@ -213,7 +212,7 @@ int main(int argc, char** argv) {
                    "Default: what the folder says, else what the model takes");
     bert::add_backend_options(app, arguments.runtime);
     app.add_option("TEXT", arguments.given, "texts, instead of --input")->excludes(input);
-    if (const auto done = bert::parse_command_line(app, argc, argv)) return *done;
+    if (const auto done = bert::parse_texts(app, argc, argv, arguments.given)) return *done;
     if (arguments.given.empty() && arguments.texts.files.empty()) {
       bert::throw_input_error("of what? Give TEXT or --input (see embed --help)");
     }

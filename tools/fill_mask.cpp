@@ -13,7 +13,6 @@
 #include "data/pretraining_dataset.h"
 #include "kernels/cpu_module.h"
 #include "model/model_files.h"
-#include "runtime/command_line.h"
 #include "runtime/communicator.h"
 #include "tools/text_options.h"
 #include "train/backend_options.h"
@@ -296,18 +295,7 @@ int main(int argc, char** argv) {
     app.add_option("TEXT", arguments.texts, "\"The capital of France is [MASK].\"")
         ->excludes(data)
         ->excludes(input);
-    // CLI11 takes "[MASK] is a [MASK]" for a list in brackets, but not with a blank before it,
-    // which is none of the tokenizer's business.
-    std::vector<std::string> words(argv, argv + argc);
-    std::vector<char*> pointers;
-    for (std::string& word : words) {
-      if (word.starts_with('[')) word.insert(0, 1, ' ');
-      pointers.push_back(word.data());
-    }
-    if (const auto done = bert::parse_command_line(app, argc, pointers.data())) return *done;
-    for (std::string& text : arguments.texts) {
-      if (text.starts_with(" [")) text.erase(0, 1);
-    }
+    if (const auto done = bert::parse_texts(app, argc, argv, arguments.texts)) return *done;
     if (arguments.input.files.empty()) arguments.input.files = {"-"};
     return run(arguments);
   });

@@ -14,7 +14,6 @@
 
 #include "kernels/cpu_module.h"
 #include "model/model_files.h"
-#include "runtime/command_line.h"
 #include "runtime/communicator.h"
 #include "runtime/file.h"
 #include "tools/text_options.h"
@@ -289,7 +288,7 @@ int main(int argc, char** argv) {
     app.add_option("TEXT", arguments.texts, "what is to be classified, rated or tagged")
         ->excludes(input)
         ->excludes(question);
-    if (const auto done = bert::parse_command_line(app, argc, argv)) return *done;
+    if (const auto done = bert::parse_texts(app, argc, argv, arguments.texts)) return *done;
     if (arguments.pairs && (arguments.texts.empty() || arguments.texts.size() % 2 != 0)) {
       bert::throw_input_error("--pairs: {} TEXTs, expected two for each pair",
                               arguments.texts.size());

@@ -2,12 +2,14 @@
 #pragma once
 
 #include <iostream>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include <CLI/CLI.hpp>
 
 #include "data/text_lines.h"
+#include "runtime/command_line.h"
 #include "runtime/plural.h"
 #include "train/batch_packer.h"
 #include "train/throughput.h"
@@ -37,6 +39,23 @@ inline CLI::Option* add_text_options(CLI::App& app, TextOptions& options) {
                  "or .ndjson it is \"text\" unless given");
   add_batch_option(app, options);
   return input;
+}
+
+// Parses a command line whose TEXTs are `texts`. CLI11 takes "[MASK] is a [MASK]" for a list in
+// brackets, but not with a blank before it, which is taken away again.
+inline std::optional<int> parse_texts(CLI::App& app, int argc, char** argv,
+                                      std::vector<std::string>& texts) {
+  std::vector<std::string> words(argv, argv + argc);
+  std::vector<char*> pointers;
+  for (std::string& word : words) {
+    if (word.starts_with('[')) word.insert(0, 1, ' ');
+    pointers.push_back(word.data());
+  }
+  const std::optional<int> done = parse_command_line(app, argc, pointers.data());
+  for (std::string& text : texts) {
+    if (text.starts_with(" [")) text.erase(0, 1);
+  }
+  return done;
 }
 
 // Calls `add` with each line, which gives it to `packer`; whoever gives one line at a time is

@@ -246,6 +246,9 @@ TEST_F(Inference, EmbedHeedsTheFilesOfSentenceTransformers) {
 
 TEST_F(Inference, EmbedTakesTextsOfTheCommandLine) {
   EXPECT_EQ(vectors("'w5 w7' w9"), vectors("--input " + write_lines("texts.txt", {"w5 w7", "w9"})));
+  // No list.
+  EXPECT_EQ(vectors("'[w5] w7, [w9]' w9"),
+            vectors("--input " + write_lines("texts.txt", {"[w5] w7, [w9]", "w9"})));
   expect_refused(embed(""), "Give TEXT or --input");
 }
 
@@ -325,6 +328,7 @@ TEST_F(Inference, PredictsClasses) {
   std::string quoted;
   for (const std::string& text : texts) quoted += " '" + text + "'";
   const std::vector<Json> direct = records(predict("--json" + quoted, "task"));
+  EXPECT_EQ(records(predict("--json '[w5], [w9]'", "task")).size(), 1u);
   const std::vector<Json> piped =
       records(run(fmt::format("printf '{}\\n' | {} --json --checkpoint {}", fmt::join(texts, "\\n"),
                               BERT_PREDICT, path("task"))));
