@@ -2,9 +2,8 @@
 #pragma once
 
 #include <string_view>
-#include <utility>
 
-#include "runtime/error.h"
+#include "runtime/named_values.h"
 
 namespace bert {
 
@@ -15,28 +14,17 @@ enum class TaskKind {
   question_answering,    // the part of a text that answers a question
 };
 
-inline constexpr std::pair<TaskKind, std::string_view> kTaskKinds[] = {
+inline constexpr Named<TaskKind> kTaskKinds[] = {
     {TaskKind::classification, "classification"},
     {TaskKind::regression, "regression"},
     {TaskKind::token_classification, "token_classification"},
     {TaskKind::question_answering, "question_answering"}};
 
-constexpr std::string_view task_kind_name(TaskKind kind) {
-  for (const auto& [value, name] : kTaskKinds) {
-    if (value == kind) return name;
-  }
-  return "";
-}
+constexpr std::string_view task_kind_name(TaskKind kind) { return name_of(kTaskKinds, kind); }
 
 // InputError naming the possible values.
 inline TaskKind parse_task_kind(std::string_view name) {
-  for (const auto& [kind, known] : kTaskKinds) {
-    if (known == name) return kind;
-  }
-  throw_input_error(
-      "'{}' is no task: expected classification, regression, token_classification or "
-      "question_answering",
-      name);
+  return parse_name(kTaskKinds, name, "task");
 }
 
 }  // namespace bert

@@ -3,7 +3,7 @@
 // kBackendOptionKeys.
 #pragma once
 
-#include <algorithm>
+#include <cstddef>
 #include <string>
 #include <vector>
 
@@ -17,35 +17,28 @@ inline constexpr const char* kBackendOptionKeys = "--";
 
 namespace detail {
 
-template <typename Choice>
-void add_choice(CLI::App& app, const std::string& name, Choice& choice,
-                const std::vector<Choice>& choices, std::string_view (*name_of)(Choice),
+template <typename Enum, std::size_t N>
+void add_choice(CLI::App& app, const std::string& name, Enum& choice, const Named<Enum> (&table)[N],
                 const std::string& meaning) {
   std::vector<std::string> names;
-  for (const Choice each : choices) names.emplace_back(name_of(each));
+  for (const auto& [value, known] : table) names.emplace_back(known);
   app.add_option_function<std::string>(
          name,
-         [&choice, choices, names](const std::string& given) {
-           const auto found = std::find(names.begin(), names.end(), given);
-           choice = choices[static_cast<std::size_t>(found - names.begin())];
+         [&choice, &table, name](const std::string& given) {
+           choice = parse_name(table, given, name);
          },
          meaning)
       ->check(CLI::IsMember(names))
-      ->default_str(std::string(name_of(choice)));
+      ->default_str(std::string(name_of(table, choice)));
 }
 
 }  // namespace detail
 
 inline void add_backend_options(CLI::App& app, RuntimeConfig& runtime) {
-  detail::add_choice<DeviceChoice>(app, "--device", runtime.device,
-                                   {DeviceChoice::automatic, DeviceChoice::cpu, DeviceChoice::cuda},
-                                   device_choice_name,
-                                   "what to compute on; auto: a GPU where there is one");
-  detail::add_choice<Precision>(
-      app, "--precision", runtime.precision,
-      {Precision::automatic, Precision::fp64, Precision::fp32, Precision::tf32, Precision::bf16,
-       Precision::fp8},
-      precision_name,
+  detail::add_choice(app, "--device", runtime.device, kDeviceChoices,
+                     "what to compute on; auto: a GPU where there is one");
+  detail::add_choice(
+      app, "--precision", runtime.precision, kPrecisions,
       "of the numbers; auto: bf16 on a GPU, fp32 on a CPU. tf32 and fp8 need a GPU; fp8 is "
       "bf16 with the products of the encoder in 8 bits; fp64 is the slow reference on a CPU, for "
       "small models");

@@ -262,8 +262,7 @@ void add_training_keys(ConfigTable<Config>& table) {
       "schedule.warmup_steps", [](auto& c) -> auto& { return c.schedule.warmup_steps; },
       integer(kCounts), "Steps in which the learning rate rises from 0.");
   table.add(
-      "schedule.decay", [](auto& c) -> auto& { return c.schedule.decay; },
-      choice<Decay>({Decay::linear, Decay::google, Decay::constant}, decay_name),
+      "schedule.decay", [](auto& c) -> auto& { return c.schedule.decay; }, choice<kDecays>(),
       "After warm-up: linear to 0 at max_steps, google's (counted from step 0 on), or "
       "constant.");
   table.add(

@@ -6,10 +6,12 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <type_traits>
 #include <utility>
 #include <vector>
 
 #include "runtime/error.h"
+#include "runtime/named_values.h"
 #include "train/config_value.h"
 #include "train/config_yaml.h"
 
@@ -46,6 +48,15 @@ ValueKind<Enum> choice(std::vector<Enum> values, std::string_view (*name)(Enum))
   };
   const auto write = [=](const Enum& value) { return to_yaml(std::string(name(value))); };
   return {expected_choice(names), read, write};
+}
+
+// Any value of a table.
+template <const auto& kTable>
+auto choice() {
+  using Enum = std::remove_cvref_t<decltype(kTable[0].first)>;
+  std::vector<Enum> values;
+  for (const auto& [value, name] : kTable) values.push_back(value);
+  return choice<Enum>(std::move(values), [](Enum value) { return name_of(kTable, value); });
 }
 
 template <typename T>

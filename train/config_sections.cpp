@@ -53,48 +53,6 @@ void check_shares(const GivenKeys& keys, std::string_view key, std::int64_t batc
   }
 }
 
-std::string_view device_choice_name(DeviceChoice device) {
-  switch (device) {
-    case DeviceChoice::automatic:
-      return "auto";
-    case DeviceChoice::cpu:
-      return "cpu";
-    case DeviceChoice::cuda:
-      return "cuda";
-  }
-  return "?";
-}
-
-std::string_view precision_name(Precision precision) {
-  switch (precision) {
-    case Precision::automatic:
-      return "auto";
-    case Precision::fp64:
-      return "fp64";
-    case Precision::fp32:
-      return "fp32";
-    case Precision::tf32:
-      return "tf32";
-    case Precision::bf16:
-      return "bf16";
-    case Precision::fp8:
-      return "fp8";
-  }
-  return "?";
-}
-
-std::string_view on_divergence_name(OnDivergence policy) {
-  switch (policy) {
-    case OnDivergence::skip:
-      return "skip";
-    case OnDivergence::rollback:
-      return "rollback";
-    case OnDivergence::stop:
-      return "stop";
-  }
-  return "?";
-}
-
 bool has_task(const std::string& yaml) {
   return ("\n" + yaml).find("\ntask:") != std::string::npos;
 }

@@ -9,10 +9,21 @@
 #include <string>
 #include <string_view>
 
+#include "runtime/named_values.h"
+
 namespace bert {
 
 enum class DeviceChoice { automatic, cpu, cuda };
+inline constexpr Named<DeviceChoice> kDeviceChoices[] = {
+    {DeviceChoice::automatic, "auto"}, {DeviceChoice::cpu, "cpu"}, {DeviceChoice::cuda, "cuda"}};
+
 enum class Precision { automatic, fp64, fp32, tf32, bf16, fp8 };
+inline constexpr Named<Precision> kPrecisions[] = {
+    {Precision::automatic, "auto"}, {Precision::fp64, "fp64"}, {Precision::fp32, "fp32"},
+    {Precision::tf32, "tf32"},      {Precision::bf16, "bf16"}, {Precision::fp8, "fp8"}};
+constexpr std::string_view precision_name(Precision precision) {
+  return name_of(kPrecisions, precision);
+}
 
 // "auto" in the file: nullopt here.
 template <typename T>
@@ -46,6 +57,9 @@ enum class OnDivergence {
   rollback,  // back to the last checkpoint, and on with the batch after this one
   stop       // save the state before the step, and fail
 };
+inline constexpr Named<OnDivergence> kOnDivergence[] = {{OnDivergence::skip, "skip"},
+                                                        {OnDivergence::rollback, "rollback"},
+                                                        {OnDivergence::stop, "stop"}};
 
 struct DivergenceConfig {
   OnDivergence policy = OnDivergence::skip;
@@ -104,11 +118,5 @@ bool has_task(const std::string& yaml);
 
 // Whether a command line's argument is "key=value", and no file of that name.
 bool is_override(const std::string& argument);
-
-// "auto", "cpu", "fp32", ...: as they are written in a configuration.
-
-std::string_view device_choice_name(DeviceChoice device);
-std::string_view precision_name(Precision precision);
-std::string_view on_divergence_name(OnDivergence policy);
 
 }  // namespace bert

@@ -112,8 +112,7 @@ template <typename C>
 void add_divergence_keys(ConfigTable<C>& table) {
   table.add(
       "divergence.policy", [](auto& c) -> auto& { return c.divergence.policy; },
-      choice<OnDivergence>({OnDivergence::skip, OnDivergence::rollback, OnDivergence::stop},
-                           on_divergence_name),
+      choice<kOnDivergence>(),
       "After a step whose loss or gradient is not finite, or whose loss is a spike; it changes "
       "nothing in any case. skip: go on with the next batch; rollback: back to the last "
       "checkpoint, and on with the batch after this one (not in fine-tuning); stop: save and "
@@ -154,15 +153,11 @@ void add_logging_keys(ConfigTable<C>& table) {
 template <typename C>
 void add_runtime_keys(ConfigTable<C>& table) {
   table.add(
-      "runtime.device", [](auto& c) -> auto& { return c.runtime.device; },
-      choice<DeviceChoice>({DeviceChoice::automatic, DeviceChoice::cpu, DeviceChoice::cuda},
-                           device_choice_name),
+      "runtime.device", [](auto& c) -> auto& { return c.runtime.device; }, choice<kDeviceChoices>(),
       "What to compute on; auto: a GPU where there is one. Under mpirun each rank takes one.");
   table.add(
       "runtime.precision", [](auto& c) -> auto& { return c.runtime.precision; },
-      choice<Precision>({Precision::automatic, Precision::fp64, Precision::fp32, Precision::tf32,
-                         Precision::bf16, Precision::fp8},
-                        precision_name),
+      choice<kPrecisions>(),
       "Of the numbers; auto: bf16 on a GPU, fp32 on a CPU. tf32 and fp8 need a GPU; fp8 "
       "is bf16 with the products of the encoder in 8 bits; fp64 is the slow reference on a "
       "CPU.");

@@ -129,9 +129,7 @@ void add_file_keys(ConfigTable<FinetuneConfig>& table) {
       "data.labels", [](auto& c) -> auto& { return c.data.labels; }, or_auto(labels()),
       "All labels, in the order of the model's outputs; auto: those of the training file.");
   table.add(
-      "data.tagging", [](auto& c) -> auto& { return c.data.tagging; },
-      choice<TagScheme>({TagScheme::automatic, TagScheme::iob1, TagScheme::iob2, TagScheme::iobes},
-                        tag_scheme_name),
+      "data.tagging", [](auto& c) -> auto& { return c.data.tagging; }, choice<kTagSchemes>(),
       "For token classification: how tags say where a name begins and ends (iob1, iob2 or iobes); "
       "those of the files are translated. auto: they are taken as they are.");
   table.add(
@@ -227,10 +225,7 @@ ConfigTable<FinetuneConfig> make_table() {
       "trained one after the other, each in a folder of its own, and their mean and deviation "
       "reported.");
   table.add_required(
-      "task", [](auto& c) -> auto& { return c.task; },
-      choice<TaskKind>({TaskKind::classification, TaskKind::regression,
-                        TaskKind::token_classification, TaskKind::question_answering},
-                       task_kind_name),
+      "task", [](auto& c) -> auto& { return c.task; }, choice<kTaskKinds>(),
       "What to learn: the class of a text or pair of texts, a number for it, the class of each "
       "word, or where in a text the answer to a question stands.");
   table.add(

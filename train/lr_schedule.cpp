@@ -13,16 +13,4 @@ double LrSchedule::at(std::int64_t step) const {
   return peak * ((end - t) / (end - warmup));
 }
 
-std::string_view decay_name(Decay decay) {
-  switch (decay) {
-    case Decay::linear:
-      return "linear";
-    case Decay::google:
-      return "google";
-    case Decay::constant:
-      return "constant";
-  }
-  return "?";
-}
-
 }  // namespace bert

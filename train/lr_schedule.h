@@ -4,11 +4,14 @@
 #include <cstdint>
 #include <string_view>
 
+#include "runtime/named_values.h"
+
 namespace bert {
 
 enum class Decay { linear, google, constant };
-// "linear", ...: as it is written in a configuration.
-std::string_view decay_name(Decay decay);
+inline constexpr Named<Decay> kDecays[] = {
+    {Decay::linear, "linear"}, {Decay::google, "google"}, {Decay::constant, "constant"}};
+constexpr std::string_view decay_name(Decay decay) { return name_of(kDecays, decay); }
 
 // A pure function of the step. Warm-up: peak * t / warmup_steps while t < warmup_steps. Then
 //   linear    from peak at the end of warm-up to 0 at max_steps (the usual one; Hugging Face's

@@ -46,26 +46,6 @@ std::set<std::int64_t> best_steps(const fs::path& events, std::int64_t last_step
 
 }  // namespace
 
-std::string_view event_name(RunEvent kind) {
-  switch (kind) {
-    case RunEvent::start:
-      return "start";
-    case RunEvent::resume:
-      return "resume";
-    case RunEvent::checkpoint:
-      return "checkpoint";
-    case RunEvent::skip:
-      return "skip";
-    case RunEvent::rollback:
-      return "rollback";
-    case RunEvent::best:
-      return "best";
-    case RunEvent::stop:
-      return "stop";
-  }
-  return "?";
-}
-
 void check_run_log(const fs::path& run_dir) {
   for (const char* file :
        {"metrics.jsonl", "gradient_norms.jsonl", "events.jsonl", "predictions.jsonl"}) {

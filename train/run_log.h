@@ -11,6 +11,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include "runtime/named_values.h"
 #include "train/layer_gradient_norms.h"
 #include "train/metrics_log.h"
 #include "train/progress.h"
@@ -29,7 +30,14 @@ enum class RunEvent {
   best,        // an evaluation better than all before
   stop,        // before the last step
 };
-std::string_view event_name(RunEvent kind);
+inline constexpr Named<RunEvent> kRunEvents[] = {{RunEvent::start, "start"},
+                                                 {RunEvent::resume, "resume"},
+                                                 {RunEvent::checkpoint, "checkpoint"},
+                                                 {RunEvent::skip, "skip"},
+                                                 {RunEvent::rollback, "rollback"},
+                                                 {RunEvent::best, "best"},
+                                                 {RunEvent::stop, "stop"}};
+constexpr std::string_view event_name(RunEvent kind) { return name_of(kRunEvents, kind); }
 
 // Reads the files of JSON lines that RunLog would cut in `run_dir`, and changes nothing. InputError
 // naming the file and line that no run has written.

@@ -26,8 +26,10 @@ enum class TagScheme {
   iob2,       // B- begins every entity, I- goes on
   iobes,      // as IOB2, with E- for the last word and S- for an entity of one word
 };
-std::string_view tag_scheme_name(TagScheme scheme);  // "auto", "iob1", "iob2", "iobes"
-TagScheme parse_tag_scheme(std::string_view name);   // InputError naming the possible values
+inline constexpr Named<TagScheme> kTagSchemes[] = {{TagScheme::automatic, "auto"},
+                                                   {TagScheme::iob1, "iob1"},
+                                                   {TagScheme::iob2, "iob2"},
+                                                   {TagScheme::iobes, "iobes"}};
 
 // Everything about a task but where its files are; kept in a checkpoint.
 struct TaskOptions {

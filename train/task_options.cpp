@@ -15,11 +15,6 @@ namespace {
 
 using nlohmann::ordered_json;
 
-constexpr std::pair<TagScheme, std::string_view> kSchemes[] = {{TagScheme::automatic, "auto"},
-                                                               {TagScheme::iob1, "iob1"},
-                                                               {TagScheme::iob2, "iob2"},
-                                                               {TagScheme::iobes, "iobes"}};
-
 // The keys of task.json and what they hold, once for the writer and the reader.
 template <typename Options, typename Visitor>
 void visit(Options& options, Visitor&& key) {
@@ -56,7 +51,7 @@ class Writer {
   }
   void operator()(const char* key, TaskKind value) { json_[key] = task_kind_name(value); }
   void operator()(const char* key, TableFormat value) { json_[key] = table_format_name(value); }
-  void operator()(const char* key, TagScheme value) { json_[key] = tag_scheme_name(value); }
+  void operator()(const char* key, TagScheme value) { json_[key] = name_of(kTagSchemes, value); }
   void operator()(const char* key, BadRows value) { json_[key] = bad_rows_name(value); }
 
  private:
@@ -122,7 +117,7 @@ class Reader {
     value = parse_table_format(text(json, key));
   }
   void take(const ordered_json& json, const char* key, TagScheme& value) const {
-    value = parse_tag_scheme(text(json, key));
+    value = parse_name(kTagSchemes, text(json, key), "scheme of tags");
   }
   void take(const ordered_json& json, const char* key, BadRows& value) const {
     value = parse_bad_rows(text(json, key));
@@ -156,20 +151,6 @@ void check_labels(const std::vector<std::string>& labels) {
 }
 
 }  // namespace
-
-std::string_view tag_scheme_name(TagScheme scheme) {
-  for (const auto& [value, name] : kSchemes) {
-    if (value == scheme) return name;
-  }
-  return "";
-}
-
-TagScheme parse_tag_scheme(std::string_view name) {
-  for (const auto& [scheme, known] : kSchemes) {
-    if (known == name) return scheme;
-  }
-  throw_input_error("'{}' is no scheme of tags: expected auto, iob1, iob2 or iobes", name);
-}
 
 void check_task_options(const TaskOptions& options) {
   constexpr std::int64_t kMost = 1 << 20;

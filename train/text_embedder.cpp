@@ -1,7 +1,6 @@
 #include "train/text_embedder.h"
 
 #include <algorithm>
-#include <array>
 #include <cmath>
 #include <span>
 #include <string>
@@ -14,6 +13,7 @@
 #include "runtime/error.h"
 #include "runtime/file.h"
 #include "runtime/json.h"
+#include "runtime/named_values.h"
 #include "runtime/tensor_copy.h"
 #include "train/task_sequences.h"
 
@@ -24,12 +24,10 @@ namespace {
 
 using nlohmann::json;
 
-constexpr std::array<std::pair<Pooling, std::string_view>, 4> kPoolings{{
-    {Pooling::cls, "cls"},
-    {Pooling::mean, "mean"},
-    {Pooling::pooler, "pooler"},
-    {Pooling::tokens, "tokens"},
-}};
+constexpr Named<Pooling> kPoolings[] = {{Pooling::cls, "cls"},
+                                        {Pooling::mean, "mean"},
+                                        {Pooling::pooler, "pooler"},
+                                        {Pooling::tokens, "tokens"}};
 
 constexpr const char* kWayOut = "give the pooling yourself, or use another model";
 
@@ -126,19 +124,9 @@ class RowPooler {
 
 }  // namespace
 
-std::string_view pooling_name(Pooling pooling) {
-  for (const auto& [value, name] : kPoolings) {
-    if (value == pooling) return name;
-  }
-  return "";
-}
+std::string_view pooling_name(Pooling pooling) { return name_of(kPoolings, pooling); }
 
-Pooling parse_pooling(std::string_view name) {
-  for (const auto& [pooling, known] : kPoolings) {
-    if (known == name) return pooling;
-  }
-  throw_input_error("'{}' is no pooling: expected cls, mean, pooler or tokens", name);
-}
+Pooling parse_pooling(std::string_view name) { return parse_name(kPoolings, name, "pooling"); }
 
 EmbeddingOptions complete_from_folder(const EmbeddingOptions& options, const fs::path& folder) {
   EmbeddingOptions complete = options;

@@ -99,8 +99,8 @@ TEST(EntityMetrics, FindsEntitiesOfEveryScheme) {
       {TagScheme::iob2, {"B-x", "B-x", "I-x", "O", "B-y-z", "I-y-z", "I-y-z"}},
       {TagScheme::iobes, {"S-x", "B-x", "E-x", "O", "B-y-z", "I-y-z", "E-y-z"}}};
   for (const auto& [scheme, tags] : written) {
-    EXPECT_EQ(find_entities(tags), wanted) << tag_scheme_name(scheme);
-    EXPECT_EQ(tag_entities(wanted, 7, scheme), tags) << tag_scheme_name(scheme);
+    EXPECT_EQ(find_entities(tags), wanted) << name_of(kTagSchemes, scheme);
+    EXPECT_EQ(tag_entities(wanted, 7, scheme), tags) << name_of(kTagSchemes, scheme);
   }
 }
 
