@@ -149,6 +149,7 @@ class Preparation {
     maker.text = options_.text;
     maker.threads = options_.threads;
     maker.line_hashes = drops(DropDuplicates::lines);
+    maker.max_document_bytes = options_.max_document_bytes;
     maker.progress = [&](std::uint64_t bytes, std::uint64_t documents, std::uint64_t tokens) {
       progress_.documents = documents;
       progress_.tokens = tokens;

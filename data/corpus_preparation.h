@@ -44,7 +44,8 @@ struct PreparationOptions {
   // Called now and then, by one thread at a time. What it throws ends the work.
   std::function<void(const PreparationProgress&)> progress;
 
-  std::uint64_t part_bytes = 0;                            // 0: default_part_bytes()
+  std::uint64_t part_bytes = 0;                                // 0: default_part_bytes()
+  std::uint64_t max_document_bytes = std::uint64_t{64} << 20;  // longer ones are cut between lines
   std::size_t duplicates_budget = std::size_t{256} << 20;  // memory to compare hashes in, in bytes
 };
 

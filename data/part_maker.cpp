@@ -22,7 +22,6 @@ namespace fs = std::filesystem;
 namespace {
 
 constexpr std::size_t kBytesInFlight = std::size_t{64} << 20;
-constexpr std::uint64_t kMaxDocumentBytes = std::uint64_t{64} << 20;
 constexpr std::size_t kKeptUnknownWords = 1000;
 
 struct TokenizedBlock {
@@ -70,10 +69,11 @@ TokenizedBlock tokenize(const Tokenizer& tokenizer, const TextParsingOptions& op
 // Writes the files of a part, block after block.
 class PartWriter {
  public:
-  PartWriter(const fs::path& folder, std::int32_t vocab_size, bool line_hashes)
-      : shard_(folder, vocab_size),
+  PartWriter(const fs::path& folder, std::int32_t vocab_size, const PartMakerOptions& options)
+      : max_document_bytes_(options.max_document_bytes),
+        shard_(folder, vocab_size),
         document_hashes_(folder / "document_hashes.bin", kHashesKind, sizeof(TextHash)) {
-    if (line_hashes) {
+    if (options.line_hashes) {
       line_hashes_.emplace(folder / "line_hashes.bin", kHashesKind, sizeof(TextHash));
     }
   }
@@ -119,7 +119,7 @@ class PartWriter {
       document_hash_ = combine_hashes(document_hash_, block.sentence_hashes[i]);
       document_bytes_ += block.sentence_bytes[i];
       if (line_hashes_) line_hashes_->append_value(block.sentence_hashes[i]);
-      if (document_bytes_ >= kMaxDocumentBytes) {
+      if (document_bytes_ >= max_document_bytes_) {
         write(block.sentences, begin, i + 1);
         begin = i + 1;
         end_document();
@@ -138,6 +138,7 @@ class PartWriter {
                             std::span(sentences.sentence_ends).subspan(first, last - first), begin);
   }
 
+  const std::uint64_t max_document_bytes_;
   TokenShardWriter shard_;
   CorpusFileWriter document_hashes_;
   std::optional<CorpusFileWriter> line_hashes_;
@@ -204,7 +205,7 @@ class Run {
     fs::remove_all(job.folder);
     make_directories(job.folder);
     *job.summary = {};
-    PartWriter writer(job.folder, tokenizer_.vocab_size(), options_.line_hashes);
+    PartWriter writer(job.folder, tokenizer_.vocab_size(), options_);
     for (const TextSegment& segment : job.plan->segments) {
       const std::uint64_t before = writer.documents();
       read(segment, writer, *job.summary);

@@ -21,6 +21,7 @@ struct PartMakerOptions {
   TextParsingOptions text;
   int threads = 1;
   bool line_hashes = false;
+  std::uint64_t max_document_bytes = std::uint64_t{64} << 20;  // longer ones are cut between lines
   // Called by one thread at a time with what has been done by this call: bytes of the input read,
   // documents and tokens written. What it throws ends the work.
   std::function<void(std::uint64_t bytes, std::uint64_t documents, std::uint64_t tokens)> progress;

@@ -254,8 +254,7 @@ int main(int argc, char** argv) {
     CLI::App app{
         "What a fine-tuned model answers: labels, numbers, tags of words, answers to questions. Of "
         "a file, one JSON object a line, in its order; of TEXT, or of lines of standard input, "
-        "which "
-        "are answered as they come; or of --question and --context.",
+        "which are answered as they come; or of --question and --context.",
         "predict"};
     Arguments arguments;
     app.add_option("--checkpoint", arguments.checkpoint,

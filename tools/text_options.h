@@ -3,6 +3,7 @@
 
 #include <iostream>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -46,14 +47,20 @@ inline CLI::Option* add_text_options(CLI::App& app, TextOptions& options) {
 inline std::optional<int> parse_texts(CLI::App& app, int argc, char** argv,
                                       std::vector<std::string>& texts) {
   std::vector<std::string> words(argv, argv + argc);
-  std::vector<char*> pointers;
-  for (std::string& word : words) {
-    if (word.starts_with('[')) word.insert(0, 1, ' ');
-    pointers.push_back(word.data());
+  std::vector<char*> pointers{words.front().data()};
+  std::set<std::string> with_blank;
+  for (std::size_t i = 1; i < words.size(); ++i) {
+    const CLI::Option* const option = app.get_option_no_throw(words[i - 1]);
+    const bool is_value = option != nullptr && option->get_items_expected_max() > 0;
+    if (!is_value && words[i].starts_with('[') && words[i].ends_with(']')) {
+      words[i].insert(0, 1, ' ');
+      with_blank.insert(words[i]);
+    }
+    pointers.push_back(words[i].data());
   }
   const std::optional<int> done = parse_command_line(app, argc, pointers.data());
   for (std::string& text : texts) {
-    if (text.starts_with(" [")) text.erase(0, 1);
+    if (with_blank.contains(text)) text.erase(0, 1);
   }
   return done;
 }

@@ -104,6 +104,20 @@ void check_output_folder(const std::filesystem::path& folder, bool overwrite) {
                           folder.string());
 }
 
+// Of the tokenizer that was there, what would be read as if it belonged to the new one.
+void remove_older(const Arguments& arguments) {
+  const bool wordpiece = arguments.type == "wordpiece";
+  std::vector<std::filesystem::path> older;
+  for (const auto& entry : std::filesystem::directory_iterator(arguments.output)) {
+    const std::filesystem::path& file = entry.path();
+    const bool other_kind =
+        wordpiece ? file.extension() == ".model" : file.filename() == "vocab.txt";
+    const bool other_model = file.extension() == ".model" && file.filename() != "spiece.model";
+    if (other_kind || other_model || file.filename() == "added_tokens.json") older.push_back(file);
+  }
+  for (const std::filesystem::path& file : older) std::filesystem::remove(file);
+}
+
 struct Fit {
   std::uint64_t words = 0, tokens = 0, unknown = 0;
 };
@@ -200,11 +214,8 @@ int run(const Arguments& arguments) {
   report["type"] = arguments.type;
   const auto tokenizer = arguments.type == "wordpiece" ? train_wordpiece(arguments, report)
                                                        : train_sentencepiece(arguments, report);
-  // Of an older one of another kind nothing may stay.
-  for (const char* file : kTokenizerFiles) {
-    std::filesystem::remove(std::filesystem::path(arguments.output) / file);
-  }
   tokenizer->save(arguments.output);
+  remove_older(arguments);
   const Fit fit = measure_fit(*tokenizer, arguments);
   const auto ratio = [](std::uint64_t a, std::uint64_t b) {
     return b == 0 ? 0.0 : static_cast<double>(a) / static_cast<double>(b);

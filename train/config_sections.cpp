@@ -24,9 +24,8 @@ void check_micro_batch(const GivenKeys& keys, std::string_view key, const StepCo
   const std::int64_t fixed = step.micro_batch_sequences() * length;
   if (*micro_batch_tokens < fixed) {
     throw_input_error(
-        "{}: micro-batches of {} tokens have no room for the {} that train.reproducible computes "
-        "at "
-        "once, train.reproducible_sequences ({}) of {}",
+        "{}: micro-batches of {} tokens have no room for the {} that train.reproducible "
+        "computes at once, train.reproducible_sequences ({}) of {}",
         keys.where(key), *micro_batch_tokens, fixed, step.reproducible_sequences, length);
   }
 }

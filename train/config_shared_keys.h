@@ -164,8 +164,8 @@ void add_runtime_keys(ConfigTable<C>& table) {
   table.add(
       "runtime.threads", [](auto& c) -> auto& { return c.runtime.threads; },
       or_auto(integer({1, 4096})),
-      "Threads per process; auto: one per core of this process. Exact resume needs the same "
-      "number, unless train.reproducible is on.");
+      "Threads per process; auto: its cores, shared with the ranks that may use them too. Exact "
+      "resume needs the same number, unless train.reproducible is on.");
   table.add(
       "runtime.allreduce_dtype", [](auto& c) -> auto& { return c.runtime.allreduce_dtype; },
       choice<Precision>({Precision::fp32, Precision::bf16}, precision_name),

@@ -52,6 +52,9 @@ class Evaluator {
   EvaluationResult run(DatasetMixture dataset, std::int64_t batch_size, std::int64_t max_batches,
                        Communicator& communicator);
 
+  // As TrainingStep::forget_recordings.
+  void forget_recordings() { recordings_.forget(); }
+
  private:
   BertForPretraining& model_;
   Device& device_;
@@ -62,7 +65,7 @@ class Evaluator {
 };
 
 // The cross-entropy of a model that knows only how often each token occurs among the masked tokens'
-// source: the token frequencies of the corpus's training part (add-one smoothed), on the very same
+// source: the token frequencies of the corpus's training split (add-one smoothed), on the very same
 // masked tokens.
 EvaluationResult evaluate_unigram(const Corpus& corpus, const DatasetMixture& validation,
                                   std::int64_t batch_size, std::int64_t max_batches);

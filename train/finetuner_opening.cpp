@@ -93,7 +93,7 @@ Finetuner::Finetuner(FinetuneConfig config, std::uint64_t seed, fs::path run_dir
   open_run_directory();
 }
 
-Finetuner::~Finetuner() { step_.reset(); }
+Finetuner::~Finetuner() { close(); }
 
 Finetuner::Split Finetuner::read(const std::string& file, Purpose purpose,
                                  std::int64_t most_examples) {

@@ -105,6 +105,7 @@ void Pretrainer::take_back(InFlight after) {
 void Pretrainer::start_phase(std::int64_t step) {
   phase_ = config_.phase_at(step);
   step_->forget_recordings();
+  evaluator_->forget_recordings();
   MicroBatchLimits limits = limits_of(capacity_);
   limits.tokens =
       phase_capacity(config_, phase_, communicator_.size(), state_.auto_micro_batch_tokens).tokens;

@@ -43,7 +43,7 @@ Pretrainer::Pretrainer(Config config, RunOptions options, Communicator& communic
   open_run_directory();
 }
 
-Pretrainer::~Pretrainer() { step_.reset(); }
+Pretrainer::~Pretrainer() { close(); }
 
 DatasetOptions Pretrainer::dataset_options(std::int64_t sequence_length, std::uint64_t seed) const {
   return {.sampling = config_.data.sampling,

@@ -96,8 +96,9 @@ void TrainingRun::refused(const StepResult& result, const std::string& found) {
   checkpoints_.finish(communicator_);
   throw_runtime_error(
       "step {}: {}; {}; the state before it is checkpoint {}", result.step, why,
-      too_many ? fmt::format("{} in a row were refused", plural(divergence_.max_in_a_row, "step"))
-               : std::string("divergence.policy is stop"),
+      divergence_.policy == OnDivergence::stop
+          ? std::string("divergence.policy is stop")
+          : fmt::format("{} refused in a row", plural(divergence_.max_in_a_row, "step")),
       checkpoint_name(state_.step));
 }
 

@@ -59,6 +59,13 @@ class TrainingRun {
   // Rank 0: an evaluation by `metric`, of which metrics.jsonl has `record`.
   void tell_evaluation(const nlohmann::ordered_json& record, const std::string& text,
                        const Verdict& verdict, const std::string& metric);
+  // To be called by the destructor of what derives from this, whose model both of these use: after
+  // a failure the step gives up what it has queued, for which other memory would wait, and the
+  // checkpoint that is being written comes to its end.
+  void close() {
+    step_.reset();
+    checkpoints_ = {};
+  }
   // The last checkpoint is written, and the end told. `signal`: what stopped the run, or 0.
   void finish(int signal);
 
@@ -84,8 +91,6 @@ class TrainingRun {
   Clock::time_point started_, last_settled_;
   std::unique_ptr<RunLog> log_;  // rank 0 of a real run
   RunCheckpoints checkpoints_;
-  // What derives from this resets it before anything else: after a failure no other memory may wait
-  // for what it has queued.
   std::unique_ptr<TrainingStep> step_;
 };
 

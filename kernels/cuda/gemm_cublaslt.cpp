@@ -209,7 +209,7 @@ struct Plan {
   MatmulDesc desc{};
   Layout a{}, b{}, d{};                            // the library's A, B and D
   std::vector<cublasLtMatmulAlgo_t> candidates{};  // empty: not supported; chosen: one
-  bool chosen = false, borrowed = false;           // borrowed: chosen for another number of rows
+  bool chosen = false, untried = false;            // untried: chosen elsewhere, not run here yet
 };
 
 std::string to_hex(const cublasLtMatmulAlgo_t& algo) {
@@ -286,10 +286,11 @@ class CublasLtGemm final : public Gemm {
   void run(const GemmCall& call, cudaStream_t stream) override {
     Plan& plan = chosen_plan_for(call, stream);
     cublasStatus_t status = multiply(call, call.d, plan, stream);
-    if (plan.borrowed &&
+    const bool untried = std::exchange(plan.untried, false);
+    if (untried &&
         (status == CUBLAS_STATUS_NOT_SUPPORTED || status == CUBLAS_STATUS_INVALID_VALUE)) {
       plan.candidates = propose(call, plan);
-      plan.borrowed = plan.chosen = false;
+      plan.chosen = false;
       chosen_.erase(key_of(call));
       status = multiply(call, call.d, chosen_plan_for(call, stream), stream);
     }
@@ -366,18 +367,12 @@ class CublasLtGemm final : public Gemm {
     return plan;
   }
 
-  // What was chosen for the shape or for its nearest neighbour, or what the library proposes.
+  // What was chosen for the shape before, or for its nearest neighbour, or what the library
+  // proposes.
   void find_candidates(const GemmCall& call, Plan& plan) const {
-    const Key key = key_of(call);
-    const auto known = chosen_.find(key);
-    if (known != chosen_.end() && supports(plan, known->second)) {
-      plan.candidates = {known->second};
-      plan.chosen = true;
-      return;
-    }
-    const cublasLtMatmulAlgo_t* const near = nearest(chosen_, key, reach());
-    plan.chosen = plan.borrowed = near != nullptr && supports(plan, *near);
-    plan.candidates = plan.borrowed ? std::vector{*near} : propose(call, plan);
+    const cublasLtMatmulAlgo_t* const near = nearest(chosen_, key_of(call), std::max(1.0, reach()));
+    plan.chosen = plan.untried = near != nullptr && supports(plan, *near);
+    plan.candidates = plan.chosen ? std::vector{*near} : propose(call, plan);
   }
 
   void describe_to_library(const GemmCall& call, Plan& plan) const {
@@ -489,7 +484,7 @@ class CublasLtGemm final : public Gemm {
       plan.candidates = {plan.candidates[fastest]};
       plan.chosen = true;
     }
-    // Those that were borrowed too: who goes on from these choices finds the same neighbours.
+    // Those of neighbours too: who goes on from these choices finds the same neighbours.
     if (!stopped_) chosen_.try_emplace(key_of(call), plan.candidates.front());
     return plan;
   }
@@ -499,7 +494,7 @@ class CublasLtGemm final : public Gemm {
   }
   // How far away a neighbour may be whose way is taken.
   double reach() const {
-    if (!measure_) return 0.0;  // the library's proposals are as good
+    if (!measure_) return 1.0;  // none: the library's proposals are as good
     return stopped_ ? std::numeric_limits<double>::infinity() : kNear;
   }
 

@@ -92,6 +92,19 @@ TEST_F(PreparationTest, TextBecomesTokens) {
   EXPECT_EQ(read, (std::vector<std::string>{"five", "four [UNK]", "one two three"}));
 }
 
+// Between lines, where it has at least so many bytes.
+TEST_F(PreparationTest, LongDocumentsAreCut) {
+  write_text(folder_ / "a.txt", "one two\nthree\nfour\nfive\nsix\n\nseven\n");
+  PreparationOptions options;
+  options.files = {(folder_ / "a.txt").string()};
+  options.output = folder_ / "corpus";
+  options.max_document_bytes = 10;
+  const PreparationReport report = prepare_corpus(letter_tokenizer(), options);
+  EXPECT_EQ(report.counts.documents, 3u);  // after "three", after "six"
+  EXPECT_EQ(report.counts.sentences, 6u);
+  EXPECT_EQ(report.text.cut_documents, 2u);
+}
+
 TEST_F(PreparationTest, ThreadsChangeNothing) {
   const auto tokenizer = letter_tokenizer();
   PreparationOptions options = two_files();

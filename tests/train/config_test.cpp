@@ -320,10 +320,10 @@ TEST(Config, ReproducibleMicroBatchesHaveAFixedSize) {
             0);
   const std::string on = "train: {reproducible: true, micro_batch_tokens: ";
   EXPECT_NO_THROW(parse_config(on + "1024}", "a.yaml"));
-  expect_error(on + "1023}",
-               "a.yaml:1: train.micro_batch_tokens: micro-batches of 1023 tokens have no room for "
-               "the 1024 that "
-               "train.reproducible computes at once, train.reproducible_sequences (8) of 128");
+  expect_error(
+      on + "1023}",
+      "a.yaml:1: train.micro_batch_tokens: micro-batches of 1023 tokens have no room for "
+      "the 1024 that train.reproducible computes at once, train.reproducible_sequences (8) of 128");
   // In a later part of the run.
   expect_error(on + "1024, phases: [{from: 0.5, sequence_length: 256}]}",
                "a.yaml:1: train.phases[0].sequence_length: micro-batches of 1024 tokens have no "

@@ -136,18 +136,18 @@ TEST_F(DeviceBatchTest, SizesAreNumberedAndKeepTheirAddresses) {
   const Batch large = batch_of({64, 50, 64}, 50), small = batch_of({30, 1, 12}, 50);
   // On a CPU there is one size.
   const void* const ids = memory_->upload(large).input_ids.raw();
-  EXPECT_EQ(memory_->size(), 0);
+  EXPECT_EQ(memory_->layout(), 0);
   EXPECT_EQ(memory_->upload(small).input_ids.raw(), ids);
-  EXPECT_EQ(memory_->size(), 0);
+  EXPECT_EQ(memory_->layout(), 0);
   EXPECT_EQ(memory_->capacity(), kMost);
 
   const Capacity fitting = fitting_capacity(kMost, small);
   const void* const rows = memory_->upload(small, fitting).masked_rows.raw();
-  EXPECT_EQ(memory_->size(), 1);
+  EXPECT_EQ(memory_->layout(), 1);
   EXPECT_NE(memory_->upload(small, kMost).masked_rows.raw(), rows);
-  EXPECT_EQ(memory_->size(), 0);
+  EXPECT_EQ(memory_->layout(), 0);
   EXPECT_EQ(memory_->upload(small, fitting).masked_rows.raw(), rows);
-  EXPECT_EQ(memory_->size(), 1);
+  EXPECT_EQ(memory_->layout(), 1);
 }
 
 TEST_F(DeviceBatchTest, WhatDoesNotFitIsRefused) {

@@ -328,7 +328,10 @@ TEST_F(Inference, PredictsClasses) {
   std::string quoted;
   for (const std::string& text : texts) quoted += " '" + text + "'";
   const std::vector<Json> direct = records(predict("--json" + quoted, "task"));
-  EXPECT_EQ(records(predict("--json '[w5], [w9]'", "task")).size(), 1u);
+  const std::vector<Json> bracketed = records(predict("--json '[w5], [w9]' ' [w5]'", "task"));
+  ASSERT_EQ(bracketed.size(), 2u);  // no lists
+  EXPECT_EQ(bracketed[0].at("text"), "[w5], [w9]");
+  EXPECT_EQ(bracketed[1].at("text"), " [w5]");
   const std::vector<Json> piped =
       records(run(fmt::format("printf '{}\\n' | {} --json --checkpoint {}", fmt::join(texts, "\\n"),
                               BERT_PREDICT, path("task"))));
