@@ -98,7 +98,7 @@ void TrainingRun::refused(const StepResult& result, const std::string& found) {
       "step {}: {}; {}; the state before it is checkpoint {}", result.step, why,
       divergence_.policy == OnDivergence::stop
           ? std::string("divergence.policy is stop")
-          : fmt::format("{} refused in a row", plural(divergence_.max_in_a_row, "step")),
+          : fmt::format("{} in a row, which is divergence.max_in_a_row", divergence_.max_in_a_row),
       checkpoint_name(state_.step));
 }
 

@@ -160,7 +160,7 @@ TEST_F(DivergenceTest, TooManyInARowFail) {
   poison_->poison_all();
   const Answer answer = train_poisoned(folder_ / "run", "divergence.max_in_a_row=3");
   EXPECT_EQ(answer.exit_code, 1) << answer.output;
-  EXPECT_NE(answer.output.find("3 steps in a row were refused"), std::string::npos)
+  EXPECT_NE(answer.output.find("3 in a row, which is divergence.max_in_a_row"), std::string::npos)
       << answer.output;
   const Answer back =
       train_poisoned(folder_ / "back", "divergence.policy=rollback divergence.max_in_a_row=3");
