@@ -13,6 +13,7 @@
 #include <nlohmann/json.hpp>
 #include <unistd.h>
 
+#include "data/corpus.h"
 #include "data/sentencepiece_tokenizer.h"
 #include "data/sentencepiece_trainer.h"
 #include "data/vocab_trainer.h"
@@ -96,6 +97,13 @@ void check_output_folder(const std::filesystem::path& folder, bool overwrite) {
   }
   for (const char* file : kTokenizerFiles) {
     if (!std::filesystem::exists(folder / file, error)) continue;
+    if (std::filesystem::exists(folder / "config.json", error) ||
+        bert::is_corpus(std::filesystem::weakly_canonical(folder).parent_path())) {
+      bert::throw_input_error(
+          "{} holds the tokenizer of a model or a corpus, which would be of no use with another; "
+          "name another folder",
+          folder.string());
+    }
     if (overwrite) return;
     bert::throw_input_error("{} holds a tokenizer already; --overwrite replaces it",
                             folder.string());

@@ -247,6 +247,7 @@ void Finetuner::resume_from(const fs::path& checkpoint) {
   const TrainerState was =
       opening_.check_can_go_on(checkpoint, *model_, state_, backend_, config_.train.reproducible);
   check_same_data(checkpoint.string(), was.corpus);
+  opening_.compare_init_from(checkpoint, config_.model.init_from);
   if (read_file(checkpoint / "task.json") != task_->to_json()) {
     throw_input_error(
         "{} is of another task or other labels than the configuration says; resume with the "

@@ -14,8 +14,8 @@ void Pretrainer::run() {
   if (log_) say(describe(plan()));
   if (options_.dump_batches && state_.step == 0) save();
   if (state_.step >= config_.train.max_steps) {
-    return say(
-        fmt::format("nothing to do: step {} of {} is done", state_.step, config_.train.max_steps));
+    return say(fmt::format("nothing to do: step {} is done, and train.max_steps is {}", state_.step,
+                           config_.train.max_steps));
   }
   if (state_.out_of_patience(config_.evaluation.patience)) {
     return say(

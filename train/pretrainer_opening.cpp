@@ -126,10 +126,11 @@ void Pretrainer::resume_from(const fs::path& checkpoint) {
   }
   if (was.step >= config_.train.max_steps &&
       !fs::exists(opening_.checkpoints() / checkpoint.filename())) {
-    throw_input_error("{} is of step {}, and {}, is {}: there is nothing to go on with",
-                      checkpoint.string(), was.step, config_.where("train.max_steps"),
-                      config_.train.max_steps);
+    throw_input_error("{}: {} is no more than step {}, which {} is of: there is nothing to do",
+                      config_.where("train.max_steps"), config_.train.max_steps, was.step,
+                      checkpoint.string());
   }
+  if (config_.model.init_from) opening_.compare_init_from(checkpoint, *config_.model.init_from);
   RunCheckpoints::load(checkpoint, *model_, *step_, monitor_, state_);
   if (!opening_.lacks_best(state_)) return;
   opening_.warn(

@@ -2,10 +2,13 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <chrono>
 #include <cstdlib>
 #include <cstring>
+#include <thread>
 
 #include <fcntl.h>
+#include <sys/file.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
 
@@ -52,6 +55,22 @@ int try_to_write(const fs::path& folder) {
 }
 
 }  // namespace
+
+std::unique_ptr<Descriptor> lock_run_directory(const fs::path& run_dir) {
+  constexpr std::chrono::milliseconds kPause{100};
+  constexpr int kTries = 50;  // one that was killed may take a moment to be gone
+  auto folder =
+      std::make_unique<Descriptor>(::open(run_dir.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  if (folder->fd < 0) return nullptr;  // check_writable says why
+  for (int i = 0; ::flock(folder->fd, LOCK_EX | LOCK_NB) != 0; ++i) {
+    if (errno != EWOULDBLOCK) return nullptr;
+    if (i == kTries) {
+      throw_input_error("run_dir: {} is in use: another run is writing to it", run_dir.string());
+    }
+    std::this_thread::sleep_for(kPause);
+  }
+  return folder;
+}
 
 void check_writable(const fs::path& run_dir) {
   const fs::path there = nearest_existing(run_dir);

@@ -1,13 +1,21 @@
-// What can be known of a run directory before anything is written to it.
+// What can be known of a run directory before anything is written to it, and whose it is.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
+#include <memory>
 #include <optional>
 #include <string>
 
+#include "runtime/descriptor.h"
+
 namespace bert {
+
+// Keeps other runs off `run_dir`, which is there, as long as the result lives. InputError where
+// another one is in it, and has not left it within a few seconds. Null on a file system that has no
+// such locks.
+std::unique_ptr<Descriptor> lock_run_directory(const std::filesystem::path& run_dir);
 
 // InputError naming the folder and the cause where files cannot be written to `run_dir`, to a
 // folder of a run in it, or, where it does not exist, to the folder in which it would be made. A

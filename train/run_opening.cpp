@@ -3,6 +3,8 @@
 #include <cstdio>
 #include <utility>
 
+#include <yaml-cpp/yaml.h>
+
 #include "model/bert_for_pretraining.h"
 #include "model/bert_for_task.h"
 #include "runtime/error.h"
@@ -15,13 +17,11 @@
 namespace bert {
 namespace fs = std::filesystem;
 
-RunOpening::RunOpening(fs::path run_dir, std::optional<std::string> resume,
-                       Communicator& communicator)
-    : run_dir_(std::move(run_dir)), resume_(std::move(resume)), communicator_(communicator) {
-  if (!resume_ && communicator_.is_root() && in_use()) {
-    throw_input_error(
-        "run_dir: {} is not empty; resume it with --resume auto, or name another folder",
-        run_dir_.string());
+RunOpening::RunOpening(fs::path run_dir, const RunOptions& options, Communicator& communicator)
+    : run_dir_(std::move(run_dir)), resume_(options.resume), communicator_(communicator) {
+  if (communicator_.is_root()) {
+    if (!options.dry_run && fs::is_directory(run_dir_)) lock_ = lock_run_directory(run_dir_);
+    if (!resume_) refuse_in_use();
   }
   while (resume_ && resume_->size() > 1 && resume_->back() == '/') resume_->pop_back();
 }
@@ -29,6 +29,13 @@ RunOpening::RunOpening(fs::path run_dir, std::optional<std::string> resume,
 bool RunOpening::in_use() const {
   std::error_code error;  // check_room names what cannot be read
   return fs::is_directory(run_dir_) && !fs::is_empty(run_dir_, error) && !error;
+}
+
+void RunOpening::refuse_in_use() const {
+  if (!in_use()) return;
+  throw_input_error(
+      "run_dir: {} is not empty; resume it with --resume auto, or name another folder",
+      run_dir_.string());
 }
 
 void RunOpening::say(const std::string& line) {
@@ -122,6 +129,20 @@ void RunOpening::compare_tokenizer(const fs::path& model, const Tokenizer& used,
       used.fingerprint()));
 }
 
+void RunOpening::compare_init_from(const fs::path& checkpoint, const std::string& now) {
+  if (!communicator_.is_root()) return;
+  try {
+    const YAML::Node then = YAML::LoadFile(config_of(checkpoint))["model"]["init_from"];
+    if (!then || !then.IsScalar() || then.Scalar() == now) return;
+    warn(
+        fmt::format("model.init_from is {}, and the run of {} began with {}: it goes on with the "
+                    "weights of the checkpoint",
+                    now, checkpoint.string(), then.Scalar()));
+  } catch (const YAML::Exception&) {
+    return;  // it has no configuration
+  }
+}
+
 std::string RunOpening::config_of(const fs::path& checkpoint) const {
   const fs::path own = checkpoint.parent_path().parent_path() / "config.yaml";
   return (fs::exists(own) ? own : run_dir_ / "config.yaml").string();
@@ -190,9 +211,15 @@ std::unique_ptr<RunLog> RunOpening::begin(const std::string& config_yaml, const 
                                           RunCheckpoints& kept) {
   check_run_log(run_dir_);
   try {
+    if (!fs::is_directory(run_dir_)) {
+      make_directories(run_dir_);
+      lock_ = lock_run_directory(run_dir_);
+      refuse_in_use();  // by one that began at the same moment
+    }
     make_directories(checkpoints());
     for (const std::string& told : kept.go_back(checkpoints(), state)) warn(told);
-    write_file_atomic(run_dir_ / "config.yaml", config_yaml);
+    // Of a run that is over this is still what it was done with.
+    if (state.step < max_steps) write_file_atomic(run_dir_ / "config.yaml", config_yaml);
   } catch (const RuntimeError& error) {
     throw_input_error("run_dir: {}", error.what());
   }

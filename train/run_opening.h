@@ -15,6 +15,7 @@
 #include "model/bert_model.h"
 #include "model/model_files.h"
 #include "runtime/communicator.h"
+#include "runtime/descriptor.h"
 #include "train/backend.h"
 #include "train/checkpoint.h"
 #include "train/run_checkpoints.h"
@@ -35,10 +36,9 @@ struct RunOptions {
 
 class RunOpening {
  public:
-  // `resume`: RunOptions::resume. `communicator` is kept by reference. InputError, on rank 0, where
-  // the run directory holds something and it is not to be resumed.
-  RunOpening(std::filesystem::path run_dir, std::optional<std::string> resume,
-             Communicator& communicator);
+  // `communicator` is kept by reference. InputError, on rank 0, where the run directory holds
+  // something and it is not to be resumed, or another run is writing to it.
+  RunOpening(std::filesystem::path run_dir, const RunOptions& options, Communicator& communicator);
 
   std::filesystem::path checkpoints() const { return run_dir_ / "checkpoints"; }
 
@@ -66,6 +66,9 @@ class RunOpening {
   // `path`: where that one is from.
   void compare_tokenizer(const std::filesystem::path& model, const Tokenizer& used,
                          const std::filesystem::path& path, bool cased);
+  // Warns where the run of `checkpoint` began with the weights of another folder than
+  // model.init_from, `now`, says: it goes on with its own.
+  void compare_init_from(const std::filesystem::path& checkpoint, const std::string& now);
   // What was strange about a model's weights.
   void tell(const LoadReport& report);
 
@@ -89,11 +92,13 @@ class RunOpening {
 
  private:
   bool in_use() const;  // whether the run directory holds something
+  void refuse_in_use() const;
   void check_same_model(const std::filesystem::path& checkpoint, const BertModel& model) const;
 
   std::filesystem::path run_dir_;
   std::optional<std::string> resume_;
   Communicator& communicator_;
+  std::unique_ptr<Descriptor> lock_;  // rank 0 of a real run, if its folder was there
   bool resumed_ = false;
   std::vector<std::string> said_;
 };

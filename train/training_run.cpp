@@ -17,7 +17,7 @@ TrainingRun::TrainingRun(std::filesystem::path run_dir, RunOptions options,
                          const DivergenceConfig& divergence, Communicator& communicator)
     : options_(std::move(options)),
       communicator_(communicator),
-      opening_(std::move(run_dir), options_.resume, communicator_),
+      opening_(std::move(run_dir), options_, communicator_),
       backend_(make_backend(runtime, communicator_, "runtime.", train.reproducible)),
       divergence_(divergence),
       monitor_(divergence.spike_z_score) {}

@@ -203,6 +203,10 @@ TEST_F(TokenizerPrograms, TrainWritesIntoNoFolderOfOtherThings) {
   write_text(folder_ / "fresh" / "spiece.model", "older");
   EXPECT_EQ(run(again + " --overwrite").exit_code, 0);
   EXPECT_EQ(load_tokenizer(folder_ / "fresh")->vocab_size(), 12);
+  // What a model's weights are of is not replaced.
+  write_text(folder_ / "fresh" / "config.json", "{}");
+  EXPECT_NE(error_of(again + " --overwrite").find("holds the tokenizer of a model or a corpus"),
+            std::string::npos);
 }
 
 TEST_F(TokenizerPrograms, ReportBadInput) {

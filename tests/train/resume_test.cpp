@@ -4,6 +4,7 @@
 #include "kernels/cpu_module.h"
 #include "tests/train/training_fixture.h"
 #include "train/checkpoint.h"
+#include "train/run_directory.h"
 
 namespace bert {
 namespace {
@@ -127,6 +128,24 @@ TEST_F(ResumeTest, AtAnotherLevelOfInstructions) {
       << answer.output;
 }
 
+// The lock is that of another run for as long as it lives.
+TEST_F(ResumeTest, OneRunAtATime) {
+  const fs::path run_dir = folder_ / "run";
+  ASSERT_EQ(train(run_dir, {"train.max_steps=5"}).exit_code, 0);
+  const auto before = contents(run_dir);
+  auto other = lock_run_directory(run_dir);
+  ASSERT_NE(other, nullptr);
+  const Arguments settings{"train.max_steps=10", "--resume", "auto"};
+  const Answer answer = train(run_dir, settings);
+  EXPECT_EQ(answer.exit_code, 2);
+  EXPECT_NE(answer.output.find("is in use: another run is writing to it"), std::string::npos)
+      << answer.output;
+  EXPECT_TRUE(contents(run_dir) == before);
+  EXPECT_EQ(train(run_dir, {"train.max_steps=10", "--resume", "auto", "--dry-run"}).exit_code, 0);
+  other.reset();
+  EXPECT_EQ(train(run_dir, settings).exit_code, 0);
+}
+
 TEST_F(ResumeTest, NothingToDoAtTheEnd) {
   const fs::path run_dir = folder_ / "run";
   const Arguments settings{"train.max_steps=10", "schedule.warmup_steps=0"};
@@ -139,6 +158,12 @@ TEST_F(ResumeTest, NothingToDoAtTheEnd) {
   EXPECT_NE(answer.output.find("nothing to do"), std::string::npos) << answer.output;
   EXPECT_TRUE(contents(run_dir / "checkpoints") == before);
   EXPECT_EQ(losses(run_dir).size(), 10u);
+  // Its configuration stays that of what was done.
+  const std::string config = read_file(run_dir / "config.yaml");
+  EXPECT_EQ(train(run_dir, {"train.max_steps=5", "schedule.warmup_steps=0", "--resume", "auto"})
+                .exit_code,
+            0);
+  EXPECT_EQ(read_file(run_dir / "config.yaml"), config);
 }
 
 // A run that saved before its first step, and goes on from there: no fresh start.
