@@ -31,7 +31,7 @@ fs::path check_corpus_output(const fs::path& output) {
   }
   if (!fs::is_empty(path) && !is_corpus(path)) {
     throw_input_error(
-        "{}: is not empty and not a corpus; it is left as it is, choose another "
+        "{} is not empty and not a corpus; it is left as it is, choose another "
         "folder",
         path.string());
   }
