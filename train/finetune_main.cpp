@@ -88,6 +88,23 @@ void report(const FinetuneConfig& config, const std::vector<FinetuneResult>& res
   if (json.contains("test")) print("test", json["test"], shown);
 }
 
+// InputError where the run directory is that of several seeds and now there is one, or the other
+// way round: nothing of it would be found.
+void check_same_layout(const FinetuneConfig& config) {
+  const fs::path folder = config.run_dir;
+  const bool several = config.seeds.size() > 1;
+  std::error_code error;  // where there is none yet, or it cannot be read, which others tell
+  const fs::directory_iterator entries(folder, error);
+  const bool of_the_other = std::any_of(begin(entries), end(entries), [&](const auto& entry) {
+    const std::string name = entry.path().filename().string();
+    return several ? name == "checkpoints" : name.starts_with("seed_");
+  });
+  if (!of_the_other) return;
+  throw_input_error(
+      "run_dir: {} is of {}, and `seeds` now names {}: go on with the same, or name another folder",
+      folder.string(), several ? "one seed" : "several seeds", several ? "several" : "one");
+}
+
 int finetune(int argc, char** argv) {
   CLI::App app(
       "Fine-tunes a pre-trained BERT for classification, regression, token classification or "
@@ -132,6 +149,7 @@ int finetune(int argc, char** argv) {
           "run_dir: {} is not empty; resume it with --resume auto, or name another folder",
           parent.string());
     }
+    if (communicator->is_root() && options.resume == "auto") check_same_layout(config);
     const StopSignals signals;
     std::vector<FinetuneResult> results;
     for (const std::uint64_t seed : config.seeds) {

@@ -318,6 +318,17 @@ TEST_F(FinetunerTest, KeepsWhatAutoChoseAndNothingElse) {
 }
 
 // A signal that comes when it is too late to stop one seed stops before the next, and says so.
+// Neither finds what the other has done.
+TEST_F(FinetunerTest, OneSeedAndSeveralDoNotShareAFolder) {
+  const std::vector<std::string> one{"train.epochs=1", "--resume auto"};
+  const std::vector<std::string> two{"train.epochs=1", "'seeds=[0, 1]'", "--resume auto"};
+  finetune("classification", folder_ / "one", one);
+  finetune("classification", folder_ / "two", two);
+  finetune("classification", folder_ / "two", two);
+  expect_refused(run(command("classification", folder_ / "one", two)), "is of one seed");
+  expect_refused(run(command("classification", folder_ / "two", one)), "is of several seeds");
+}
+
 TEST_F(FinetunerTest, StopsBetweenSeeds) {
   std::string many = "text\tlabel\n";
   for (int i = 0; i < 30000; ++i) {
