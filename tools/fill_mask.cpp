@@ -14,6 +14,7 @@
 #include "kernels/cpu_module.h"
 #include "model/model_files.h"
 #include "runtime/communicator.h"
+#include "runtime/json.h"
 #include "tools/text_options.h"
 #include "train/backend_options.h"
 #include "train/inference_session.h"
@@ -110,7 +111,7 @@ void print_filled(const bert::Tokenizer& tokenizer, const std::string& text, con
     for (std::size_t m = first; m < row; ++m) {
       answer["masks"].push_back(describe(tokenizer, predictions[m]));
     }
-    std::cout << answer.dump(-1, ' ', false, Json::error_handler_t::replace) << '\n';
+    std::cout << bert::one_line(answer) << '\n';
     return;
   }
   print_wrapped("text        ", text);
@@ -196,7 +197,7 @@ void show_sample(InferenceSession& session, const Batch& batch, int number,
       answer["masks"].push_back({{"target", bert::show_piece(tokenizer, batch.masked_targets[m])},
                                  {"predictions", describe(tokenizer, predictions[m])}});
     }
-    std::cout << answer.dump(-1, ' ', false, Json::error_handler_t::replace) << '\n';
+    std::cout << bert::one_line(answer) << '\n';
     return;
   }
   std::cout << fmt::format("--- {} of {} ---\n", number, arguments.samples);

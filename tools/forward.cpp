@@ -103,7 +103,7 @@ class SequenceReader {
     const bool is_also = also != 0 && value.is_number_integer() && value == also;
     if (!fits && !is_also) {
       bert::throw_input_error("{} is {}, expected an integer from 0 to {}{}", where,
-                              value.dump(-1, ' ', false, Json::error_handler_t::replace), end - 1,
+                              bert::one_line(value), end - 1,
                               also != 0 ? fmt::format(" or {}", also) : "");
     }
     return value.get<std::int32_t>();

@@ -16,6 +16,7 @@
 #include "model/model_files.h"
 #include "runtime/communicator.h"
 #include "runtime/file.h"
+#include "runtime/json.h"
 #include "tools/text_options.h"
 #include "train/backend_options.h"
 #include "train/task_predictor.h"
@@ -114,7 +115,7 @@ void print_record(const std::string& text, Json record, const Arguments& argumen
   if (arguments.json) {
     Json answer{{"text", text}};
     answer.update(record);
-    std::cout << answer.dump(-1, ' ', false, Json::error_handler_t::replace) << std::endl;
+    std::cout << bert::one_line(answer) << std::endl;
     return;
   }
   std::cout << text << '\n';
@@ -187,7 +188,7 @@ int answer_lines(TaskPredictor& predictor, const bert::Tokenizer& tokenizer,
 int answer_question(TaskPredictor& predictor, const Arguments& arguments) {
   const Json record = predictor.answer(arguments.question, arguments.context);
   if (arguments.json) {
-    std::cout << record.dump(-1, ' ', false, Json::error_handler_t::replace) << '\n';
+    std::cout << bert::one_line(record) << '\n';
     return 0;
   }
   const auto show = [](const std::string& text) { return text.empty() ? "(no answer)" : text; };

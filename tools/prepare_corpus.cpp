@@ -13,6 +13,7 @@
 #include "data/corpus_preparation.h"
 #include "data/tokenizer.h"
 #include "runtime/command_line.h"
+#include "runtime/json.h"
 #include "runtime/plural.h"
 #include "tools/byte_progress.h"
 #include "tools/text_arguments.h"
@@ -97,7 +98,7 @@ void print_json(const PreparationReport& report, const Costs& costs, const std::
   answer["parts_resumed"] = report.parts_resumed;
   answer["seconds"] = costs.seconds;
   answer["peak_memory_bytes"] = costs.peak_bytes;
-  std::puts(answer.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace).c_str());
+  std::puts(bert::one_line(answer).c_str());
 }
 
 void print_counts(const char* name, const CorpusCounts& counts) {

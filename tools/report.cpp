@@ -16,6 +16,7 @@
 
 #include "runtime/command_line.h"
 #include "runtime/file.h"
+#include "runtime/json.h"
 #include "runtime/json_lines.h"
 #include "runtime/program.h"
 #include "tools/report_page.h"
@@ -311,7 +312,7 @@ std::string page(const std::vector<Run>& runs) {
                             {"config", run.config},
                             {"environment", run.environment}});
   }
-  std::string json = data.dump(-1, ' ', false, Json::error_handler_t::replace);
+  std::string json = bert::one_line(data);
   // Text of a corpus may hold "</script>".
   for (std::size_t at = 0; (at = json.find("</", at)) != std::string::npos; at += 3) {
     json.replace(at, 2, "<\\/");

@@ -19,6 +19,7 @@
 #include "train/finetuner.h"
 #include "train/rank_agreement.h"
 #include "train/run_arguments.h"
+#include "train/run_directory.h"
 
 namespace {
 
@@ -143,11 +144,8 @@ int finetune(int argc, char** argv) {
     }
     // Those of several seeds lie in folders of their own in it.
     const fs::path parent = config.run_dir;
-    if (communicator->is_root() && config.seeds.size() > 1 && !options.resume &&
-        fs::exists(parent) && !fs::is_empty(parent)) {
-      throw_input_error(
-          "run_dir: {} is not empty; resume it with --resume auto, or name another folder",
-          parent.string());
+    if (communicator->is_root() && config.seeds.size() > 1 && !options.resume) {
+      refuse_used_directory(parent);
     }
     if (communicator->is_root() && options.resume == "auto") check_same_layout(config);
     const StopSignals signals;

@@ -56,6 +56,11 @@ int try_to_write(const fs::path& folder) {
 
 }  // namespace
 
+bool holds_something(const fs::path& run_dir) {
+  std::error_code error;  // check_writable names what cannot be read
+  return fs::is_directory(run_dir) && !fs::is_empty(run_dir, error) && !error;
+}
+
 std::unique_ptr<Descriptor> lock_run_directory(const fs::path& run_dir) {
   constexpr std::chrono::milliseconds kPause{100};
   constexpr int kTries = 50;  // one that was killed may take a moment to be gone
@@ -70,6 +75,13 @@ std::unique_ptr<Descriptor> lock_run_directory(const fs::path& run_dir) {
     std::this_thread::sleep_for(kPause);
   }
   return folder;
+}
+
+void refuse_used_directory(const fs::path& run_dir) {
+  if (!holds_something(run_dir)) return;
+  throw_input_error(
+      "run_dir: {} is not empty; resume it with --resume auto, or name another folder",
+      run_dir.string());
 }
 
 void check_writable(const fs::path& run_dir) {

@@ -17,6 +17,10 @@ namespace bert {
 // such locks.
 std::unique_ptr<Descriptor> lock_run_directory(const std::filesystem::path& run_dir);
 
+bool holds_something(const std::filesystem::path& run_dir);
+// InputError where it does, which only a run that is resumed may find.
+void refuse_used_directory(const std::filesystem::path& run_dir);
+
 // InputError naming the folder and the cause where files cannot be written to `run_dir`, to a
 // folder of a run in it, or, where it does not exist, to the folder in which it would be made. A
 // file without a name is written and is gone again.

@@ -21,21 +21,9 @@ RunOpening::RunOpening(fs::path run_dir, const RunOptions& options, Communicator
     : run_dir_(std::move(run_dir)), resume_(options.resume), communicator_(communicator) {
   if (communicator_.is_root()) {
     if (!options.dry_run && fs::is_directory(run_dir_)) lock_ = lock_run_directory(run_dir_);
-    if (!resume_) refuse_in_use();
+    if (!resume_) refuse_used_directory(run_dir_);
   }
   while (resume_ && resume_->size() > 1 && resume_->back() == '/') resume_->pop_back();
-}
-
-bool RunOpening::in_use() const {
-  std::error_code error;  // check_room names what cannot be read
-  return fs::is_directory(run_dir_) && !fs::is_empty(run_dir_, error) && !error;
-}
-
-void RunOpening::refuse_in_use() const {
-  if (!in_use()) return;
-  throw_input_error(
-      "run_dir: {} is not empty; resume it with --resume auto, or name another folder",
-      run_dir_.string());
 }
 
 void RunOpening::say(const std::string& line) {
@@ -85,8 +73,8 @@ fs::path RunOpening::choose_checkpoint() {
       refuse_run_folder(chosen);
       verify_checkpoint(chosen);
       // Going on in a folder that holds another run would cut back what that one has written.
-      if (in_use() && fs::weakly_canonical(fs::path(chosen)).parent_path() !=
-                          fs::weakly_canonical(checkpoints())) {
+      if (holds_something(run_dir_) && fs::weakly_canonical(fs::path(chosen)).parent_path() !=
+                                           fs::weakly_canonical(checkpoints())) {
         throw_input_error(
             "run_dir: {} is not empty and {} is not one of its checkpoints; name another folder",
             run_dir_.string(), chosen);
@@ -214,7 +202,7 @@ std::unique_ptr<RunLog> RunOpening::begin(const std::string& config_yaml, const 
     if (!fs::is_directory(run_dir_)) {
       make_directories(run_dir_);
       lock_ = lock_run_directory(run_dir_);
-      refuse_in_use();  // by one that began at the same moment
+      refuse_used_directory(run_dir_);  // by one that began at the same moment
     }
     make_directories(checkpoints());
     for (const std::string& told : kept.go_back(checkpoints(), state)) warn(told);

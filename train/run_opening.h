@@ -91,8 +91,6 @@ class RunOpening {
                                 std::int64_t max_steps, bool tensorboard, RunCheckpoints& kept);
 
  private:
-  bool in_use() const;  // whether the run directory holds something
-  void refuse_in_use() const;
   void check_same_model(const std::filesystem::path& checkpoint, const BertModel& model) const;
 
   std::filesystem::path run_dir_;
