@@ -7,15 +7,15 @@
 #include <stdexcept>
 
 #include "api/bert.h"
-#include "data/unicode.h"
+#include "data/text/unicode.h"
 #include "model/model_files.h"
 #include "runtime/communicator.h"
 #include "runtime/error.h"
-#include "train/batch_packer.h"
-#include "train/inference_session.h"
-#include "train/mask_filling.h"
-#include "train/task_predictor.h"
-#include "train/text_embedder.h"
+#include "train/inference/batch_packer.h"
+#include "train/inference/inference_session.h"
+#include "train/inference/mask_filling.h"
+#include "train/inference/task_predictor.h"
+#include "train/inference/text_embedder.h"
 
 namespace bert {
 namespace {

@@ -14,8 +14,8 @@
 #include "bench/bench_support.h"
 #include "kernels/cpu_module.h"
 #include "runtime/program.h"
-#include "train/ceilings.h"
-#include "train/op_work.h"
+#include "train/profile/ceilings.h"
+#include "train/profile/op_work.h"
 
 namespace bert::bench {
 namespace {
@@ -74,7 +74,7 @@ struct Bench {
   DeviceCount masked;
 };
 
-// Work to time, with what it has to do (train/op_work.h).
+// Work to time, with what it has to do (train/profile/op_work.h).
 struct Work {
   std::function<void()> run;
   double flop = 0.0, bytes = 0.0;

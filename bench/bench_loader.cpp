@@ -8,7 +8,7 @@
 
 #include <nlohmann/json.hpp>
 
-#include "data/data_loader.h"
+#include "data/samples/data_loader.h"
 #include "runtime/command_line.h"
 #include "runtime/program.h"
 

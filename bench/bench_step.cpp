@@ -22,7 +22,7 @@
 #include "bench/product_ops.h"
 #include "kernels/cpu_module.h"
 #include "runtime/program.h"
-#include "train/config.h"
+#include "train/config/config.h"
 
 namespace bert::bench {
 namespace {

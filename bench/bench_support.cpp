@@ -6,7 +6,7 @@
 #include "kernels/cuda_module.h"
 #include "runtime/error.h"
 #include "runtime/philox.h"
-#include "train/random_fill.h"
+#include "train/profile/random_fill.h"
 
 namespace bert::bench {
 

@@ -8,7 +8,7 @@
 
 #include "kernels/ops.h"
 #include "runtime/device.h"
-#include "train/timing.h"
+#include "train/profile/timing.h"
 
 namespace bert::bench {
 

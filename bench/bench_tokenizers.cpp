@@ -15,9 +15,9 @@
 #include <CLI/CLI.hpp>
 #include <nlohmann/json.hpp>
 
-#include "data/text_reader.h"
-#include "data/tokenizer.h"
-#include "data/word_splitter.h"
+#include "data/text/text_reader.h"
+#include "data/tokenization/tokenizer.h"
+#include "data/tokenization/word_splitter.h"
 #include "runtime/error.h"
 #include "runtime/program.h"
 

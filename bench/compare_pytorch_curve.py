@@ -6,7 +6,7 @@ the same weights and with the same settings, and sets the two loss curves side b
         --output pytorch.jsonl
 
 CHECKPOINT is the run's checkpoint of step 0. BATCHES.jsonl has a JSON object a line, one for each
-micro-batch in order: `step` (optimizer steps done before it) and the members of data/batch.h,
+micro-batch in order: `step` (optimizer steps done before it) and the members of data/samples/batch.h,
 `input_ids`, `position_ids`, `token_type_ids`, `cu_seqlens`, `masked_rows`, `masked_targets`,
 `nsp_labels` (also the classes of sequences), `sequence_values`, `answer_spans`. Optimizer and
 schedule are read from RUN/config.yaml. With --save, the model that PyTorch has trained is written
@@ -31,7 +31,7 @@ import yaml
 
 
 def learning_rate(config, last, step):
-    """train/lr_schedule.h of `last` steps; `step` counts the steps done before this one."""
+    """train/config/lr_schedule.h of `last` steps; `step` counts the steps done before this one."""
     peak = config["optimizer"]["learning_rate"]
     schedule = config["schedule"]
     warmup = schedule.get("warmup_steps")

@@ -5,7 +5,7 @@
 #include <cstddef>
 #include <numeric>
 
-#include "train/utilisation.h"
+#include "train/profile/utilisation.h"
 
 namespace bert::bench {
 

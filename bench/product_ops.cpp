@@ -1,6 +1,6 @@
 #include "bench/product_ops.h"
 
-#include "train/op_work.h"
+#include "train/profile/op_work.h"
 
 namespace bert::bench {
 

@@ -4,7 +4,7 @@
 
 #include <vector>
 
-#include "train/timed_ops.h"
+#include "train/profile/timed_ops.h"
 
 namespace bert::bench {
 

@@ -42,7 +42,8 @@ enum class Activation { none, gelu, gelu_new, tanh };
 
 // The weight of a product, [N, K] like torch.nn.Linear. `compute` is what ops read, in
 // Ops::dtype(). `master`, what the optimizer updates, they do not: by its address
-// train/step_replay names the parameter. They are one memory unless the compute dtype is narrower.
+// train/step/step_replay names the parameter. They are one memory unless the compute dtype is
+// narrower.
 struct LinearWeight {
   Tensor master{};
   Tensor compute{};

@@ -61,7 +61,7 @@ class ParameterStore {
   void refresh_compute();
 
   const std::deque<Parameter>& parameters() const { return parameters_; }
-  std::int64_t num_parameters() const;  // without padding
+  std::int64_t num_parameters() const;                   // without padding
   std::int64_t flat_size() const { return flat_size_; }  // of what has been added so far
   Device& device() const { return *device_; }
   // Flat, each parameter padded with zeros to a multiple of AdamW::kBlock elements.

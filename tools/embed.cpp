@@ -15,9 +15,9 @@
 #include "runtime/communicator.h"
 #include "runtime/file.h"
 #include "tools/text_options.h"
-#include "train/backend_options.h"
-#include "train/npy_file.h"
-#include "train/text_embedder.h"
+#include "train/inference/npy_file.h"
+#include "train/inference/text_embedder.h"
+#include "train/step/backend_options.h"
 
 namespace {
 

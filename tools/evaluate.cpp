@@ -9,15 +9,15 @@
 
 #include <nlohmann/json.hpp>
 
-#include "data/pretraining_dataset.h"
+#include "data/samples/pretraining_dataset.h"
 #include "kernels/cpu_module.h"
 #include "model/model_files.h"
 #include "runtime/command_line.h"
 #include "runtime/communicator.h"
-#include "train/backend_options.h"
-#include "train/evaluator.h"
-#include "train/inference_session.h"
-#include "train/micro_batch_limits.h"
+#include "train/inference/inference_session.h"
+#include "train/step/backend_options.h"
+#include "train/step/evaluator.h"
+#include "train/step/micro_batch_limits.h"
 
 namespace {
 

@@ -12,8 +12,8 @@
 
 #include <nlohmann/json.hpp>
 
-#include "data/tokenizer.h"
-#include "data/wordpiece_tokenizer.h"
+#include "data/tokenization/tokenizer.h"
+#include "data/tokenization/wordpiece_tokenizer.h"
 #include "kernels/cpu_module.h"
 #include "model/model_files.h"
 #include "runtime/command_line.h"
@@ -21,10 +21,10 @@
 #include "runtime/json.h"
 #include "runtime/philox.h"
 #include "runtime/tensor_copy.h"
-#include "train/backend.h"
-#include "train/checkpoint.h"
-#include "train/device_batch.h"
-#include "train/model_outputs.h"
+#include "train/checkpoint/checkpoint.h"
+#include "train/step/backend.h"
+#include "train/step/device_batch.h"
+#include "train/tasks/model_outputs.h"
 
 namespace {
 

@@ -10,15 +10,15 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
-#include "data/pretraining_dataset.h"
+#include "data/samples/pretraining_dataset.h"
 #include "kernels/cpu_module.h"
 #include "model/model_files.h"
 #include "runtime/communicator.h"
 #include "runtime/json.h"
 #include "tools/text_options.h"
-#include "train/backend_options.h"
-#include "train/inference_session.h"
-#include "train/mask_filling.h"
+#include "train/inference/inference_session.h"
+#include "train/inference/mask_filling.h"
+#include "train/step/backend_options.h"
 
 namespace {
 

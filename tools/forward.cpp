@@ -16,10 +16,10 @@
 #include "runtime/communicator.h"
 #include "runtime/file.h"
 #include "runtime/json.h"
-#include "train/backend_options.h"
-#include "train/checkpoint.h"
-#include "train/device_batch.h"
-#include "train/model_outputs.h"
+#include "train/checkpoint/checkpoint.h"
+#include "train/step/backend_options.h"
+#include "train/step/device_batch.h"
+#include "train/tasks/model_outputs.h"
 
 namespace {
 

@@ -9,15 +9,15 @@
 
 #include <nlohmann/json.hpp>
 
-#include "data/corpus.h"
-#include "data/corpus_audit.h"
-#include "data/tokenizer.h"
+#include "data/samples/corpus_audit.h"
+#include "data/shards/corpus.h"
+#include "data/tokenization/tokenizer.h"
 #include "model/bert_config.h"
 #include "model/model_files.h"
 #include "model/safetensors.h"
 #include "model/sharded_weights.h"
 #include "runtime/command_line.h"
-#include "train/checksums.h"
+#include "train/checkpoint/checksums.h"
 
 namespace {
 

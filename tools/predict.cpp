@@ -18,8 +18,8 @@
 #include "runtime/file.h"
 #include "runtime/json.h"
 #include "tools/text_options.h"
-#include "train/backend_options.h"
-#include "train/task_predictor.h"
+#include "train/inference/task_predictor.h"
+#include "train/step/backend_options.h"
 
 namespace {
 

@@ -10,8 +10,8 @@
 #include <nlohmann/json.hpp>
 #include <sys/resource.h>
 
-#include "data/corpus_preparation.h"
-#include "data/tokenizer.h"
+#include "data/shards/corpus_preparation.h"
+#include "data/tokenization/tokenizer.h"
 #include "runtime/command_line.h"
 #include "runtime/json.h"
 #include "runtime/plural.h"

@@ -5,7 +5,7 @@
 
 #include <CLI/CLI.hpp>
 
-#include "data/text_blocks.h"
+#include "data/text/text_blocks.h"
 
 namespace bert {
 

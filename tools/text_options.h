@@ -9,11 +9,11 @@
 
 #include <CLI/CLI.hpp>
 
-#include "data/text_lines.h"
+#include "data/text/text_lines.h"
 #include "runtime/command_line.h"
 #include "runtime/plural.h"
-#include "train/batch_packer.h"
-#include "train/throughput.h"
+#include "train/inference/batch_packer.h"
+#include "train/logging/throughput.h"
 
 namespace bert {
 

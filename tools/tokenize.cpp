@@ -5,8 +5,8 @@
 
 #include <nlohmann/json.hpp>
 
-#include "data/tokenizer.h"
-#include "data/unicode.h"
+#include "data/text/unicode.h"
+#include "data/tokenization/tokenizer.h"
 #include "runtime/command_line.h"
 #include "runtime/error.h"
 #include "runtime/plural.h"

@@ -13,12 +13,12 @@
 #include <nlohmann/json.hpp>
 #include <unistd.h>
 
-#include "data/corpus.h"
-#include "data/sentencepiece_tokenizer.h"
-#include "data/sentencepiece_trainer.h"
-#include "data/vocab_trainer.h"
-#include "data/word_counts.h"
-#include "data/wordpiece_tokenizer.h"
+#include "data/shards/corpus.h"
+#include "data/tokenization/sentencepiece_tokenizer.h"
+#include "data/tokenization/sentencepiece_trainer.h"
+#include "data/tokenization/vocab_trainer.h"
+#include "data/tokenization/word_counts.h"
+#include "data/tokenization/wordpiece_tokenizer.h"
 #include "runtime/command_line.h"
 #include "runtime/error.h"
 #include "runtime/file.h"

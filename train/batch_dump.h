@@ -4,7 +4,7 @@
 #include <cstdint>
 #include <filesystem>
 
-#include "data/data_loader.h"
+#include "data/samples/data_loader.h"
 
 namespace bert {
 

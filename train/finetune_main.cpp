@@ -13,13 +13,13 @@
 #include "runtime/communicator.h"
 #include "runtime/file.h"
 #include "runtime/json.h"
+#include "train/checkpoint/run_directory.h"
+#include "train/config/finetune_config.h"
+#include "train/config/finetune_config_keys.h"
 #include "train/end_job.h"
-#include "train/finetune_config.h"
-#include "train/finetune_config_keys.h"
 #include "train/finetuner.h"
 #include "train/rank_agreement.h"
 #include "train/run_arguments.h"
-#include "train/run_directory.h"
 
 namespace {
 

@@ -10,8 +10,8 @@
 #include "model/model_files.h"
 #include "runtime/file.h"
 #include "train/batch_dump.h"
-#include "train/layer_gradient_norms.h"
-#include "train/task_inference.h"
+#include "train/inference/task_inference.h"
+#include "train/logging/layer_gradient_norms.h"
 
 namespace bert {
 namespace fs = std::filesystem;

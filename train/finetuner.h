@@ -12,10 +12,10 @@
 #include "model/bert_for_task.h"
 #include "model/model_files.h"
 #include "runtime/communicator.h"
-#include "train/finetune_config.h"
+#include "train/config/finetune_config.h"
+#include "train/inference/task_batches.h"
 #include "train/stop_signals.h"
-#include "train/task.h"
-#include "train/task_batches.h"
+#include "train/tasks/task.h"
 #include "train/training_run.h"
 
 namespace bert {

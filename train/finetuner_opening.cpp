@@ -9,9 +9,9 @@
 #include "model/model_files.h"
 #include "runtime/file.h"
 #include "train/finetuner.h"
+#include "train/inference/task_inference.h"
 #include "train/memory_plan.h"
-#include "train/micro_batch_limits.h"
-#include "train/task_inference.h"
+#include "train/step/micro_batch_limits.h"
 
 namespace bert {
 namespace fs = std::filesystem;

@@ -7,8 +7,8 @@
 
 #include "kernels/cpu_module.h"
 #include "runtime/communicator.h"
-#include "train/config.h"
-#include "train/config_keys.h"
+#include "train/config/config.h"
+#include "train/config/config_keys.h"
 #include "train/end_job.h"
 #include "train/pretrainer.h"
 #include "train/rank_agreement.h"

@@ -5,9 +5,9 @@
 #include <vector>
 
 #include "runtime/error.h"
-#include "train/device_batch.h"
-#include "train/micro_batch_limits.h"
-#include "train/number_text.h"
+#include "train/logging/number_text.h"
+#include "train/step/device_batch.h"
+#include "train/step/micro_batch_limits.h"
 
 namespace bert {
 namespace {

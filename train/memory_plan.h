@@ -10,8 +10,8 @@
 
 #include "model/bert_model.h"
 #include "runtime/communicator.h"
-#include "train/backend.h"
-#include "train/config.h"
+#include "train/config/config.h"
+#include "train/step/backend.h"
 
 namespace bert {
 

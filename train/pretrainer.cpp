@@ -5,7 +5,7 @@
 #include <utility>
 
 #include "train/batch_dump.h"
-#include "train/micro_batch_limits.h"
+#include "train/step/micro_batch_limits.h"
 
 namespace bert {
 

@@ -10,13 +10,13 @@
 #include <optional>
 #include <string>
 
-#include "data/corpus.h"
-#include "data/data_loader.h"
+#include "data/samples/data_loader.h"
+#include "data/shards/corpus.h"
 #include "model/bert_for_pretraining.h"
 #include "runtime/communicator.h"
-#include "train/config.h"
-#include "train/evaluator.h"
+#include "train/config/config.h"
 #include "train/run_plan.h"
+#include "train/step/evaluator.h"
 #include "train/stop_signals.h"
 #include "train/training_run.h"
 

@@ -1,7 +1,7 @@
 // Pretrainer: what follows a step that was refused.
 #include "runtime/plural.h"
 #include "train/pretrainer.h"
-#include "train/step_replay.h"
+#include "train/step/step_replay.h"
 
 namespace bert {
 namespace fs = std::filesystem;

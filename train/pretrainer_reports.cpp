@@ -3,11 +3,11 @@
 
 #include <nlohmann/json.hpp>
 
-#include "train/layer_gradient_norms.h"
-#include "train/mask_filling.h"
-#include "train/micro_batch_limits.h"
+#include "train/inference/mask_filling.h"
+#include "train/logging/layer_gradient_norms.h"
 #include "train/pretrainer.h"
-#include "train/utilisation.h"
+#include "train/profile/utilisation.h"
+#include "train/step/micro_batch_limits.h"
 
 namespace bert {
 using nlohmann::ordered_json;

@@ -8,8 +8,8 @@
 #include "runtime/error.h"
 #include "runtime/json.h"
 #include "runtime/program.h"
-#include "train/config_keys.h"
-#include "train/finetune_config_keys.h"
+#include "train/config/config_keys.h"
+#include "train/config/finetune_config_keys.h"
 
 namespace bert {
 namespace {

@@ -8,8 +8,8 @@
 #include <vector>
 
 #include "runtime/communicator.h"
-#include "train/config.h"
-#include "train/finetune_config.h"
+#include "train/config/config.h"
+#include "train/config/finetune_config.h"
 
 namespace bert {
 

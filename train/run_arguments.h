@@ -7,8 +7,8 @@
 #include <vector>
 
 #include "runtime/command_line.h"
-#include "train/config_names.h"
-#include "train/config_sections.h"
+#include "train/config/config_names.h"
+#include "train/config/config_sections.h"
 #include "train/run_opening.h"
 
 namespace bert {

@@ -10,11 +10,11 @@
 #include <vector>
 
 #include "runtime/communicator.h"
-#include "train/backend.h"
-#include "train/checkpoint_writer.h"
-#include "train/loss_monitor.h"
-#include "train/run_log.h"
-#include "train/training_step.h"
+#include "train/checkpoint/checkpoint_writer.h"
+#include "train/checkpoint/loss_monitor.h"
+#include "train/logging/run_log.h"
+#include "train/step/backend.h"
+#include "train/step/training_step.h"
 
 namespace bert {
 

@@ -10,9 +10,9 @@
 #include "runtime/error.h"
 #include "runtime/file.h"
 #include "runtime/plural.h"
-#include "train/config.h"
-#include "train/micro_batch_limits.h"
-#include "train/run_directory.h"
+#include "train/checkpoint/run_directory.h"
+#include "train/config/config.h"
+#include "train/step/micro_batch_limits.h"
 
 namespace bert {
 namespace fs = std::filesystem;

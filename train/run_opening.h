@@ -11,15 +11,15 @@
 #include <string>
 #include <vector>
 
-#include "data/tokenizer.h"
+#include "data/tokenization/tokenizer.h"
 #include "model/bert_model.h"
 #include "model/model_files.h"
 #include "runtime/communicator.h"
 #include "runtime/descriptor.h"
-#include "train/backend.h"
-#include "train/checkpoint.h"
+#include "train/checkpoint/checkpoint.h"
+#include "train/logging/run_log.h"
 #include "train/run_checkpoints.h"
-#include "train/run_log.h"
+#include "train/step/backend.h"
 
 namespace bert {
 

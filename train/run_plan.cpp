@@ -3,7 +3,7 @@
 #include <algorithm>
 
 #include "runtime/plural.h"
-#include "train/number_text.h"
+#include "train/logging/number_text.h"
 
 namespace bert {
 namespace {

@@ -9,9 +9,9 @@
 
 #include <nlohmann/json.hpp>
 
-#include "data/corpus_set.h"
+#include "data/samples/corpus_set.h"
 #include "model/bert_config.h"
-#include "train/config.h"
+#include "train/config/config.h"
 #include "train/memory_plan.h"
 
 namespace bert {

@@ -10,18 +10,18 @@
 
 #include <nlohmann/json_fwd.hpp>
 
-#include "data/tokenizer.h"
+#include "data/tokenization/tokenizer.h"
 #include "model/bert_model.h"
 #include "runtime/communicator.h"
-#include "train/backend.h"
-#include "train/checkpoint.h"
-#include "train/config_sections.h"
-#include "train/loss_monitor.h"
-#include "train/lr_schedule.h"
+#include "train/checkpoint/checkpoint.h"
+#include "train/checkpoint/loss_monitor.h"
+#include "train/config/config_sections.h"
+#include "train/config/lr_schedule.h"
+#include "train/logging/run_log.h"
 #include "train/run_checkpoints.h"
-#include "train/run_log.h"
 #include "train/run_opening.h"
-#include "train/training_step.h"
+#include "train/step/backend.h"
+#include "train/step/training_step.h"
 
 namespace bert {
 

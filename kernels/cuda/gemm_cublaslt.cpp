@@ -7,10 +7,10 @@
 // auxiliary pointers are set at each call. Whether an epilogue is worth it, which it is not for
 // every shape, is kept beside the plans, under the key of the call that has the epilogue.
 //
-// Micro-batches come in many sizes (train/device_batch.h), too many to time the candidates of each
-// product for all of them. What was chosen by measuring serves shapes that differ in their number
-// of rows only, as far as the library can: it is asked, and what it then refuses when it is to run,
-// which cublasLt.h leaves open, it computes as it proposes itself.
+// Micro-batches come in many sizes (train/step/device_batch.h), too many to time the candidates of
+// each product for all of them. What was chosen by measuring serves shapes that differ in their
+// number of rows only, as far as the library can: it is asked, and what it then refuses when it is
+// to run, which cublasLt.h leaves open, it computes as it proposes itself.
 #include "kernels/cuda/gemm_cublaslt.h"
 
 #include <algorithm>

@@ -1,4 +1,4 @@
-#include "data/corpus_cuts.h"
+#include "data/shards/corpus_cuts.h"
 
 #include <gtest/gtest.h>
 

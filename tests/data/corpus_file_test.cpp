@@ -1,4 +1,4 @@
-#include "data/corpus_file.h"
+#include "data/shards/corpus_file.h"
 
 #include <numeric>
 

@@ -15,9 +15,9 @@
 #include <gtest/gtest.h>
 #include <unistd.h>
 
-#include "data/corpus.h"
-#include "data/corpus_writer.h"
-#include "data/wordpiece_tokenizer.h"
+#include "data/shards/corpus.h"
+#include "data/shards/corpus_writer.h"
+#include "data/tokenization/wordpiece_tokenizer.h"
 #include "runtime/error.h"
 #include "runtime/file.h"
 #include "runtime/philox.h"

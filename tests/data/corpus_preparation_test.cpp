@@ -1,4 +1,4 @@
-#include "data/corpus_preparation.h"
+#include "data/shards/corpus_preparation.h"
 
 #include <algorithm>
 #include <chrono>
@@ -9,7 +9,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "data/corpus.h"
+#include "data/shards/corpus.h"
 #include "tests/data/corpus_fixture.h"
 #include "tests/data/few_threads.h"
 

@@ -1,12 +1,12 @@
-#include "data/corpus.h"
+#include "data/shards/corpus.h"
 
 #include <algorithm>
 #include <cmath>
 
 #include <gtest/gtest.h>
 
-#include "data/corpus_preparation.h"
-#include "data/pretraining_dataset.h"
+#include "data/samples/pretraining_dataset.h"
+#include "data/shards/corpus_preparation.h"
 #include "runtime/error.h"
 #include "tests/data/corpus_fixture.h"
 

@@ -1,10 +1,10 @@
-#include "data/data_loader.h"
+#include "data/samples/data_loader.h"
 
 #include <set>
 
 #include <gtest/gtest.h>
 
-#include "data/random_streams.h"
+#include "data/shards/random_streams.h"
 #include "runtime/error.h"
 #include "tests/data/corpus_fixture.h"
 

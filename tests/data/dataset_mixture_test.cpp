@@ -1,12 +1,12 @@
-#include "data/dataset_mixture.h"
+#include "data/samples/dataset_mixture.h"
 
 #include <map>
 #include <set>
 
 #include <gtest/gtest.h>
 
-#include "data/corpus_set.h"
-#include "data/data_loader.h"
+#include "data/samples/corpus_set.h"
+#include "data/samples/data_loader.h"
 #include "runtime/error.h"
 #include "tests/data/corpus_fixture.h"
 

@@ -1,11 +1,11 @@
-#include "data/json_record.h"
+#include "data/text/json_record.h"
 
 #include <optional>
 
 #include <gtest/gtest.h>
 #include <nlohmann/json.hpp>
 
-#include "data/unicode.h"
+#include "data/text/unicode.h"
 #include "runtime/philox.h"
 
 namespace bert {

@@ -1,4 +1,4 @@
-#include "data/mlm_masking.h"
+#include "data/samples/mlm_masking.h"
 
 #include <cmath>
 #include <map>
@@ -6,7 +6,7 @@
 
 #include <gtest/gtest.h>
 
-#include "data/random_streams.h"
+#include "data/shards/random_streams.h"
 #include "runtime/error.h"
 
 namespace bert {

@@ -1,4 +1,4 @@
-#include "data/ordered_pipeline.h"
+#include "data/tokenization/ordered_pipeline.h"
 
 #include <atomic>
 #include <chrono>

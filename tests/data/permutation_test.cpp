@@ -1,4 +1,4 @@
-#include "data/permutation.h"
+#include "data/samples/permutation.h"
 
 #include <cmath>
 #include <vector>

@@ -1,4 +1,4 @@
-#include "data/pretraining_dataset.h"
+#include "data/samples/pretraining_dataset.h"
 
 #include <algorithm>
 #include <array>
@@ -8,8 +8,8 @@
 
 #include <gtest/gtest.h>
 
-#include "data/corpus_audit.h"
-#include "data/random_streams.h"
+#include "data/samples/corpus_audit.h"
+#include "data/shards/random_streams.h"
 #include "runtime/error.h"
 #include "tests/data/corpus_fixture.h"
 

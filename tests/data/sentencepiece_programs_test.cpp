@@ -8,8 +8,8 @@
 #include <gtest/gtest.h>
 #include <nlohmann/json.hpp>
 
-#include "data/pretraining_dataset.h"
-#include "data/tokenizer.h"
+#include "data/samples/pretraining_dataset.h"
+#include "data/tokenization/tokenizer.h"
 #include "tests/data/corpus_fixture.h"
 #include "tests/support/program_runner.h"
 

@@ -1,4 +1,4 @@
-#include "data/sentencepiece_tokenizer.h"
+#include "data/tokenization/sentencepiece_tokenizer.h"
 
 #include <algorithm>
 #include <fstream>
@@ -8,7 +8,7 @@
 #include <gtest/gtest.h>
 #include <nlohmann/json.hpp>
 
-#include "data/sentencepiece_trainer.h"
+#include "data/tokenization/sentencepiece_trainer.h"
 #include "runtime/error.h"
 #include "runtime/philox.h"
 #include "tests/data/corpus_fixture.h"

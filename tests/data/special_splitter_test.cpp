@@ -1,11 +1,11 @@
-#include "data/special_splitter.h"
+#include "data/tokenization/special_splitter.h"
 
 #include <string>
 #include <vector>
 
 #include <gtest/gtest.h>
 
-#include "data/wordpiece_tokenizer.h"
+#include "data/tokenization/wordpiece_tokenizer.h"
 #include "tests/data/tokenizer_fixture.h"
 
 namespace bert {

@@ -3,13 +3,13 @@
 
 #include <gtest/gtest.h>
 
-#include "data/answer_text.h"
-#include "data/byte_source.h"
-#include "data/conll_file.h"
-#include "data/delimited_file.h"
-#include "data/read_input.h"
-#include "data/squad_file.h"
-#include "data/text_examples.h"
+#include "data/task_files/answer_text.h"
+#include "data/task_files/conll_file.h"
+#include "data/task_files/delimited_file.h"
+#include "data/task_files/squad_file.h"
+#include "data/task_files/text_examples.h"
+#include "data/text/byte_source.h"
+#include "data/text/read_input.h"
 #include "runtime/error.h"
 #include "tests/data/tokenizer_fixture.h"
 

@@ -1,4 +1,4 @@
-#include "data/token_shard.h"
+#include "data/shards/token_shard.h"
 
 #include <gtest/gtest.h>
 

@@ -6,8 +6,8 @@
 #include <gtest/gtest.h>
 #include <nlohmann/json.hpp>
 
-#include "data/wordpiece_files.h"
-#include "data/wordpiece_tokenizer.h"
+#include "data/tokenization/wordpiece_files.h"
+#include "data/tokenization/wordpiece_tokenizer.h"
 #include "runtime/error.h"
 #include "tests/data/corpus_fixture.h"
 #include "tests/data/tokenizer_fixture.h"

@@ -11,7 +11,7 @@
 #include <nlohmann/json.hpp>
 #include <sys/wait.h>
 
-#include "data/tokenizer.h"
+#include "data/tokenization/tokenizer.h"
 #include "tests/data/corpus_fixture.h"
 #include "tests/data/tokenizer_fixture.h"
 

@@ -1,4 +1,4 @@
-#include "data/vocab_trainer.h"
+#include "data/tokenization/vocab_trainer.h"
 
 #include <algorithm>
 #include <map>
@@ -8,7 +8,7 @@
 
 #include <gtest/gtest.h>
 
-#include "data/unicode.h"
+#include "data/text/unicode.h"
 #include "runtime/error.h"
 #include "runtime/philox.h"
 #include "tests/data/tokenizer_fixture.h"

@@ -1,4 +1,4 @@
-#include "data/word_counts.h"
+#include "data/tokenization/word_counts.h"
 
 #include <algorithm>
 #include <cstdlib>
@@ -8,9 +8,9 @@
 
 #include <gtest/gtest.h>
 
-#include "data/vocab_trainer.h"
-#include "data/word_collection.h"
-#include "data/word_table.h"
+#include "data/tokenization/vocab_trainer.h"
+#include "data/tokenization/word_collection.h"
+#include "data/tokenization/word_table.h"
 #include "runtime/error.h"
 #include "runtime/philox.h"
 #include "tests/data/corpus_fixture.h"

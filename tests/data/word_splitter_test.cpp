@@ -1,4 +1,4 @@
-#include "data/word_splitter.h"
+#include "data/tokenization/word_splitter.h"
 
 #include <fstream>
 #include <string>
@@ -7,7 +7,7 @@
 #include <gtest/gtest.h>
 #include <nlohmann/json.hpp>
 
-#include "data/unicode.h"
+#include "data/text/unicode.h"
 #include "runtime/error.h"
 #include "tests/data/tokenizer_fixture.h"
 

@@ -1,4 +1,4 @@
-#include "data/wordpiece_matcher.h"
+#include "data/tokenization/wordpiece_matcher.h"
 
 #include <map>
 #include <set>

@@ -1,4 +1,4 @@
-#include "data/wordpiece_tokenizer.h"
+#include "data/tokenization/wordpiece_tokenizer.h"
 
 #include <algorithm>
 #include <array>
@@ -10,7 +10,7 @@
 #include <gtest/gtest.h>
 #include <nlohmann/json.hpp>
 
-#include "data/unicode.h"
+#include "data/text/unicode.h"
 #include "runtime/error.h"
 #include "runtime/philox.h"
 #include "tests/data/tokenizer_fixture.h"

@@ -1,6 +1,6 @@
 // checksums.json of a checkpoint, with other files beside it.
 #include "tests/fuzz/fuzz_target.h"
-#include "train/checkpoint.h"
+#include "train/checkpoint/checkpoint.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   using namespace bert::fuzz;

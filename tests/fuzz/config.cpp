@@ -1,12 +1,12 @@
 // A configuration in YAML, of pre-training and of fine-tuning, and a line for each override. What
 // is accepted is written and read again.
-#include "train/config.h"
+#include "train/config/config.h"
 
 #include <optional>
 #include <vector>
 
 #include "tests/fuzz/fuzz_target.h"
-#include "train/finetune_config.h"
+#include "train/config/finetune_config.h"
 
 namespace bert::fuzz {
 namespace {

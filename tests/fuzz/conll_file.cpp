@@ -1,10 +1,10 @@
-// Sentences of tagged words (data/conll_file.h), and the entities in them: written in each scheme
-// and read again they are the same. The first byte holds options.
-#include "data/conll_file.h"
+// Sentences of tagged words (data/task_files/conll_file.h), and the entities in them: written in
+// each scheme and read again they are the same. The first byte holds options.
+#include "data/task_files/conll_file.h"
 
-#include "data/unicode.h"
+#include "data/text/unicode.h"
 #include "tests/fuzz/fuzz_target.h"
-#include "train/entity_metrics.h"
+#include "train/tasks/entity_metrics.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   using namespace bert::fuzz;

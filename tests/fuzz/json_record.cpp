@@ -1,9 +1,9 @@
-// A line of JSON lines (data/json_record.h), against the JSON library.
-#include "data/json_record.h"
+// A line of JSON lines (data/text/json_record.h), against the JSON library.
+#include "data/text/json_record.h"
 
 #include <nlohmann/json.hpp>
 
-#include "data/unicode.h"
+#include "data/text/unicode.h"
 #include "tests/fuzz/fuzz_target.h"
 
 namespace bert::fuzz {

@@ -3,20 +3,20 @@
 #include <cstdio>
 #include <limits>
 
-#include "data/corpus_cuts.h"
-#include "data/corpus_parts.h"
-#include "data/sentencepiece_trainer.h"
-#include "data/wire_format.h"
-#include "data/wordpiece_tokenizer.h"
+#include "data/shards/corpus_cuts.h"
+#include "data/shards/corpus_parts.h"
+#include "data/tokenization/sentencepiece_trainer.h"
+#include "data/tokenization/wire_format.h"
+#include "data/tokenization/wordpiece_tokenizer.h"
 #include "model/model_files.h"
 #include "runtime/file.h"
 #include "runtime/philox.h"
 #include "runtime/program.h"
 #include "tests/fuzz/fuzz_target.h"
 #include "tests/fuzz/small_model.h"
-#include "train/checkpoint.h"
-#include "train/config.h"
-#include "train/finetune_config.h"
+#include "train/checkpoint/checkpoint.h"
+#include "train/config/config.h"
+#include "train/config/finetune_config.h"
 
 namespace bert::fuzz {
 namespace {

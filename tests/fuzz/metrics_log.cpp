@@ -1,5 +1,5 @@
 // metrics.jsonl and predictions.jsonl: read, and cut back to a step.
-#include "train/metrics_log.h"
+#include "train/logging/metrics_log.h"
 
 #include "runtime/file.h"
 #include "runtime/json_lines.h"

@@ -1,6 +1,6 @@
 // part.json of a part of a corpus that prepare_corpus has finished. Damage is no error there: the
 // part is made again.
-#include "data/corpus_parts.h"
+#include "data/shards/corpus_parts.h"
 #include "tests/fuzz/fuzz_target.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {

@@ -1,6 +1,6 @@
 // A SentencePiece .model with, perhaps, a tokenizer_config.json beside it, and what reads the
-// messages that the library gives (data/wire_format.h).
-#include "data/wire_format.h"
+// messages that the library gives (data/tokenization/wire_format.h).
+#include "data/tokenization/wire_format.h"
 #include "tests/fuzz/use_tokenizer.h"
 
 namespace bert::fuzz {

@@ -1,10 +1,10 @@
-// SQuAD's JSON (data/squad_file.h), and its answers as a file of answers. The first byte holds
-// options.
-#include "data/squad_file.h"
+// SQuAD's JSON (data/task_files/squad_file.h), and its answers as a file of answers. The first byte
+// holds options.
+#include "data/task_files/squad_file.h"
 
-#include "data/unicode.h"
+#include "data/text/unicode.h"
 #include "tests/fuzz/fuzz_target.h"
-#include "train/squad_metrics.h"
+#include "train/tasks/squad_metrics.h"
 
 namespace bert::fuzz {
 namespace {

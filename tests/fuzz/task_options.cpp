@@ -2,7 +2,7 @@
 #include <memory>
 
 #include "tests/fuzz/fuzz_target.h"
-#include "train/task.h"
+#include "train/tasks/task.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   using namespace bert::fuzz;

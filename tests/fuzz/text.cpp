@@ -1,6 +1,6 @@
 // Any bytes as a text to tokenize: the decoding of UTF-8, and words and pieces in both modes.
-#include "data/unicode.h"
-#include "data/wordpiece_tokenizer.h"
+#include "data/text/unicode.h"
+#include "data/tokenization/wordpiece_tokenizer.h"
 #include "tests/fuzz/use_tokenizer.h"
 
 namespace bert::fuzz {

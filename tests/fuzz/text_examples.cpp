@@ -1,8 +1,8 @@
-// A table or JSON lines of fine-tuning examples (data/text_examples.h). The first byte holds
-// options.
-#include "data/text_examples.h"
+// A table or JSON lines of fine-tuning examples (data/task_files/text_examples.h). The first byte
+// holds options.
+#include "data/task_files/text_examples.h"
 
-#include "data/unicode.h"
+#include "data/text/unicode.h"
 #include "tests/fuzz/fuzz_target.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {

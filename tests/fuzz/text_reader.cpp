@@ -1,10 +1,10 @@
 // An input file of prepare_corpus: text or JSON lines, plain or compressed. The first byte holds
 // options. A plain file that is cut at a document's boundary and read in two gives the same.
-#include "data/text_reader.h"
+#include "data/text/text_reader.h"
 
 #include <optional>
 
-#include "data/unicode.h"
+#include "data/text/unicode.h"
 #include "tests/fuzz/fuzz_target.h"
 
 namespace bert::fuzz {

@@ -2,7 +2,7 @@
 #include <optional>
 
 #include "tests/fuzz/fuzz_target.h"
-#include "train/checkpoint.h"
+#include "train/checkpoint/checkpoint.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   using namespace bert::fuzz;

@@ -5,7 +5,7 @@
 #include <string_view>
 #include <vector>
 
-#include "data/tokenizer.h"
+#include "data/tokenization/tokenizer.h"
 #include "tests/fuzz/fuzz_target.h"
 
 namespace bert::fuzz {

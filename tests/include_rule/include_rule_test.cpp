@@ -13,7 +13,7 @@ namespace {
 SourceTree read_tree(const std::filesystem::path& root) {
   SourceTree tree;
   for (const char* folder :
-       {"runtime", "kernels", "model", "data", "train", "tools", "tests", "bench"}) {
+       {"runtime", "kernels", "model", "data", "train", "tools", "api", "tests", "bench"}) {
     for (const auto& entry : std::filesystem::recursive_directory_iterator(root / folder)) {
       const std::string extension = entry.path().extension().string();
       if (extension != ".h" && extension != ".cpp" && extension != ".cu" && extension != ".cuh") {
@@ -46,9 +46,12 @@ SourceTree good_tree() {
       {"kernels/cpu/cpu_ops.h", "#include \"kernels/ops.h\"\n"},
       {"kernels/cuda/cuda_ops.h", "#include <cublasLt.h>\n#include \"kernels/ops.h\"\n"},
       {"model/encoder.h", "#include \"kernels/ops.h\"\n"},
-      {"data/batch.h", "#include \"runtime/tensor.h\"\n"},
+      {"data/text/unicode.h", "#include \"runtime/tensor.h\"\n"},
+      {"data/samples/batch.h", "#include \"data/text/unicode.h\"\n"},
+      {"train/config/config.h", "#include \"data/samples/batch.h\"\n"},
+      {"train/step/backend.h", "#include \"train/config/config.h\"\n"},
       {"train/trainer.h",
-       "#include \"model/encoder.h\"\n#include \"data/batch.h\"\n"
+       "#include \"model/encoder.h\"\n#include \"data/samples/batch.h\"\n"
        "#include \"kernels/cpu_module.h\"\n"},
       {"tools/main.cpp", "#include \"train/trainer.h\"\n#include \"runtime/version.h\"\n"},
   };
@@ -82,12 +85,22 @@ INSTANTIATE_TEST_SUITE_P(
         Break{"Upwards", "runtime/tensor.h", "#include \"kernels/ops.h\"", "may not include"},
         Break{"KernelsToModel", "kernels/ops.h", "# include \"model/encoder.h\"",
               "may not include"},
-        Break{"ModelToData", "model/encoder.h", "#include \"data/batch.h\"", "may not include"},
+        Break{"ModelToData", "model/encoder.h", "#include \"data/samples/batch.h\"",
+              "may not include"},
         Break{"ModelToBackend", "model/encoder.h", "#include \"kernels/cpu/cpu_ops.h\"",
               "may not include"},
         Break{"ModelToTrain", "model/encoder.h", "#include \"train/trainer.h\"", "may not include"},
-        Break{"DataToKernels", "data/batch.h", "#include \"kernels/ops.h\"", "may not include"},
-        Break{"DataToModel", "data/batch.h", "#include \"model/encoder.h\"", "may not include"},
+        Break{"DataToKernels", "data/samples/batch.h", "#include \"kernels/ops.h\"",
+              "may not include"},
+        Break{"DataToModel", "data/samples/batch.h", "#include \"model/encoder.h\"",
+              "may not include"},
+        Break{"TextToSamples", "data/text/unicode.h", "#include \"data/samples/batch.h\"",
+              "may not include"},
+        Break{"ConfigToStep", "train/config/config.h", "#include \"train/step/backend.h\"",
+              "may not include"},
+        Break{"StepToTrain", "train/step/backend.h", "#include \"train/trainer.h\"",
+              "may not include"},
+        Break{"NoLayer", "data/batch.h", "", "lies in no layer"},
         Break{"TrainToTools", "train/trainer.h", "#include \"tools/main.cpp\"", "may not include"},
         Break{"TrainToCpu", "train/trainer.h", "#include \"kernels/cpu/cpu_ops.h\"",
               "may not include"},
@@ -101,7 +114,8 @@ INSTANTIATE_TEST_SUITE_P(
               "may not include"},
         Break{"ContractsToBackend", "kernels/ops.h", "#include \"kernels/cpu/cpu_ops.h\"",
               "may not include"},
-        Break{"AngleBrackets", "model/encoder.h", "#include <data/batch.h>", "may not include"},
+        Break{"AngleBrackets", "model/encoder.h", "#include <data/samples/batch.h>",
+              "may not include"},
         Break{"CudaInModel", "model/encoder.h", "#include <cuda_runtime.h>", "CUDA header"},
         Break{"CudaInTrain", "train/trainer.h", "#include <cublasLt.h>", "CUDA header"},
         Break{"CudaThroughAHeader", "model/encoder.h", "#include \"runtime/device_cuda.h\"",

@@ -57,7 +57,7 @@ extern const std::vector<TaskCase> kTaskCases;
 // Three labels.
 std::unique_ptr<BertModel> make_task_model(const BertConfig& config, const TaskCase& task);
 // At least three sequences. Some labels are unknown: of a sequence, of words, where an answer ends.
-// Weights are of labels, as train/task_batches.h has them.
+// Weights are of labels, as train/inference/task_batches.h has them.
 HostBatch random_task_batch(std::string_view name, const BertConfig& config, const TaskCase& task,
                             const std::vector<std::int64_t>& lengths);
 

@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
-"""Writes data/unicode_tables.cpp: what Hugging Face's `tokenizers` makes of every character.
+"""Writes data/text/unicode_tables.cpp: what Hugging Face's `tokenizers` makes of every character.
 
 Each character is given to the library's BertNormalizer and BertPreTokenizer and its answers are
 noted down, so the tables hold behaviour, not the data of any one version of Unicode.
 
-    python3 tests/reference/make_unicode_tables.py > data/unicode_tables.cpp
+    python3 tests/reference/make_unicode_tables.py > data/text/unicode_tables.cpp
 
 Needs `pip install tokenizers`. Made with tokenizers 0.23.3.
 """
@@ -94,7 +94,7 @@ for c in CODES:
 print("// What Hugging Face's tokenizers library makes of each character; see unicode.h.")
 print(f"// Written by tests/reference/make_unicode_tables.py from tokenizers {tokenizers.__version__};"
       " not edited by hand.")
-print('#include "data/unicode.h"\n\n// clang-format off\nnamespace bert::huggingface_unicode {\n'
+print('#include "data/text/unicode.h"\n\n// clang-format off\nnamespace bert::huggingface_unicode {\n'
       "namespace {\n")
 emit_ranges("Dropped", [c for c in CODES if clean(chr(c)) == ""])
 emit_ranges("Spaces", [c for c in CODES if clean(chr(c)) == " "])

@@ -1,5 +1,5 @@
 // How many threads a rank computes with.
-#include "train/backend.h"
+#include "train/step/backend.h"
 
 #include <gtest/gtest.h>
 

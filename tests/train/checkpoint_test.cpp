@@ -1,6 +1,6 @@
 // Checkpoints: what is written is read back, damage is found, and a disk that refuses leaves
 // nothing half-written.
-#include "train/checkpoint.h"
+#include "train/checkpoint/checkpoint.h"
 
 #include <algorithm>
 
@@ -12,7 +12,7 @@
 #include "model/safetensors.h"
 #include "tests/data/corpus_fixture.h"
 #include "tests/train/full_disk.h"
-#include "train/backend.h"
+#include "train/step/backend.h"
 
 namespace bert {
 namespace {

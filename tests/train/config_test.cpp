@@ -1,4 +1,4 @@
-#include "train/config.h"
+#include "train/config/config.h"
 
 #include <functional>
 #include <set>
@@ -8,7 +8,7 @@
 
 #include "runtime/error.h"
 #include "runtime/file.h"
-#include "train/config_keys.h"
+#include "train/config/config_keys.h"
 
 namespace bert {
 namespace {

@@ -1,5 +1,5 @@
 // The sizes of micro-batches: how they are rounded, and that they change nothing but the work.
-#include "train/device_batch.h"
+#include "train/step/device_batch.h"
 
 #include <cstring>
 
@@ -7,7 +7,7 @@
 
 #include "model/bert_for_pretraining.h"
 #include "runtime/tensor_copy.h"
-#include "train/backend.h"
+#include "train/step/backend.h"
 
 namespace bert {
 namespace {

@@ -7,7 +7,7 @@
 
 #include "model/safetensors.h"
 #include "tests/train/poisoned_run.h"
-#include "train/checkpoint.h"
+#include "train/checkpoint/checkpoint.h"
 
 namespace bert {
 namespace {

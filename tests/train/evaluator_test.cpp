@@ -1,13 +1,13 @@
 // The evaluator: ranks share the samples, and what a micro-batch holds changes nothing.
-#include "train/evaluator.h"
+#include "train/step/evaluator.h"
 
 #include <gtest/gtest.h>
 
 #include "model/model_files.h"
 #include "tests/data/corpus_fixture.h"
 #include "tests/support/one_rank.h"
-#include "train/backend.h"
-#include "train/mask_filling.h"
+#include "train/inference/mask_filling.h"
+#include "train/step/backend.h"
 
 namespace bert {
 namespace {

@@ -5,7 +5,7 @@
 #include "model/bert_for_task.h"
 #include "model/model_files.h"
 #include "tests/train/tools_fixture.h"
-#include "train/backend.h"
+#include "train/step/backend.h"
 
 namespace bert {
 namespace {

@@ -1,4 +1,4 @@
-#include "train/finetune_config.h"
+#include "train/config/finetune_config.h"
 
 #include <functional>
 #include <set>
@@ -7,8 +7,8 @@
 
 #include "runtime/error.h"
 #include "runtime/file.h"
-#include "train/config.h"
-#include "train/finetune_config_keys.h"
+#include "train/config/config.h"
+#include "train/config/finetune_config_keys.h"
 #include "train/rank_agreement.h"
 
 namespace bert {

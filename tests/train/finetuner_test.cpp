@@ -6,12 +6,12 @@
 #include <fstream>
 #include <map>
 
-#include "data/random_streams.h"
+#include "data/shards/random_streams.h"
 #include "model/model_files.h"
 #include "runtime/file.h"
 #include "tests/train/training_fixture.h"
-#include "train/backend.h"
-#include "train/checkpoint.h"
+#include "train/checkpoint/checkpoint.h"
+#include "train/step/backend.h"
 
 namespace bert {
 namespace {

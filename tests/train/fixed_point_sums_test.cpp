@@ -1,5 +1,5 @@
 // FixedPointSums: the unit follows the gradients, no sum overflows, and ranks agree.
-#include "train/fixed_point_sums.h"
+#include "train/step/fixed_point_sums.h"
 
 #include <algorithm>
 #include <cmath>
@@ -10,7 +10,7 @@
 
 #include "tests/support/one_rank.h"
 #include "tests/support/random_inputs.h"
-#include "train/backend.h"
+#include "train/step/backend.h"
 
 namespace bert {
 namespace {

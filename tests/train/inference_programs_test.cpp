@@ -6,8 +6,8 @@
 
 #include "tests/train/task_checkpoint.h"
 #include "tests/train/tools_fixture.h"
-#include "train/inference_session.h"
-#include "train/task_predictor.h"
+#include "train/inference/inference_session.h"
+#include "train/inference/task_predictor.h"
 
 namespace bert {
 namespace {

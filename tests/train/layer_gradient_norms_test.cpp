@@ -1,4 +1,4 @@
-#include "train/layer_gradient_norms.h"
+#include "train/logging/layer_gradient_norms.h"
 
 #include <cmath>
 #include <limits>
@@ -7,7 +7,7 @@
 
 #include "model/bert_for_pretraining.h"
 #include "runtime/philox.h"
-#include "train/backend.h"
+#include "train/step/backend.h"
 
 namespace bert {
 namespace {

@@ -1,4 +1,4 @@
-#include "train/loss_monitor.h"
+#include "train/checkpoint/loss_monitor.h"
 
 #include <cmath>
 #include <vector>

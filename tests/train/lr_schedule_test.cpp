@@ -1,4 +1,4 @@
-#include "train/lr_schedule.h"
+#include "train/config/lr_schedule.h"
 
 #include <gtest/gtest.h>
 

@@ -1,5 +1,5 @@
 // Numbers as people read them.
-#include "train/number_text.h"
+#include "train/logging/number_text.h"
 
 #include <cmath>
 #include <limits>

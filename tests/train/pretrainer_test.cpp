@@ -9,7 +9,7 @@
 #include "model/safetensors.h"
 #include "tests/train/changed_models.h"
 #include "tests/train/training_fixture.h"
-#include "train/checkpoint.h"
+#include "train/checkpoint/checkpoint.h"
 
 namespace bert {
 namespace {

@@ -1,6 +1,6 @@
 // Progress: plain lines where there is no terminal, and on a pseudo terminal a view that an
 // emulated screen shows as it should be.
-#include "train/progress.h"
+#include "train/logging/progress.h"
 
 #include <algorithm>
 #include <cstdlib>

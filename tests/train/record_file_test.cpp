@@ -1,4 +1,4 @@
-#include "train/record_file.h"
+#include "train/logging/record_file.h"
 
 #include <vector>
 
@@ -9,7 +9,7 @@
 #include "runtime/file.h"
 #include "tests/data/corpus_fixture.h"
 #include "tests/train/full_disk.h"
-#include "train/metrics_log.h"
+#include "train/logging/metrics_log.h"
 
 namespace bert {
 namespace {

@@ -1,5 +1,5 @@
 // What is recorded and what is queued afresh, on a device that only counts.
-#include "train/recordings.h"
+#include "train/step/recordings.h"
 
 #include <gtest/gtest.h>
 

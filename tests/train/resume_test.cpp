@@ -3,8 +3,8 @@
 
 #include "kernels/cpu_module.h"
 #include "tests/train/training_fixture.h"
-#include "train/checkpoint.h"
-#include "train/run_directory.h"
+#include "train/checkpoint/checkpoint.h"
+#include "train/checkpoint/run_directory.h"
 
 namespace bert {
 namespace {

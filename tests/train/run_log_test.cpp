@@ -1,5 +1,5 @@
 // RunLog: what ends up in which file, after a resume and on a full disk too.
-#include "train/run_log.h"
+#include "train/logging/run_log.h"
 
 #include <gtest/gtest.h>
 

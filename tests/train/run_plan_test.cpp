@@ -12,9 +12,9 @@
 #include "tests/data/corpus_fixture.h"
 #include "tests/support/one_rank.h"
 #include "tests/support/wrapped_device.h"
-#include "train/device_batch.h"
+#include "train/checkpoint/run_directory.h"
 #include "train/rank_agreement.h"
-#include "train/run_directory.h"
+#include "train/step/device_batch.h"
 
 namespace bert {
 namespace {

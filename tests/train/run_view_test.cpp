@@ -1,5 +1,5 @@
 // The view's text, from states to lines.
-#include "train/run_view.h"
+#include "train/logging/run_view.h"
 
 #include <algorithm>
 #include <cmath>

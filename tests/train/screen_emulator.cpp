@@ -2,8 +2,8 @@
 
 #include <algorithm>
 
-#include "data/unicode.h"
-#include "train/terminal_text.h"
+#include "data/text/unicode.h"
+#include "train/logging/terminal_text.h"
 
 namespace bert {
 

@@ -1,6 +1,6 @@
 // runtime.profile: the table says what the steps did and how long they took, and changes no bit of
 // the run. Its work per op is checked against sums made by hand.
-#include "train/step_profile.h"
+#include "train/profile/step_profile.h"
 
 #include <array>
 #include <cmath>
@@ -9,7 +9,7 @@
 
 #include "runtime/file.h"
 #include "tests/train/training_fixture.h"
-#include "train/op_work.h"
+#include "train/profile/op_work.h"
 
 namespace bert {
 namespace {

@@ -13,7 +13,7 @@
 
 #include "tests/train/full_disk.h"
 #include "tests/train/training_fixture.h"
-#include "train/checkpoint.h"
+#include "train/checkpoint/checkpoint.h"
 
 namespace bert {
 namespace {

@@ -1,6 +1,6 @@
 // The micro-batches of a task's sequences: which sequences a step has, on which rank, what of
 // theirs lies where; and what a model says of them, however they are packed.
-#include "train/task_batches.h"
+#include "train/inference/task_batches.h"
 
 #include <algorithm>
 #include <iterator>
@@ -14,8 +14,8 @@
 #include <gtest/gtest.h>
 
 #include "runtime/tensor_copy.h"
-#include "train/backend.h"
-#include "train/task_inference.h"
+#include "train/inference/task_inference.h"
+#include "train/step/backend.h"
 
 namespace bert {
 namespace {

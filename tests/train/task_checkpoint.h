@@ -7,13 +7,13 @@
 #include <utility>
 #include <vector>
 
-#include "data/tokenizer.h"
+#include "data/tokenization/tokenizer.h"
 #include "model/bert_for_task.h"
 #include "model/model_files.h"
 #include "runtime/file.h"
 #include "runtime/philox.h"
-#include "train/backend.h"
-#include "train/task.h"
+#include "train/step/backend.h"
+#include "train/tasks/task.h"
 
 namespace bert {
 

@@ -11,9 +11,9 @@
 #include <gtest/gtest.h>
 #include <nlohmann/json.hpp>
 
-#include "data/wordpiece_tokenizer.h"
+#include "data/tokenization/wordpiece_tokenizer.h"
 #include "tests/data/tokenizer_fixture.h"
-#include "train/task.h"
+#include "train/tasks/task.h"
 
 namespace bert {
 

@@ -5,15 +5,15 @@
 #include <gtest/gtest.h>
 #include <nlohmann/json.hpp>
 
-#include "data/answer_text.h"
+#include "data/task_files/answer_text.h"
 #include "runtime/file.h"
 #include "tests/data/tokenizer_fixture.h"
-#include "train/answer_search.h"
-#include "train/classification_metrics.h"
-#include "train/entity_metrics.h"
-#include "train/regression_metrics.h"
-#include "train/squad_metrics.h"
-#include "train/task_sequences.h"
+#include "train/tasks/answer_search.h"
+#include "train/tasks/classification_metrics.h"
+#include "train/tasks/entity_metrics.h"
+#include "train/tasks/regression_metrics.h"
+#include "train/tasks/squad_metrics.h"
+#include "train/tasks/task_sequences.h"
 
 namespace bert {
 namespace {

@@ -3,9 +3,9 @@
 #include <cmath>
 #include <set>
 
-#include "data/read_input.h"
+#include "data/text/read_input.h"
 #include "tests/train/task_fixture.h"
-#include "train/squad_metrics.h"
+#include "train/tasks/squad_metrics.h"
 
 namespace bert {
 namespace {

@@ -1,5 +1,5 @@
 // Tasks: from files to sequences, from outputs to metrics and predictions.
-#include "train/task.h"
+#include "train/tasks/task.h"
 
 #include <cmath>
 

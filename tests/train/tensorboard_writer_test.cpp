@@ -1,4 +1,4 @@
-#include "train/tensorboard_writer.h"
+#include "train/logging/tensorboard_writer.h"
 
 #include <algorithm>
 #include <cmath>

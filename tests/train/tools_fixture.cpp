@@ -5,7 +5,7 @@
 #include <cstring>
 
 #include "model/model_files.h"
-#include "train/backend.h"
+#include "train/step/backend.h"
 
 namespace bert {
 namespace fs = std::filesystem;

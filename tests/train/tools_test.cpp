@@ -2,9 +2,9 @@
 #include <algorithm>
 #include <cmath>
 
-#include "data/pretraining_dataset.h"
+#include "data/samples/pretraining_dataset.h"
 #include "tests/train/tools_fixture.h"
-#include "train/checksums.h"
+#include "train/checkpoint/checksums.h"
 
 namespace bert {
 namespace {

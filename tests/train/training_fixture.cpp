@@ -10,7 +10,7 @@
 #include <unistd.h>
 
 #include "runtime/json_lines.h"
-#include "train/checkpoint.h"
+#include "train/checkpoint/checkpoint.h"
 
 namespace bert {
 namespace fs = std::filesystem;

@@ -1,4 +1,4 @@
-#include "train/utilisation.h"
+#include "train/profile/utilisation.h"
 
 #include <gtest/gtest.h>
 
