@@ -1,10 +1,16 @@
 #include "tests/support/backends.h"
 
+#include <algorithm>
 #include <utility>
 
+#include <dlfcn.h>
+
 #include "kernels/cpu_module.h"
+#include "kernels/cpu_module_entry.h"
 #include "kernels/cuda_module.h"
 #include "kernels/reference/reference_ops.h"
+#include "runtime/module.h"
+#include "runtime/program.h"
 
 namespace bert::test {
 
@@ -27,6 +33,35 @@ const std::string& why_no_cuda() {
 
 BackendEntry cpu_entry(const std::string& name, const CpuOptions& options) {
   return {name, [=] { return Backend{make_cpu_device(), make_cpu_ops(options)}; }};
+}
+
+// The CPU's highest level with its instructions emulated by those of AVX2
+// (tests/cpu/CMakeLists.txt).
+constexpr const char* kEmulated[] = {"emulated_pairs", "emulated_tiles"};
+
+std::string module_file(const std::string& level) { return fmt::format("bert_cpu_{}.so", level); }
+
+// Why it cannot be; empty where it can.
+std::string why_no_emulation() {
+  const auto& levels = cpu_levels();
+  if (std::find(levels.begin(), levels.end(), "avx2") == levels.end()) return "no AVX2";
+  for (const char* const level : kEmulated) {
+    if (find_module(module_file(level)).empty()) return module_file(level) + " is not here";
+  }
+  return {};
+}
+
+BackendEntry emulated_entry(const std::string& level, DType dtype) {
+  return {fmt::format("cpu_{}_{}", level, dtype_name(dtype)), [=] {
+            const std::string file = module_file(level);
+            std::string why_not;
+            void* const library = open_library(find_module(file), RTLD_LOCAL, why_not);
+            if (library == nullptr) throw_runtime_error("{}: {}", file, why_not);
+            Backend backend{make_cpu_device(), nullptr};
+            module_function<MakeCpuOps>(library, file, kMakeCpuOps)(
+                {.threads = 2, .parts = 5, .dtype = dtype}, version_string(), backend.ops);
+            return backend;
+          }};
 }
 
 // How products are computed is chosen by measuring, and another choice gives other bits. So each
@@ -81,6 +116,12 @@ std::vector<BackendEntry>& entries() {
       bf16.dtype = DType::bf16;
       list.push_back(cpu_entry(fmt::format("cpu_{}_bf16_5_parts", level), bf16));
     }
+    if (why_no_emulation().empty()) {
+      for (const char* const level : kEmulated) {
+        list.push_back(emulated_entry(level, DType::f32));
+        list.push_back(emulated_entry(level, DType::bf16));
+      }
+    }
     if (why_no_cuda().empty()) {
       list.push_back(cuda_entry("cuda_f32", DType::f32));
       list.push_back(cuda_entry("cuda_bf16", DType::bf16));
@@ -102,6 +143,9 @@ BackendRegistration::BackendRegistration(BackendEntry entry) {
 const std::vector<MissingBackend>& missing_backends() {
   static const std::vector<MissingBackend> missing = [] {
     std::vector<MissingBackend> list;
+    if (const std::string why = why_no_emulation(); !why.empty()) {
+      list.push_back({"emulated_cpu", why, "BERT_REQUIRE_EMULATED_CPU"});
+    }
     if (!why_no_cuda().empty()) list.push_back({"cuda", why_no_cuda(), "BERT_REQUIRE_CUDA"});
     return list;
   }();
