@@ -12,10 +12,9 @@
 // first and after the last aligned 16 bytes is done one logit a thread.
 //
 // The rows' losses are added up by a second launch (loss_sums.cuh).
+#include "kernels/cuda/block_softmax.cuh"
 #include "kernels/cuda/cuda_ops.h"
 #include "kernels/cuda/loss_sums.cuh"
-#include "kernels/cuda/online_sum.cuh"
-#include "kernels/cuda/reduce.cuh"
 #include "kernels/cuda/vec.cuh"
 #include "kernels/op_checks.h"
 
@@ -91,10 +90,7 @@ __global__ void __launch_bounds__(kRowThreads, kRowBlocksPerSm)
   const std::int32_t target = r < *rows ? targets[r] : kIgnoreIndex;
   if (target == kIgnoreIndex) {
     if (gradient) zero_row(row, columns);
-    if (thread == 0) {
-      results[r] = {0.0f, RowKind::ignored};
-      if (row_loss != nullptr) row_loss[r] = 0.0f;
-    }
+    if (thread == 0) store_result({0.0f, RowKind::ignored}, r, results, row_loss);
     return;
   }
 
@@ -129,29 +125,24 @@ __global__ void __launch_bounds__(kRowThreads, kRowBlocksPerSm)
     preceded |= precedes(x, largest, split.first_of(v), target, target_logit);
   }
 
-  const float max = block_max(online.max);  // its barriers: all have read row[target]
-  const float shift = OnlineSum::shift(max);
-  const float sum = block_sum(online.sum * exp2_approx(OnlineSum::shift(online.max) - shift));
-  const bool correct = !__syncthreads_or(preceded) && target_logit == max;
+  const BlockSoftmax softmax(online);
+  const bool correct = !__syncthreads_or(preceded) && target_logit == softmax.max;
   const float weight = weights != nullptr ? weights[r] : 1.0f;
   if (thread == 0) {
-    const float loss = weight * (logf(sum) - kLn2 * OnlineSum::exponent(target_logit, shift));
-    results[r] = {loss, correct ? RowKind::correct : RowKind::counted};
-    if (row_loss != nullptr) row_loss[r] = loss;
+    store_result(
+        {weight * softmax.loss(target_logit), correct ? RowKind::correct : RowKind::counted}, r,
+        results, row_loss);
   }
   if (!gradient) return;
 
   const float scale = weight * static_cast<float>(*loss_scale);
-  const float factor = scale / sum;
-  const auto gradient_of = [&](float x) {
-    return exp2_approx(OnlineSum::exponent(x, shift)) * factor;
-  };
+  const float factor = scale / softmax.sum;
 #pragma unroll 2
   for (int v = thread; v < split.vectors; v += kRowThreads) {
     float x[kN];
     load_floats(vectors + v * kN, x);
 #pragma unroll
-    for (int i = 0; i < kN; ++i) x[i] = gradient_of(x[i]);
+    for (int i = 0; i < kN; ++i) x[i] = softmax.probability(x[i], factor);
     const int of_target = target - split.first_of(v);
     if (of_target >= 0 && of_target < kN) {
 #pragma unroll
@@ -160,7 +151,8 @@ __global__ void __launch_bounds__(kRowThreads, kRowBlocksPerSm)
     store_floats<Reuse::likely>(row + split.first_of(v), x);  // the next product reads it
   }
   if (has_loose) {
-    row[loose] = from_float<T>(gradient_of(loose_logit[0]) - (loose == target ? scale : 0.0f));
+    row[loose] = from_float<T>(softmax.probability(loose_logit[0], factor) -
+                               (loose == target ? scale : 0.0f));
   }
   for (int c = n + thread; c < columns; c += kRowThreads) row[c] = from_float<T>(0.0f);
 }

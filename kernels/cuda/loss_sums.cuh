@@ -15,6 +15,13 @@ struct RowResult {
   RowKind kind;
 };
 
+// Target i's: one of `results`, and of `losses` unless that is null.
+__device__ inline void store_result(RowResult result, std::int64_t i, RowResult* results,
+                                    float* losses) {
+  results[i] = result;
+  if (losses != nullptr) losses[i] = result.loss;
+}
+
 // *sums += the first per_row * *rows of `results`, their loss rounded to `loss_unit`
 // (CrossEntropy): by one block, in an order that depends on their number alone.
 void add_loss_sums(const RowResult* results, DeviceCount rows, int per_row, double loss_unit,

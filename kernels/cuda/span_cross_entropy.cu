@@ -5,10 +5,9 @@
 // A block per sequence and column, a thread per token (and every 128th after it). The second pass
 // reads the column again: it is in the L1 cache. The losses are added up by a second launch
 // (loss_sums.cuh).
+#include "kernels/cuda/block_softmax.cuh"
 #include "kernels/cuda/cuda_ops.h"
 #include "kernels/cuda/loss_sums.cuh"
-#include "kernels/cuda/online_sum.cuh"
-#include "kernels/cuda/reduce.cuh"
 #include "kernels/cuda/vec.cuh"
 #include "kernels/op_checks.h"
 
@@ -52,10 +51,7 @@ __global__ void __launch_bounds__(kThreads)
     for (int t = thread; loss_scale != nullptr && t < length; t += kThreads) {
       logit(t) = from_float<T>(0.0f);
     }
-    if (thread == 0) {
-      results[i] = {0.0f, RowKind::ignored};
-      if (target_loss != nullptr) target_loss[i] = 0.0f;
-    }
+    if (thread == 0) store_result({0.0f, RowKind::ignored}, i, results, target_loss);
     return;
   }
 
@@ -67,20 +63,17 @@ __global__ void __launch_bounds__(kThreads)
     online.add(x, x[0]);
     preceded |= x[0] == target_logit && t < target;
   }
-  const float max = block_max(online.max);  // its barriers: all have read the target's logit
-  const float shift = OnlineSum::shift(max);
-  const float sum = block_sum(online.sum * exp2_approx(OnlineSum::shift(online.max) - shift));
-  const bool correct = !__syncthreads_or(preceded) && target_logit == max;
+  const BlockSoftmax softmax(online);
+  const bool correct = !__syncthreads_or(preceded) && target_logit == softmax.max;
   if (thread == 0) {
-    const float loss = logf(sum) - kLn2 * OnlineSum::exponent(target_logit, shift);
-    results[i] = {loss, correct ? RowKind::correct : RowKind::counted};
-    if (target_loss != nullptr) target_loss[i] = loss;
+    store_result({softmax.loss(target_logit), correct ? RowKind::correct : RowKind::counted}, i,
+                 results, target_loss);
   }
   if (loss_scale == nullptr) return;
   const auto scale = static_cast<float>(*loss_scale);
-  const float factor = scale / sum;
+  const float factor = scale / softmax.sum;
   for (int t = thread; t < length; t += kThreads) {
-    const float p = exp2_approx(OnlineSum::exponent(to_float(logit(t)), shift)) * factor;
+    const float p = softmax.probability(to_float(logit(t)), factor);
     logit(t) = from_float<T>(p - (t == target ? scale : 0.0f));
   }
 }

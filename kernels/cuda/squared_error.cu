@@ -23,8 +23,7 @@ __global__ void __launch_bounds__(kThreads)
   T* const row = predictions + r * columns;
   const bool valid = r < *rows;
   const float error = valid ? to_float(row[0]) - targets[r] : 0.0f;
-  results[r] = {error * error, valid ? RowKind::counted : RowKind::ignored};
-  if (row_loss != nullptr) row_loss[r] = error * error;
+  store_result({error * error, valid ? RowKind::counted : RowKind::ignored}, r, results, row_loss);
   if (loss_scale == nullptr) return;
   row[0] = from_float<T>(valid ? 2.0f * error * static_cast<float>(*loss_scale) : 0.0f);
   for (int c = 1; c < columns; ++c) row[c] = from_float<T>(0.0f);

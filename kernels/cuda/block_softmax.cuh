@@ -1,14 +1,15 @@
-// The sum of a softmax in one pass (Milakov & Gimelshein 2018).
+// The softmax of a row that a block shares, in one pass over it (Milakov & Gimelshein 2018).
 #pragma once
 
 #include "kernels/cuda/intrinsics.cuh"
+#include "kernels/cuda/reduce.cuh"
 
 namespace bert::BERT_CUDA {
 
 // Below all logits; finite, so that differences are no NaN.
 inline constexpr float kLowest = -1e30f;
 
-// sum of 2^(x log2(e) - shift(max)) over what was seen so far.
+// What a thread saw so far: its largest x, and the sum of 2^(x log2(e) - shift(max)).
 struct OnlineSum {
   float max = kLowest, sum = 0.0f;
 
@@ -26,6 +27,24 @@ struct OnlineSum {
     const float by = shift(max);
 #pragma unroll
     for (int i = 0; i < N; ++i) sum += exp2_approx(exponent(values[i], by));
+  }
+};
+
+// The same of all threads of the block, which all make it: behind its barriers all have read what
+// they read before.
+struct BlockSoftmax {
+  float max, shift, sum;
+
+  __device__ explicit BlockSoftmax(const OnlineSum& seen)
+      : max(block_max(seen.max)),
+        shift(OnlineSum::shift(max)),
+        sum(block_sum(seen.sum * exp2_approx(OnlineSum::shift(seen.max) - shift))) {}
+
+  // -log of x's probability.
+  __device__ float loss(float x) const { return logf(sum) - kLn2 * OnlineSum::exponent(x, shift); }
+  // x's probability times `scale`, where `factor` is scale / sum.
+  __device__ float probability(float x, float factor) const {
+    return exp2_approx(OnlineSum::exponent(x, shift)) * factor;
   }
 };
 
