@@ -8,9 +8,9 @@
 #include <vector>
 
 #include "model/bert_for_pretraining.h"
-#include "model/safetensors.h"
-#include "model/sharded_weights.h"
 #include "model/task_kind.h"
+#include "model/weights/safetensors.h"
+#include "model/weights/sharded_weights.h"
 
 namespace bert {
 

@@ -14,8 +14,8 @@
 #include "data/tokenization/tokenizer.h"
 #include "model/bert_config.h"
 #include "model/model_files.h"
-#include "model/safetensors.h"
-#include "model/sharded_weights.h"
+#include "model/weights/safetensors.h"
+#include "model/weights/sharded_weights.h"
 #include "runtime/command_line.h"
 #include "train/checkpoint/checksums.h"
 

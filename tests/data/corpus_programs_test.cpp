@@ -3,7 +3,7 @@
 #include <nlohmann/json.hpp>
 
 #include "model/bert_config.h"
-#include "model/safetensors.h"
+#include "model/weights/safetensors.h"
 #include "tests/data/corpus_fixture.h"
 #include "tests/support/program_runner.h"
 

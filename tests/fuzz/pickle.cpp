@@ -1,7 +1,7 @@
 // pytorch_model.bin, whole: archive and pickle.
 #include <vector>
 
-#include "model/pickle_file.h"
+#include "model/weights/pickle_file.h"
 #include "tests/fuzz/fuzz_target.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {

@@ -1,5 +1,5 @@
 // A safetensors file, whole. What is accepted is written and read again.
-#include "model/safetensors.h"
+#include "model/weights/safetensors.h"
 
 #include <optional>
 

@@ -1,6 +1,6 @@
 // pytorch_model.bin, and weights in several files. The archives are tests/fuzz/corpus/pickle, by
 // tests/reference/make_pickles.py.
-#include "model/pickle_file.h"
+#include "model/weights/pickle_file.h"
 
 #include <cstring>
 #include <functional>
@@ -8,8 +8,8 @@
 #include <gtest/gtest.h>
 #include <unistd.h>
 
-#include "model/safetensors.h"
-#include "model/sharded_weights.h"
+#include "model/weights/safetensors.h"
+#include "model/weights/sharded_weights.h"
 #include "runtime/error.h"
 
 namespace bert {

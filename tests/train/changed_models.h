@@ -6,7 +6,7 @@
 #include <utility>
 #include <vector>
 
-#include "model/safetensors.h"
+#include "model/weights/safetensors.h"
 #include "tests/train/training_fixture.h"
 
 namespace bert {

@@ -9,7 +9,7 @@
 #include <xxhash.h>
 
 #include "model/bert_for_pretraining.h"
-#include "model/safetensors.h"
+#include "model/weights/safetensors.h"
 #include "tests/data/corpus_fixture.h"
 #include "tests/train/full_disk.h"
 #include "train/step/backend.h"

@@ -5,7 +5,7 @@
 #include <fstream>
 #include <set>
 
-#include "model/safetensors.h"
+#include "model/weights/safetensors.h"
 #include "tests/train/poisoned_run.h"
 #include "train/checkpoint/checkpoint.h"
 

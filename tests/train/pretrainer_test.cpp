@@ -6,7 +6,7 @@
 #include <limits>
 #include <map>
 
-#include "model/safetensors.h"
+#include "model/weights/safetensors.h"
 #include "tests/train/changed_models.h"
 #include "tests/train/training_fixture.h"
 #include "train/checkpoint/checkpoint.h"

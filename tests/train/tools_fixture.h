@@ -12,7 +12,7 @@
 #include <nlohmann/json.hpp>
 
 #include "model/bert_for_pretraining.h"
-#include "model/safetensors.h"
+#include "model/weights/safetensors.h"
 #include "tests/data/corpus_fixture.h"
 #include "tests/support/program_runner.h"
 

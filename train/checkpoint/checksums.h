@@ -11,7 +11,7 @@
 #include <string>
 #include <vector>
 
-#include "model/safetensors.h"
+#include "model/weights/safetensors.h"
 
 namespace bert {
 

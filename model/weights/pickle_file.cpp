@@ -1,4 +1,4 @@
-#include "model/pickle_file.h"
+#include "model/weights/pickle_file.h"
 
 #include <algorithm>
 #include <cstring>
@@ -9,7 +9,7 @@
 #include <utility>
 #include <vector>
 
-#include "model/zip_entries.h"
+#include "model/weights/zip_entries.h"
 #include "runtime/error.h"
 
 namespace bert {

@@ -1,4 +1,4 @@
-#include "model/zip_entries.h"
+#include "model/weights/zip_entries.h"
 
 #include <algorithm>
 #include <concepts>

@@ -12,7 +12,7 @@
 #include <string>
 #include <vector>
 
-#include "model/weights_source.h"
+#include "model/weights/weights_source.h"
 #include "runtime/dtype.h"
 #include "runtime/file.h"
 

@@ -11,7 +11,7 @@
 
 #include <filesystem>
 
-#include "model/weights_source.h"
+#include "model/weights/weights_source.h"
 #include "runtime/file.h"
 
 namespace bert {

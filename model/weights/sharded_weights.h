@@ -7,7 +7,7 @@
 #include <memory>
 #include <vector>
 
-#include "model/weights_source.h"
+#include "model/weights/weights_source.h"
 
 namespace bert {
 

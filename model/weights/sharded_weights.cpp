@@ -1,4 +1,4 @@
-#include "model/sharded_weights.h"
+#include "model/weights/sharded_weights.h"
 
 #include <map>
 #include <set>
@@ -8,8 +8,8 @@
 #include <fmt/ranges.h>
 #include <nlohmann/json.hpp>
 
-#include "model/pickle_file.h"
-#include "model/safetensors.h"
+#include "model/weights/pickle_file.h"
+#include "model/weights/safetensors.h"
 #include "runtime/json.h"
 
 namespace bert {

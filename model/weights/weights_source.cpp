@@ -1,4 +1,4 @@
-#include "model/weights_source.h"
+#include "model/weights/weights_source.h"
 
 #include <bit>
 #include <cmath>
