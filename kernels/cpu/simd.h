@@ -7,20 +7,8 @@
 #include <cstring>
 #include <utility>
 
+#include "kernels/cpu/x86_intrinsics.h"
 #include "runtime/bfloat16.h"
-
-#if defined(__AVX2__)
-#if defined(__GNUC__) && !defined(__clang__)
-// g++ 12 takes the deliberately undefined operands inside its own header for mistakes.
-#pragma GCC diagnostic push
-#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
-#pragma GCC diagnostic ignored "-Wuninitialized"
-#include <immintrin.h>
-#pragma GCC diagnostic pop
-#else
-#include <immintrin.h>
-#endif
-#endif
 
 namespace bert::cpu {
 

@@ -13,12 +13,7 @@
 #include <cstddef>
 #include <cstdint>
 
-// g++ 12 takes the deliberately undefined operands inside its own header for mistakes.
-#pragma GCC diagnostic push
-#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
-#pragma GCC diagnostic ignored "-Wuninitialized"
-#include <immintrin.h>
-#pragma GCC diagnostic pop
+#include "kernels/cpu/x86_intrinsics.h"
 
 #if defined(__AVX512F__) || defined(__AMX_TILE__)
 #error "compiled for a processor that needs no emulation"
