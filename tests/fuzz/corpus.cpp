@@ -1,8 +1,8 @@
 // A prepared corpus whose files have right checksums and any content: the payloads of the training
 // part's files are the input. It is opened, verified, cut, and samples are made of it.
-#include "data/corpus.h"
+#include "data/shards/corpus.h"
 
-#include "data/pretraining_dataset.h"
+#include "data/samples/pretraining_dataset.h"
 #include "tests/fuzz/fuzz_target.h"
 
 namespace bert::fuzz {

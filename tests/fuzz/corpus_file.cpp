@@ -1,7 +1,7 @@
 // One file of a prepared corpus (data/corpus_file.h). The first byte says how much of what follows
 // is made right before it is read, so that the checksums do not keep everything out: 0 nothing,
 // 1 the footer's checksum, otherwise all checksums.
-#include "data/corpus_file.h"
+#include "data/shards/corpus_file.h"
 
 #include <algorithm>
 #include <cstring>

@@ -4,7 +4,7 @@
 
 #include <nlohmann/json.hpp>
 
-#include "data/corpus.h"
+#include "data/shards/corpus.h"
 #include "runtime/json.h"
 #include "tests/fuzz/fuzz_target.h"
 
