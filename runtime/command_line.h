@@ -37,6 +37,18 @@ namespace detail {
                     meant, app.get_name());
 }
 
+// CLI11 takes -1 for the largest number there is.
+inline void refuse_negative_counts(const CLI::App& app) {
+  for (const CLI::Option* option : app.get_options()) {
+    if (!option->get_type_name().starts_with("UINT")) continue;
+    for (const std::string& given : option->results()) {
+      if (!given.starts_with('-')) continue;
+      throw_input_error("{}: {} is less than 0 (see {} --help)", option->get_name(), given,
+                        app.get_name());
+    }
+  }
+}
+
 }  // namespace detail
 
 // Parses; gives the exit code if the program is done (--help, --version). A mistake is an
@@ -46,6 +58,7 @@ inline std::optional<int> parse_command_line(CLI::App& app, int argc, char** arg
   app.set_version_flag("--version", version_string());
   try {
     app.parse(argc, argv);
+    detail::refuse_negative_counts(app);
     return std::nullopt;
   } catch (const CLI::ParseError& error) {
     if (error.get_exit_code() == 0) return app.exit(error);

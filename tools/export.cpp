@@ -19,7 +19,9 @@
 #include "runtime/command_line.h"
 #include "runtime/file.h"
 #include "runtime/json.h"
+#include "runtime/output_folder.h"
 #include "runtime/philox.h"
+#include "runtime/plural.h"
 #include "runtime/tensor_copy.h"
 #include "train/checkpoint/checkpoint.h"
 #include "train/step/backend.h"
@@ -170,11 +172,8 @@ class RoundedTensors {
 // A folder that takes its name when it is whole, and is gone otherwise.
 class UnfinishedFolder {
  public:
-  explicit UnfinishedFolder(fs::path target) : target_(std::move(target)) {
-    if (fs::exists(target_) && !(fs::is_directory(target_) && fs::is_empty(target_))) {
-      bert::throw_input_error("{} is there already; give a folder that is new or empty",
-                              target_.string());
-    }
+  explicit UnfinishedFolder(const fs::path& target)
+      : target_(checked(target)), made_(target_.parent_path()) {
     fs::remove_all(path());
     bert::make_directories(path());
   }
@@ -191,11 +190,21 @@ class UnfinishedFolder {
       bert::throw_runtime_error("cannot rename {} to {}: {}", path().string(), target_.string(),
                                 error.message());
     }
-    bert::fsync_directory(target_.has_parent_path() ? target_.parent_path() : fs::path("."));
+    bert::fsync_directory(target_.parent_path());
   }
 
  private:
+  static fs::path checked(const fs::path& folder) {
+    fs::path target = bert::renamed_folder(folder);
+    if (fs::exists(target) && !(fs::is_directory(target) && fs::is_empty(target))) {
+      bert::throw_input_error("{} is there already; give a folder that is new or empty",
+                              target.string());
+    }
+    return target;
+  }
+
   const fs::path target_;
+  const bert::NewFolder made_;
 };
 
 std::vector<std::byte> values_of(bert::BertModel& model) {
@@ -310,11 +319,11 @@ int run(const Arguments& arguments) {
   }
   if (!report.unused.empty()) std::cout << report.note() << "\n";
   std::cout << fmt::format(
-      "{}: {}, {} parameters in {}; loaded again, it computes the same {} outputs of {} tokens as "
+      "{}: {}, {} in {}; loaded again, it computes the same {} of {} tokens as "
       "the model{}\n",
       arguments.output, config["architectures"][0].get<std::string>(),
-      model.parameters().num_parameters(), arguments.dtype, rounded.size(),
-      probe.batch().num_tokens(),
+      bert::plural(model.parameters().num_parameters(), "parameter"), arguments.dtype,
+      bert::plural(rounded.size(), "output"), probe.batch().num_tokens(),
       arguments.dtype == "f32"
           ? std::string()
           : fmt::format(

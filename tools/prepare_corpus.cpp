@@ -231,8 +231,10 @@ void add_options(CLI::App& app, Arguments& arguments) {
                  "Files, folders (read whole, in the order of the names) and quoted patterns; - is "
                  "standard input")
       ->required();
-  app.add_option("--output", arguments.output,
-                 "Folder to write: a new or an empty one, or, with --overwrite, an older corpus")
+  app.add_option(
+         "--output", arguments.output,
+         "Folder to write: a new or an empty one, or, with --overwrite, an older corpus and "
+         "nothing else")
       ->required();
   app.add_flag("--overwrite", arguments.overwrite,
                "Replace an older corpus, once the new one is whole");
@@ -243,9 +245,11 @@ void add_options(CLI::App& app, Arguments& arguments) {
          "same byte for byte")
       ->check(CLI::IsMember({"none", "documents", "lines"}))
       ->capture_default_str();
-  app.add_option("--min-line-chars", options.text.min_line_chars, "Leave out shorter lines")
+  app.add_option("--min-line-chars", options.text.min_line_chars,
+                 "Leave out lines of fewer characters")
       ->capture_default_str();
-  app.add_option("--min-document-words", options.min_document_words, "Leave out shorter documents")
+  app.add_option("--min-document-words", options.min_document_words,
+                 "Leave out documents of fewer words")
       ->capture_default_str();
   app.add_option("--max-unknown-rate", options.max_unknown_rate,
                  "Refuse a corpus with a larger share of [UNK] among its words")
@@ -257,10 +261,12 @@ void add_options(CLI::App& app, Arguments& arguments) {
   app.add_option("--sequence-length", options.writer.sequence_lengths,
                  "Sequence lengths to store cut tables for; others still work, but are computed "
                  "when training starts")
+      ->check(CLI::Range(8, 1 << 20))
       ->capture_default_str();
   app.add_option("--short-sequence-probability", options.writer.short_sequence_probability,
                  "Share of the documents that those tables cut to shorter samples, as "
                  "data.short_sequence_probability of train")
+      ->check(CLI::Range(0.0, 1.0))
       ->capture_default_str();
   app.add_option("--threads", options.threads, "Threads at work; the result is the same")
       ->capture_default_str();

@@ -4,6 +4,7 @@
 #include <cstdio>
 #include <filesystem>
 #include <iostream>
+#include <iterator>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -21,7 +22,7 @@
 #include "data/tokenization/wordpiece_tokenizer.h"
 #include "runtime/command_line.h"
 #include "runtime/error.h"
-#include "runtime/file.h"
+#include "runtime/output_folder.h"
 #include "runtime/plural.h"
 #include "runtime/program.h"
 #include "tools/text_arguments.h"
@@ -86,30 +87,31 @@ void warn_of_bad_text(const bert::TextStats& text) {
   }
 }
 
-// By any of which a folder holds a tokenizer.
-constexpr const char* kTokenizerFiles[] = {"tokenizer.json", "vocab.txt", "spiece.model"};
+bool is_tokenizer_file(const std::filesystem::path& name) {
+  static constexpr std::string_view kNames[] = {"tokenizer.json", "vocab.txt",
+                                                "tokenizer_config.json", "special_tokens_map.json",
+                                                "added_tokens.json"};
+  return name.extension() == ".model" ||
+         std::find(std::begin(kNames), std::end(kNames), name) != std::end(kNames);
+}
 
-// An empty folder, or one that a tokenizer may be written to again.
+// A new or an empty folder, or one that holds a tokenizer and nothing else.
 void check_output_folder(const std::filesystem::path& folder, bool overwrite) {
-  std::error_code error;
-  if (!std::filesystem::is_directory(folder, error) || std::filesystem::is_empty(folder, error)) {
-    return;
+  if (!std::filesystem::is_directory(folder) || std::filesystem::is_empty(folder)) return;
+  for (const auto& entry : std::filesystem::directory_iterator(folder)) {
+    if (is_tokenizer_file(entry.path().filename())) continue;
+    bert::throw_input_error(
+        "{} holds {}, which is not of a tokenizer: it is left as it is, name another folder",
+        folder.string(), entry.path().filename().string());
   }
-  for (const char* file : kTokenizerFiles) {
-    if (!std::filesystem::exists(folder / file, error)) continue;
-    if (std::filesystem::exists(folder / "config.json", error) ||
-        bert::is_corpus(std::filesystem::weakly_canonical(folder).parent_path())) {
-      bert::throw_input_error(
-          "{} holds the tokenizer of a model or a corpus, which would be of no use with another; "
-          "name another folder",
-          folder.string());
-    }
-    if (overwrite) return;
-    bert::throw_input_error("{} holds a tokenizer already; --overwrite replaces it",
-                            folder.string());
+  if (bert::is_corpus(std::filesystem::canonical(folder).parent_path())) {
+    bert::throw_input_error(
+        "{} holds the tokenizer of a corpus, which would be of no use with another; name another "
+        "folder",
+        folder.string());
   }
-  bert::throw_input_error("{} is not empty and holds no tokenizer; name another folder",
-                          folder.string());
+  if (overwrite) return;
+  bert::throw_input_error("{} holds a tokenizer already; --overwrite replaces it", folder.string());
 }
 
 // Of the tokenizer that was there, what would be read as if it belonged to the new one.
@@ -214,10 +216,11 @@ std::unique_ptr<bert::Tokenizer> train_sentencepiece(const Arguments& arguments,
 
 int run(const Arguments& arguments) {
   if (std::find(arguments.input.begin(), arguments.input.end(), "-") != arguments.input.end()) {
-    bert::throw_input_error("the text is read twice, which standard input cannot be: name files");
+    bert::throw_input_error(
+        "--input -: the text is read twice, which standard input cannot be; name files");
   }
   check_output_folder(arguments.output, arguments.overwrite);
-  bert::make_directories(arguments.output);
+  const bert::NewFolder folder(arguments.output);
   Json report;
   report["type"] = arguments.type;
   const auto tokenizer = arguments.type == "wordpiece" ? train_wordpiece(arguments, report)
@@ -242,10 +245,12 @@ int run(const Arguments& arguments) {
     return 0;
   }
   if (report.contains("words")) {
-    fmt::print("{:.1f} MB of text, {} words, {} different; {} characters, {} more left out\n",
+    fmt::print("{:.1f} MB of text, {}, {} different; {}, {} more left out\n",
                static_cast<double>(report["bytes"].get<std::uint64_t>()) / 1e6,
-               report["words"].get<std::uint64_t>(), report["distinct_words"].get<std::uint64_t>(),
-               report["alphabet"].get<int>(), report["characters_left_out"].get<int>());
+               bert::plural(report["words"].get<std::uint64_t>(), "word"),
+               report["distinct_words"].get<std::uint64_t>(),
+               bert::plural(report["alphabet"].get<std::uint64_t>(), "character"),
+               report["characters_left_out"].get<int>());
   }
   fmt::print("{} entries in {}: {:.3f} tokens per word, {:.4f} % of them {}\n",
              tokenizer->vocab_size(), arguments.output, report["tokens_per_word"].get<double>(),
@@ -270,9 +275,12 @@ int parse_and_run(int argc, char** argv) {
                  "UTF-8 text or JSON lines, plain or compressed (.gz, .bz2, .xz, .zst): files, "
                  "folders and quoted patterns")
       ->required();
-  app.add_option("--output", arguments.output, "the folder to write: a new or an empty one")
+  app.add_option(
+         "--output", arguments.output,
+         "the folder to write: a new or an empty one, or, with --overwrite, one with a tokenizer "
+         "and nothing else")
       ->required();
-  app.add_flag("--overwrite", arguments.overwrite, "replace a tokenizer that is there");
+  app.add_flag("--overwrite", arguments.overwrite, "replace the tokenizer that is there");
   app.add_flag("--cased", arguments.cased, "keep capitals and accents apart");
   app.add_option("--wordpiece-method", arguments.method,
                  "wordpiece: join the most frequent pair, or the one that raises the likelihood of "
@@ -311,6 +319,12 @@ int parse_and_run(int argc, char** argv) {
   arguments.text.add_to(app);
   app.add_flag("--json", arguments.json, "print the report as JSON");
   if (const auto done = bert::parse_command_line(app, argc, argv)) return *done;
+  const std::string other = arguments.type == "wordpiece" ? "sentencepiece" : "wordpiece";
+  for (const CLI::Option* option : app.get_options()) {
+    if (option->count() == 0 || !option->get_description().starts_with(other + ":")) continue;
+    bert::throw_input_error("{} is for --type {} only (see train_tokenizer --help)",
+                            option->get_name(), other);
+  }
   return run(arguments);
 }
 

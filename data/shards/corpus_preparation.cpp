@@ -17,6 +17,8 @@
 #include "runtime/descriptor.h"
 #include "runtime/error.h"
 #include "runtime/file.h"
+#include "runtime/output_folder.h"
+#include "runtime/plural.h"
 
 namespace bert {
 namespace fs = std::filesystem;
@@ -29,7 +31,8 @@ constexpr std::uint64_t kProgressTokens = std::uint64_t{1} << 22;
 // The folder of unfinished work, held by one process at a time.
 class WorkFolder {
  public:
-  explicit WorkFolder(fs::path folder) : folder_(std::move(folder)), lock_(open_lock()) {
+  explicit WorkFolder(fs::path folder)
+      : folder_(std::move(folder)), made_(folder_ / "parts"), lock_(open_lock()) {
     if (::flock(lock_.fd, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK) {
       throw_runtime_error("{} is in use: another prepare_corpus is writing the same corpus",
                           folder_.string());
@@ -62,7 +65,6 @@ class WorkFolder {
 
  private:
   int open_lock() const {
-    make_directories(parts());
     const fs::path lock = folder_ / "lock";
     const int descriptor = ::open(lock.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0666);
     if (descriptor < 0) {
@@ -72,6 +74,7 @@ class WorkFolder {
   }
 
   fs::path folder_;
+  NewFolder made_;
   Descriptor lock_;
   bool finished_ = false;
 };
@@ -268,11 +271,12 @@ class Preparation {
     }
     if (report_.counts.documents == 0) {
       throw_input_error(
-          "the input has no text in it, or all of it was left out: {} lines were read, "
-          "{} documents and {} lines dropped as duplicates, {} documents and {} lines "
-          "as too short",
-          report_.text.lines, dropped_.duplicate_documents, dropped_.duplicate_lines,
-          dropped_.short_documents, dropped_.short_lines);
+          "the input has no text in it, or all of it was left out: of {} read, {} and {} are "
+          "duplicates (--drop-duplicates), {} and {} too short (--min-document-words, "
+          "--min-line-chars)",
+          plural(report_.text.lines, "line"), plural(dropped_.duplicate_documents, "document"),
+          plural(dropped_.duplicate_lines, "line"), plural(dropped_.short_documents, "document"),
+          plural(dropped_.short_lines, "line"));
     }
     const double unknown =
         static_cast<double>(report_.counts.unknown) / static_cast<double>(report_.counts.words);
@@ -284,8 +288,7 @@ class Preparation {
       throw_input_error(
           "{:.1f} % of the words are not in the vocabulary and would become [UNK], more than the "
           "{:.1f} % allowed; the commonest are{}. Is it the right tokenizer for this text, cased "
-          "or "
-          "uncased? --max-unknown-rate allows more",
+          "or uncased? --max-unknown-rate allows more",
           100 * unknown, 100 * options_.max_unknown_rate, words);
     }
   }
@@ -306,18 +309,15 @@ class Preparation {
 }  // namespace
 
 fs::path partial_folder(const fs::path& output) {
-  fs::path path = fs::absolute(output).lexically_normal();
-  if (!path.has_filename()) path = path.parent_path();
-  return path.string() + ".partial";
+  return renamed_folder(output).string() + ".partial";
 }
 
 PreparationReport prepare_corpus(const Tokenizer& tokenizer, const PreparationOptions& options) {
   if (options.threads < 1 || options.threads > 1024) {
-    throw_input_error("the number of threads is {}, expected 1 to 1024", options.threads);
+    throw_input_error("--threads is {}: expected 1 to 1024", options.threads);
   }
   if (!(options.max_unknown_rate >= 0 && options.max_unknown_rate <= 1)) {
-    throw_input_error("the highest rate of unknown words is {}, expected 0 to 1",
-                      options.max_unknown_rate);
+    throw_input_error("--max-unknown-rate is {}: expected 0 to 1", options.max_unknown_rate);
   }
   check_corpus_output(options.output);
   WorkFolder work(partial_folder(options.output));

@@ -9,6 +9,7 @@
 #include "data/text/unicode.h"
 #include "runtime/error.h"
 #include "runtime/file.h"
+#include "runtime/output_folder.h"
 
 namespace bert {
 namespace fs = std::filesystem;
@@ -20,20 +21,34 @@ std::uint64_t document_hash(std::uint64_t seed, std::uint64_t document) {
   return hash_bytes(&document, sizeof document, seed);
 }
 
+// Whether a corpus, complete or not, has a file or folder called `name`, a path in it.
+bool belongs_to_corpus(const fs::path& name, bool is_folder) {
+  if (is_folder) return name == "train" || name == "validation" || name == "tokenizer";
+  const fs::path folder = name.parent_path();
+  if (folder == "train" || folder == "validation") return name.extension() == ".bin";
+  return folder == "tokenizer" || name == "manifest.json";
+}
+
 }  // namespace
 
 fs::path check_corpus_output(const fs::path& output) {
-  fs::path path = fs::absolute(output).lexically_normal();
-  if (!path.has_filename()) path = path.parent_path();
+  const fs::path path = renamed_folder(output);
   if (!fs::exists(path)) return path;
   if (!fs::is_directory(path)) {
     throw_input_error("{}: exists and is not a folder", path.string());
   }
-  if (!fs::is_empty(path) && !is_corpus(path)) {
+  if (fs::is_empty(path)) return path;
+  if (!is_corpus(path)) {
+    throw_input_error("{} holds {} and is not a corpus; it is left as it is, choose another folder",
+                      path.string(), fs::directory_iterator(path)->path().filename().string());
+  }
+  for (const auto& entry : fs::recursive_directory_iterator(path)) {
+    const fs::path name = entry.path().lexically_relative(path);
+    if (belongs_to_corpus(name, entry.is_directory())) continue;
     throw_input_error(
-        "{} is not empty and not a corpus; it is left as it is, choose another "
-        "folder",
-        path.string());
+        "{} holds {}, which is not of a corpus and would be removed with the one that is there: "
+        "move it away, or choose another folder",
+        path.string(), name.string());
   }
   return path;
 }
@@ -42,7 +57,7 @@ CorpusWriter::CorpusWriter(fs::path output, const Tokenizer& tokenizer, CorpusWr
                            const fs::path& work)
     : output_(check_corpus_output(output)), tokenizer_(tokenizer), options_(std::move(options)) {
   if (!(options_.validation_fraction >= 0 && options_.validation_fraction < 1)) {
-    throw_input_error("the validation fraction is {}, expected a number in [0, 1)",
+    throw_input_error("--validation-fraction is {}: expected a number in [0, 1)",
                       options_.validation_fraction);
   }
   check_short_probability(options_.short_sequence_probability);

@@ -26,15 +26,15 @@ struct CorpusWriterOptions {
   double short_sequence_probability = 0.0;                  // of those tables (CutRule), in [0, 1]
 };
 
-// `output` as an absolute path. InputError if something else than an empty folder or a corpus,
-// which would be replaced, has that name.
+// `output` as an absolute path. InputError if something else than an empty folder or a corpus with
+// nothing beside it, which would be replaced, has that name; or if the program runs in that folder.
 std::filesystem::path check_corpus_output(const std::filesystem::path& output);
 
 class CorpusWriter {
  public:
-  // InputError: `output` exists and is neither an empty folder nor a corpus (which is replaced), or
-  // an option is out of range. `tokenizer` must outlive the writer. `work`: a folder on the same
-  // file system for what is temporary; none: one of its own.
+  // InputError: `output` is none for check_corpus_output (a corpus is replaced), or an option is
+  // out of range. `tokenizer` must outlive the writer. `work`: a folder on the same file system for
+  // what is temporary; none: one of its own.
   CorpusWriter(std::filesystem::path output, const Tokenizer& tokenizer,
                CorpusWriterOptions options, const std::filesystem::path& work = {});
   ~CorpusWriter();

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <regex>
 #include <string>
 #include <string_view>
 #include <unordered_map>
@@ -72,6 +73,20 @@ class LineIterator final : public sentencepiece::SentenceIterator {
   std::size_t next_ = 0;
 };
 
+// What the library says, without the names of its own options where it is one of two that occur.
+std::string cause_of(std::string status) {
+  std::smatch found;
+  if (std::regex_search(status, found, std::regex("size too high .*<= ([0-9]+)"))) {
+    return fmt::format("it is enough for {} entries at most", found.str(1));
+  }
+  if (std::regex_search(status, found, std::regex("required_chars.*[0-9]+ vs ([0-9]+)"))) {
+    return fmt::format("its characters and the special tokens alone need {}", found.str(1));
+  }
+  // "Internal: file(line) [condition] what it means": the last part is for users.
+  const std::size_t bracket = status.rfind("] ");
+  return bracket == std::string::npos ? status : status.substr(bracket + 2);
+}
+
 }  // namespace
 
 TrainedSentencepiece train_sentencepiece(const std::vector<std::string>& files,
@@ -112,13 +127,8 @@ TrainedSentencepiece train_sentencepiece(const std::vector<std::string>& files,
   const auto status =
       sentencepiece::SentencePieceTrainer::Train(arguments, &iterator, &trained.model);
   if (!status.ok()) {
-    // "Internal: file(line) [condition] what it means": the last part is for users.
-    std::string cause = status.ToString();
-    if (const std::size_t bracket = cause.rfind("] "); bracket != std::string::npos) {
-      cause.erase(0, bracket + 2);
-    }
-    throw_input_error("SentencePiece cannot train a vocabulary of {} from this text: {}",
-                      options.vocab_size, cause);
+    throw_input_error("SentencePiece cannot train a --vocab-size of {} from this text: {}",
+                      options.vocab_size, cause_of(status.ToString()));
   }
   return trained;
 }

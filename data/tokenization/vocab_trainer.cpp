@@ -128,8 +128,7 @@ class PairMerger {
     if (vocab_.size() > options_.vocab_size) {
       throw_input_error(
           "a vocabulary of {} has no room for the {} characters of the text: they and "
-          "the special tokens need {}; ask for a larger vocabulary, or limit the "
-          "alphabet to fewer characters",
+          "the special tokens need {}; give a larger --vocab-size or a smaller --max-alphabet",
           options_.vocab_size, result_.alphabet, vocab_.size());
     }
   }

@@ -215,7 +215,14 @@ TEST_F(SentencepieceTokenizerTest, RefusesWhatItCannotTrainFrom) {
   options.vocab_size = 100000;
   const std::vector<std::string> text{(folder_ / "text.txt").string()};
   const std::string error = ERROR_OF(train_sentencepiece(text, options));
-  EXPECT_TRUE(error.starts_with("2: SentencePiece cannot train a vocabulary of 100000")) << error;
+  EXPECT_TRUE(
+      error.starts_with("2: SentencePiece cannot train a --vocab-size of 100000 from this "
+                        "text: it is enough for "))
+      << error;
+  options.vocab_size = 10;
+  EXPECT_NE(ERROR_OF(train_sentencepiece(text, options))
+                .find("its characters and the special tokens alone need "),
+            std::string::npos);
   options.vocab_size = 60;
   EXPECT_TRUE(ERROR_OF(train_sentencepiece({"/none.txt"}, options)).starts_with("2: cannot read"));
   write_text(folder_ / "bad.gz", "\x1f\x8b\x08 this is no gzip");

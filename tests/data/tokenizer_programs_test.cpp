@@ -203,9 +203,31 @@ TEST_F(TokenizerPrograms, TrainWritesIntoNoFolderOfOtherThings) {
   write_text(folder_ / "fresh" / "spiece.model", "older");
   EXPECT_EQ(run(again + " --overwrite").exit_code, 0);
   EXPECT_EQ(load_tokenizer(folder_ / "fresh")->vocab_size(), 12);
-  // What a model's weights are of is not replaced.
-  write_text(folder_ / "fresh" / "config.json", "{}");
-  EXPECT_NE(error_of(again + " --overwrite").find("holds the tokenizer of a model or a corpus"),
+  // Nothing is replaced where there is more, such as a model, whose weights are of its tokenizer.
+  for (const char* name : {"config.json", "notes.txt"}) {
+    write_text(folder_ / "fresh" / name, "{}");
+    EXPECT_NE(error_of(again + " --overwrite").find(fmt::format("fresh holds {}", name)),
+              std::string::npos);
+    ASSERT_EQ(run(fmt::format("rm fresh/{}", name)).exit_code, 0);
+  }
+}
+
+TEST_F(TokenizerPrograms, FailureLeavesNoFolder) {
+  write_text(folder_ / "text.txt", "abcdefghijklmnopqrstuvwxyz\n");
+  const std::string to = " --input text.txt --output above/out";
+  EXPECT_NE(error_of(train_ + " --vocab-size 12" + to).find("--max-alphabet"), std::string::npos);
+  EXPECT_EQ(run("ls above").exit_code, 2);
+  EXPECT_EQ(run(train_ + " --vocab-size 100" + to).exit_code, 0);
+  EXPECT_EQ(run("ls above/out/vocab.txt").exit_code, 0);
+}
+
+TEST_F(TokenizerPrograms, OptionsAreOfTheKindOfVocabulary) {
+  write_text(folder_ / "text.txt", "a ab abc abcd\n");
+  const std::string to = " --vocab-size 12 --input text.txt --output out ";
+  EXPECT_NE(error_of(train_ + to + "--sample 1").find("--sample is for --type sentencepiece only"),
+            std::string::npos);
+  EXPECT_NE(error_of(train_ + to + "--type sentencepiece --max-alphabet 9")
+                .find("--max-alphabet is for --type wordpiece only"),
             std::string::npos);
 }
 
@@ -217,13 +239,13 @@ TEST_F(TokenizerPrograms, ReportBadInput) {
   write_text(folder_ / "empty.txt", "");
   EXPECT_EQ(error_of(train_ + output + "text.txt empty.txt"),
             "error: empty.txt is empty: expected UTF-8 text\n");
-  EXPECT_EQ(error_of(train_ + output + "-").find("error: the text is read twice"), 0u);
+  EXPECT_EQ(error_of(train_ + output + "-").find("error: --input -: the text is read twice"), 0u);
   EXPECT_NE(error_of(train_ + " --vocab-size 12 --output out --input text.txt")
                 .find("has no room for the"),
             std::string::npos);
   EXPECT_NE(error_of(train_ + " --type sentencepiece --vocab-size 90000 --output out --input "
                               "text.txt")
-                .find("too high (90000)"),
+                .find("of 90000 from this text: it is enough for "),
             std::string::npos);
   write_text(folder_ / "bad.txt", "ab\xff\n");
   EXPECT_NE(

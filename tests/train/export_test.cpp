@@ -177,12 +177,19 @@ TEST_F(Export, Refuses) {
   expect_refused(run_export("mlm", "full"), "is there already");
   EXPECT_TRUE(fs::exists(folder_ / "full" / "a"));
   fs::create_directories(folder_ / "empty");
+  expect_refused(run(fmt::format("cd {} && {} --checkpoint {} --output .", path("empty"),
+                                 BERT_EXPORT, path("mlm"))),
+                 "is or holds the folder that the program runs in");
   EXPECT_EQ(run_export("mlm", "empty").exit_code, 0);
+  EXPECT_EQ(run_export("mlm", "above/slash/").exit_code, 0);
+  EXPECT_TRUE(fs::exists(folder_ / "above" / "slash" / "config.json"));
+  fs::remove_all(folder_ / "above");
   expect_refused(run_export("nowhere", "x"), path("nowhere"));
   expect_refused(run_export("mlm", "x", "--dtype f8"), "f8");
   fs::remove(folder_ / "mlm" / "vocab.txt");
   fs::remove(folder_ / "mlm" / "tokenizer.json");
-  expect_refused(run_export("mlm", "x"), "holds no tokenizer");
+  expect_refused(run_export("mlm", "above/x"), "holds no tokenizer");
+  EXPECT_FALSE(fs::exists(folder_ / "above"));
   fs::remove(folder_ / "nsp" / "model.safetensors");
   expect_refused(run_export("nsp", "x"), "holds no weights");
   EXPECT_FALSE(fs::exists(folder_ / "x"));

@@ -1,0 +1,60 @@
+// Folders that a program makes: where they may be, and that a failure leaves no empty ones behind.
+#pragma once
+
+#include <algorithm>
+#include <filesystem>
+#include <vector>
+
+#include "runtime/error.h"
+#include "runtime/file.h"
+
+namespace bert {
+namespace detail {
+
+inline std::filesystem::path absolute_folder(const std::filesystem::path& folder) {
+  if (folder.empty()) throw_input_error("--output: the name of the folder is empty");
+  return std::filesystem::absolute(folder);
+}
+
+}  // namespace detail
+
+// `folder` as an absolute path without symbolic links: of one that is written under another name
+// and takes its own, by a rename, when it is whole. InputError where the program was started in it
+// or below it: whoever stands there would be left in a folder that is no more.
+inline std::filesystem::path renamed_folder(const std::filesystem::path& folder) {
+  namespace fs = std::filesystem;
+  fs::path path = fs::weakly_canonical(detail::absolute_folder(folder));
+  if (!path.has_filename()) path = path.parent_path();
+  const fs::path here = fs::current_path();
+  if (std::mismatch(path.begin(), path.end(), here.begin(), here.end()).first == path.end()) {
+    throw_input_error(
+        "{} is or holds the folder that the program runs in, and would be replaced: name another "
+        "folder, such as one in it",
+        path.string());
+  }
+  return path;
+}
+
+// mkdir -p. At the end those that it made are gone again, if nothing was put into them.
+class NewFolder {
+ public:
+  explicit NewFolder(const std::filesystem::path& folder) {
+    std::filesystem::path missing = detail::absolute_folder(folder).lexically_normal();
+    std::error_code unreadable;
+    for (; !std::filesystem::exists(missing, unreadable); missing = missing.parent_path()) {
+      made_.push_back(missing);
+    }
+    make_directories(folder);
+  }
+  ~NewFolder() {
+    std::error_code ignored;
+    for (const std::filesystem::path& folder : made_) std::filesystem::remove(folder, ignored);
+  }
+  NewFolder(const NewFolder&) = delete;
+  NewFolder& operator=(const NewFolder&) = delete;
+
+ private:
+  std::vector<std::filesystem::path> made_;  // the deepest first
+};
+
+}  // namespace bert
