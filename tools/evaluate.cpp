@@ -14,6 +14,7 @@
 #include "model/model_files.h"
 #include "runtime/command_line.h"
 #include "runtime/communicator.h"
+#include "runtime/plural.h"
 #include "train/inference/inference_session.h"
 #include "train/step/backend_options.h"
 #include "train/step/evaluator.h"
@@ -55,8 +56,9 @@ void print_row(const std::string& name, const EvaluationResult& result) {
 void print(const EvaluationResult& model, const std::optional<EvaluationResult>& baseline,
            const Arguments& arguments, std::int64_t sequence_length, bool next_sentence,
            const std::string& backend) {
-  std::cout << fmt::format("{} masked tokens of {} (validation part, sequences of up to {})\n",
-                           model.mlm.count, arguments.data, sequence_length);
+  std::cout << fmt::format("{} of {} (validation split, sequences of up to {})\n",
+                           bert::plural(model.mlm.count, "masked token"), arguments.data,
+                           sequence_length);
   std::cout << fmt::format("computed on {}\n", backend);
   print_row("model", model);
   if (baseline) print_row("unigram", *baseline);
@@ -66,8 +68,9 @@ void print(const EvaluationResult& model, const std::optional<EvaluationResult>&
         *model.perplexity_se());
   }
   if (next_sentence) {
-    std::cout << fmt::format("next sentence: loss {:.4f}, accuracy {:.2f} % of {} pairs\n",
-                             model.nsp_loss(), 100.0 * model.nsp_accuracy(), model.nsp.count);
+    std::cout << fmt::format("next sentence: loss {:.4f}, accuracy {:.2f} % of {}\n",
+                             model.nsp_loss(), 100.0 * model.nsp_accuracy(),
+                             bert::plural(model.nsp.count, "pair"));
   }
   if (baseline) {
     const double share = 100.0 * below(model, *baseline);
@@ -117,7 +120,7 @@ int run(const Arguments& arguments) {
         bert::evaluate_unigram(*corpus, validation, arguments.batch_size, arguments.max_batches);
   }
   if (model.mlm.count == 0) {
-    bert::throw_input_error("{}: nothing is masked in these samples of its validation part",
+    bert::throw_input_error("{}: nothing is masked in these samples of its validation split",
                             arguments.data);
   }
   if (!arguments.json) {
@@ -146,7 +149,7 @@ int main(int argc, char** argv) {
   bert::limit_openmp_spinning();
   return bert::run_program([&] {
     CLI::App app{
-        "Measures a model on the validation part of a corpus: loss, perplexity and accuracy on "
+        "Measures a model on the validation split of a corpus: loss, perplexity and accuracy on "
         "masked tokens, the masks being the same every time. Weighs every masked token the same.",
         "evaluate"};
     Arguments arguments;
@@ -155,7 +158,7 @@ int main(int argc, char** argv) {
         ->required();
     app.add_option("--data", arguments.data, "a corpus made by prepare_corpus")->required();
     app.add_flag("--unigram", arguments.unigram,
-                 "also measure predicting by the training part's token frequencies, on the same "
+                 "also measure predicting by the training split's token frequencies, on the same "
                  "masked tokens");
     app.add_option("--max-batches", arguments.max_batches, "stop after so many; 0: everything")
         ->check(CLI::Range(std::int64_t{0}, std::int64_t{1} << 40))
@@ -166,8 +169,12 @@ int main(int argc, char** argv) {
     app.add_option("--sequence-length", arguments.sequence_length,
                    "the longest sequence (default: 128, or what the model takes)")
         ->check(CLI::Range(std::int64_t{8}, std::int64_t{1} << 20));
-    app.add_option("--sampling", arguments.sampling, "sentences or chunks")->capture_default_str();
-    app.add_option("--masking", arguments.masking, "whole_word or token")->capture_default_str();
+    app.add_option("--sampling", arguments.sampling, "how the text is cut into samples")
+        ->check(CLI::IsMember({"sentences", "chunks"}))
+        ->capture_default_str();
+    app.add_option("--masking", arguments.masking, "what is masked as one")
+        ->check(CLI::IsMember({"whole_word", "token"}))
+        ->capture_default_str();
     app.add_option("--seed", arguments.seed, "of the masks")->capture_default_str();
     bert::add_backend_options(app, arguments.runtime);
     app.add_flag("--json", arguments.json, "print a JSON object");

@@ -1,4 +1,5 @@
 // inspect: what a corpus, a checkpoint, a tokenizer or a single file of them holds.
+#include <algorithm>
 #include <cmath>
 #include <cstdio>
 #include <filesystem>
@@ -7,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include <fmt/ranges.h>
 #include <nlohmann/json.hpp>
 
 #include "data/samples/corpus_audit.h"
@@ -17,6 +19,7 @@
 #include "model/weights/safetensors.h"
 #include "model/weights/sharded_weights.h"
 #include "runtime/command_line.h"
+#include "runtime/plural.h"
 #include "train/checkpoint/checksums.h"
 
 namespace {
@@ -25,7 +28,7 @@ namespace fs = std::filesystem;
 using Json = nlohmann::ordered_json;
 
 struct Arguments {
-  std::string path, sampling = "sentences", masking = "whole_word", part = "train";
+  std::string path, sampling = "sentences", masking = "whole_word", split = "train";
   bool verify = false, json = false;
   std::uint64_t samples = 3, audit_samples = 2000;
   std::optional<std::uint64_t> document;
@@ -144,15 +147,15 @@ void print_audit(const Json& audit) {
              audit["sampling"].get<std::string>(), audit["sequence_length"].get<int>());
   fmt::print(
       "lengths      mean {:.1f}; shortest {}, 10 % {}, median {}, 90 % {}, longest {}; "
-      "{} tokens of padding\n",
+      "{} of padding\n",
       lengths["mean"].get<double>(), lengths["shortest"].get<int>(), lengths["tenth"].get<int>(),
       lengths["median"].get<int>(), lengths["ninetieth"].get<int>(), lengths["longest"].get<int>(),
-      audit["padding"].get<std::uint64_t>());
+      bert::plural(audit["padding"].get<std::uint64_t>(), "token"));
   const Json& masking = audit["masking"];
-  fmt::print("masking      {}: {:.2f} % of the tokens (asked: {:.2f} %), {} samples without any\n",
+  fmt::print("masking      {}: {:.2f} % of the tokens (asked: {:.2f} %), {} without any\n",
              masking["kind"].get<std::string>(), 100 * masking["fraction"].get<double>(),
              100 * masking["fraction_asked"].get<double>(),
-             masking["samples_without_target"].get<std::uint64_t>());
+             bert::plural(masking["samples_without_target"].get<std::uint64_t>(), "sample"));
   fmt::print("             [MASK]   {}\n             another  {}\n             kept     {}\n",
              show_share(masking["masked"]), show_share(masking["replaced"]),
              show_share(masking["kept"]));
@@ -194,7 +197,7 @@ void print_corpus(const Json& corpus) {
   fmt::print("cut tables   for sequence lengths {}\n", corpus["sequence_lengths"].dump());
   fmt::print("{:<12} {:>10} {:>11} {:>12} {:>12} {:>10} {:>11}\n", "", "documents", "sentences",
              "words", "tokens", "per word", "unknown");
-  for (const char* part : {"train", "validation", "all"}) print_counts(part, corpus[part]);
+  for (const char* of : {"train", "validation", "all"}) print_counts(of, corpus[of]);
   if (corpus["sources"].size() > 1) {
     fmt::print("sources\n");
     for (const Json& source : corpus["sources"]) {
@@ -204,9 +207,10 @@ void print_corpus(const Json& corpus) {
   }
   if (corpus.contains("document")) {
     const Json& document = corpus["document"];
-    fmt::print("document     {} of the {} part, {} tokens:\n{}\n",
+    fmt::print("document     {} of the {} split, {}:\n{}\n",
                document["number"].get<std::uint64_t>(), document["part"].get<std::string>(),
-               document["tokens"].get<std::uint64_t>(), document["text"].get<std::string>());
+               bert::plural(document["tokens"].get<std::uint64_t>(), "token"),
+               document["text"].get<std::string>());
   }
   if (corpus.contains("audit")) print_audit(corpus["audit"]);
   if (corpus.contains("samples")) {
@@ -220,14 +224,14 @@ void print_corpus(const Json& corpus) {
 }
 
 Json describe_document(const bert::TokenShard& shard, const bert::Tokenizer& tokenizer,
-                       std::uint64_t number, const std::string& part) {
+                       std::uint64_t number, const std::string& split) {
   if (number >= shard.num_documents()) {
-    bert::throw_input_error("--document: there is no document {} in the {} part, which has {}",
-                            number, part, shard.num_documents());
+    bert::throw_input_error("--document: there is no document {} in the {} split, which has {}",
+                            number, split, shard.num_documents());
   }
   const bert::TokenizedDocument document = shard.document(number);
   return {{"number", number},
-          {"part", part},
+          {"part", split},
           {"tokens", document.ids.size()},
           {"text", tokenizer.decode(document.ids)}};
 }
@@ -242,10 +246,10 @@ Json inspect_corpus(const Arguments& arguments) {
     answer["verified"] = true;
   }
   const bert::Split split =
-      arguments.part == "train" ? bert::Split::train : bert::Split::validation;
+      arguments.split == "train" ? bert::Split::train : bert::Split::validation;
   if (arguments.document) {
     answer["document"] =
-        describe_document(corpus->shard(split), *tokenizer, *arguments.document, arguments.part);
+        describe_document(corpus->shard(split), *tokenizer, *arguments.document, arguments.split);
     return answer;
   }
   if (arguments.audit_samples == 0 && arguments.samples == 0) return answer;
@@ -254,7 +258,7 @@ Json inspect_corpus(const Arguments& arguments) {
   if (arguments.audit_samples > 0) {
     answer["audit"] =
         describe_audit(bert::audit_dataset(dataset, arguments.audit_samples), dataset);
-    answer["audit"]["part"] = arguments.part;
+    answer["audit"]["part"] = arguments.split;
   }
   for (std::uint64_t i = 0; i < std::min(arguments.samples, dataset.num_samples()); ++i) {
     const bert::SampleRef ref = dataset.shuffled(i);
@@ -283,8 +287,9 @@ Json describe_tensors(const bert::WeightsSource& file) {
 }
 
 void print_tensors(const Json& weights) {
-  fmt::print("weights      {}: {} tensors, {} parameters\n", weights["file"].get<std::string>(),
-             weights["tensors"].size(), weights["parameters"].get<std::int64_t>());
+  fmt::print("weights      {}: {}, {}\n", weights["file"].get<std::string>(),
+             bert::plural(weights["tensors"].size(), "tensor"),
+             bert::plural(weights["parameters"].get<std::uint64_t>(), "parameter"));
   for (const Json& tensor : weights["tensors"]) {
     fmt::print("  {:<70} {} {}\n", tensor["name"].get<std::string>(),
                tensor["dtype"].get<std::string>(), tensor["shape"].dump());
@@ -292,10 +297,12 @@ void print_tensors(const Json& weights) {
 }
 
 bool holds_tokenizer(const fs::path& folder) {
-  for (const char* file : {"tokenizer.json", "vocab.txt", "spiece.model", "tokenizer.model"}) {
-    if (fs::exists(folder / file)) return true;
-  }
-  return false;
+  std::error_code unreadable;
+  const fs::directory_iterator files(folder, unreadable);
+  return std::any_of(begin(files), end(files), [](const fs::directory_entry& file) {
+    const fs::path name = file.path().filename();
+    return name == "tokenizer.json" || name == "vocab.txt" || name.extension() == ".model";
+  });
 }
 
 // Every file and tensor that the checkpoint lists against its checksums.
@@ -360,6 +367,25 @@ Json inspect_corpus_file(const Arguments& arguments) {
   return answer;
 }
 
+bool can_be_inspected(const fs::path& folder) {
+  return fs::exists(folder / "manifest.json") || fs::exists(folder / "config.json") ||
+         holds_tokenizer(folder) || !bert::find_weights(folder).empty();
+}
+
+// A folder of folders, as users keep them: what there is in it.
+[[noreturn]] void refuse_folder(const fs::path& path) {
+  std::vector<std::string> inside;
+  for (const auto& entry : fs::directory_iterator(path)) {
+    if (entry.is_directory() && can_be_inspected(entry.path())) {
+      inside.push_back(entry.path().string());
+    }
+  }
+  std::sort(inside.begin(), inside.end());
+  bert::throw_input_error("{} is no corpus, checkpoint or tokenizer{}", path.string(),
+                          inside.empty() ? std::string(" and holds none")
+                                         : fmt::format("; it holds {}", fmt::join(inside, ", ")));
+}
+
 Json inspect(const Arguments& arguments) {
   const fs::path path = arguments.path;
   if (!fs::exists(path)) bert::throw_input_error("{}: does not exist", path.string());
@@ -369,6 +395,7 @@ Json inspect(const Arguments& arguments) {
     if (fs::exists(path / "config.json") || !bert::find_weights(path).empty()) {
       return inspect_checkpoint(arguments);
     }
+    if (!holds_tokenizer(path)) refuse_folder(path);
   } else if (path.extension() == ".bin" && path.filename() != "pytorch_model.bin") {
     return inspect_corpus_file(arguments);
   }
@@ -420,18 +447,24 @@ int run(int argc, char** argv) {
   app.add_flag("--json", arguments.json, "Print the answer as JSON");
   app.add_option("--samples", arguments.samples, "How many samples to show")->capture_default_str();
   app.add_option("--document", arguments.document,
-                 "Show this document of the part, as train names it, instead of samples");
+                 "Show this document of the split, as train names it, instead of samples");
   app.add_option("--audit-samples", arguments.audit_samples,
                  "How many samples to count for the masking audit")
       ->capture_default_str();
-  app.add_option("--part", arguments.part, "Part of the corpus")
+  app.add_option("--split", arguments.split, "Split of the corpus")
       ->check(CLI::IsMember({"train", "validation"}))
       ->capture_default_str();
-  app.add_option("--sampling", arguments.sampling, "sentences or chunks")->capture_default_str();
-  app.add_option("--sequence-length", arguments.dataset.sequence_length, "Longest sample")
+  app.add_option("--sampling", arguments.sampling, "How the text is cut into samples")
+      ->check(CLI::IsMember({"sentences", "chunks"}))
       ->capture_default_str();
-  app.add_option("--masking", arguments.masking, "whole_word or token")->capture_default_str();
+  app.add_option("--sequence-length", arguments.dataset.sequence_length, "Longest sample")
+      ->check(CLI::Range(8, 1 << 20))
+      ->capture_default_str();
+  app.add_option("--masking", arguments.masking, "What is masked as one")
+      ->check(CLI::IsMember({"whole_word", "token"}))
+      ->capture_default_str();
   app.add_option("--mask-fraction", arguments.dataset.masking.fraction, "Share of tokens masked")
+      ->check(CLI::Range(0.0, 1.0))
       ->capture_default_str();
   app.add_flag("--next-sentence", arguments.dataset.next_sentence,
                "Samples for next sentence prediction");

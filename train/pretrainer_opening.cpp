@@ -63,7 +63,7 @@ void Pretrainer::check_datasets() const {
     const std::uint64_t samples = datasets_.at(phase.sequence_length).training.num_samples();
     if (static_cast<std::uint64_t>(phase.batch_size) <= samples) continue;
     throw_input_error(
-        "{}: a batch of {} sequences is more than the corpus's training part has: {} of up to {} "
+        "{}: a batch of {} sequences is more than the corpus's training split has: {} of up to {} "
         "tokens; make it smaller, or prepare more text",
         config_.where(phase.batch_key), phase.batch_size, samples, phase.sequence_length);
   }

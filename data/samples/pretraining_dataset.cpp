@@ -34,7 +34,7 @@ PretrainingDataset::PretrainingDataset(std::shared_ptr<const Corpus> corpus, Spl
   const std::string name = (corpus_->folder() / split_name(split)).string();
   if (num_samples() == 0) {
     throw_input_error(
-        "{}: this part of the corpus is empty; prepare the corpus again with another "
+        "{}: this split of the corpus is empty; prepare the corpus again with another "
         "--validation-fraction",
         name);
   }

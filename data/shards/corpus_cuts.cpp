@@ -73,7 +73,7 @@ void find_cuts(const TokenShard& shard, const CutRule& rule,
   BERT_CHECK(rule.content > 0);
   if (shard.num_sentences() > std::numeric_limits<std::uint32_t>::max()) {
     throw_input_error(
-        "a part of a corpus can hold at most 2^32 - 1 sentences, this one has {}; "
+        "a split of a corpus can hold at most 2^32 - 1 sentences, this one has {}; "
         "split the input into several corpora",
         shard.num_sentences());
   }

@@ -107,7 +107,7 @@ TEST_F(CorpusPrograms, ShortSequenceCuts) {
             0);
   EXPECT_TRUE(fs::exists(folder_ / "corpus" / "train" / "cuts_sentences_30_short_0.1.bin"));
   expect_refused(prepare(text() + " --overwrite --short-sequence-probability 2"),
-                 "short sequences");
+                 "--short-sequence-probability");
 }
 
 TEST_F(CorpusPrograms, WarnsOfUnknownWordsAndInvalidText) {
@@ -134,15 +134,19 @@ TEST_F(CorpusPrograms, BadInputIsOneErrorLine) {
                  "bad.txt:3");
   expect_refused(prepare(text() + " --invalid-utf8 perhaps"), "perhaps");
   expect_refused(prepare(text() + " --validation-fraction 1"), "fraction");
-  expect_refused(prepare(text() + " --sequence-length 3"), "sequence length");
+  expect_refused(prepare(text() + " --sequence-length 3"), "--sequence-length");
   expect_refused(prepare(text() + " --colour red"), "colour");
+  expect_refused(prepare(text() + " --min-document-words -1"), "--min-document-words: -1 is less");
+  expect_refused(run(fmt::format("{} --tokenizer {} {} --output ''", BERT_PREPARE_CORPUS,
+                                 (folder_ / "vocab.txt").string(), text())),
+                 "--output: the name of the folder is empty");
   expect_refused(run(fmt::format("{} --tokenizer /nowhere --output {} {}", BERT_PREPARE_CORPUS,
                                  (folder_ / "corpus").string(), text())),
                  "/nowhere");
   EXPECT_FALSE(fs::exists(folder_ / "corpus"));
   fs::create_directories(folder_ / "corpus");
   write_text(folder_ / "corpus" / "letters.txt", "dear");
-  expect_refused(prepare(text()), "not a corpus");
+  expect_refused(prepare(text()), "holds letters.txt and is not a corpus");
   EXPECT_EQ(read_file(folder_ / "corpus" / "letters.txt"), "dear");
 }
 
@@ -153,11 +157,56 @@ TEST_F(CorpusPrograms, ReplacesACorpusOnlyIfToldTo) {
   EXPECT_EQ(contents(folder_ / "corpus"), before);
   EXPECT_EQ(prepare(text() + " --seed 7 --overwrite").exit_code, 0);
   EXPECT_NE(contents(folder_ / "corpus"), before);
+  // Nor what else somebody keeps there.
+  for (const char* name : {"notes.txt", "train/notes.txt", "other/manifest.json"}) {
+    const fs::path kept = folder_ / "corpus" / name;
+    fs::create_directories(kept.parent_path());
+    write_text(kept, "dear");
+    expect_refused(prepare(text() + " --overwrite"),
+                   std::string(name).starts_with("other") ? "corpus holds other" : name);
+    EXPECT_EQ(read_file(kept), "dear");
+    fs::remove(kept);
+    fs::remove(folder_ / "corpus" / "other");
+  }
+}
+
+// The folder is replaced by a rename: whoever stands in it would be left in one without a name.
+TEST_F(CorpusPrograms, DoesNotReplaceTheFolderItRunsIn) {
+  fs::create_directories(folder_ / "here" / "below");
+  fs::create_directory_symlink(folder_ / "here", folder_ / "link");
+  for (const char* output : {".", "../here", "../link/", "below/.."}) {
+    const Answer answer =
+        run(fmt::format("cd {} && {} --tokenizer {} {} --output {}", (folder_ / "here").string(),
+                        BERT_PREPARE_CORPUS, (folder_ / "vocab.txt").string(), text(), output));
+    expect_refused(answer, "is or holds the folder that the program runs in");
+  }
+  EXPECT_FALSE(fs::exists(folder_ / "here.partial"));
+  // A link is kept: the corpus is where it leads.
+  ASSERT_EQ(run(fmt::format("{} --tokenizer {} {} --output {}", BERT_PREPARE_CORPUS,
+                            (folder_ / "vocab.txt").string(), text(),
+                            (folder_ / "link" / "new").string()))
+                .exit_code,
+            0);
+  EXPECT_TRUE(is_corpus(folder_ / "here" / "new"));
+}
+
+TEST_F(CorpusPrograms, FailureLeavesNoFolders) {
+  expect_refused(run(fmt::format("{} --tokenizer {} --input {} --output {}", BERT_PREPARE_CORPUS,
+                                 (folder_ / "vocab.txt").string(), (folder_ / "none.txt").string(),
+                                 (folder_ / "a" / "b" / "corpus").string())),
+                 "none.txt");
+  EXPECT_FALSE(fs::exists(folder_ / "a"));
 }
 
 TEST_F(CorpusPrograms, InspectSaysWhatTheFolderOfARunIs) {
   fs::create_directories(folder_ / "run" / "checkpoints" / "step_00000010");
   expect_refused(inspect(folder_ / "run"), "is the folder of a run; its models are in");
+  ASSERT_EQ(prepare(text()).exit_code, 0);
+  fs::create_directories(folder_ / "data" / "raw");
+  fs::rename(folder_ / "corpus", folder_ / "data" / "corpus");
+  expect_refused(inspect(folder_ / "data"),
+                 "; it holds " + (folder_ / "data" / "corpus").string() + "\n");
+  expect_refused(inspect(folder_ / "run" / "checkpoints"), "tokenizer and holds none");
 }
 
 TEST_F(CorpusPrograms, InspectShowsADocument) {
@@ -172,7 +221,8 @@ TEST_F(CorpusPrograms, InspectShowsADocument) {
   EXPECT_EQ(document.at("tokens"), ids.size());
   EXPECT_EQ(document.at("text"), corpus->tokenizer()->decode(ids));
   EXPECT_NE(inspect(folder_ / "corpus", "--document 0").output, shown.output);
-  expect_refused(inspect(folder_ / "corpus", "--document 200"), "there is no document 200");
+  expect_refused(inspect(folder_ / "corpus", "--split validation --document 200"),
+                 "there is no document 200 in the validation split");
 }
 
 TEST_F(CorpusPrograms, InspectFindsDamage) {

@@ -61,7 +61,7 @@ class PoisonedRun {
                            kLength - 1);
       }
     }
-    return "the long document, which is not in the training part";
+    return "the long document, which is not in the training split";
   }
 
   // The steps, 1 for the first, that have the sample, as the program itself makes its batches.
@@ -84,7 +84,7 @@ class PoisonedRun {
   }
 
  private:
-  static constexpr std::size_t kLongDocument = 7;  // of the training part
+  static constexpr std::size_t kLongDocument = 7;  // of the training split
   static constexpr std::uint32_t kLength = 28;
   static constexpr std::int64_t kPosition = 25;
 

@@ -310,8 +310,8 @@ TEST_F(DyingRankTest, DuringTraining) {
                     [](const fs::path& run_dir) { return last_step(run_dir) >= 5; });
 }
 
-// Evaluations take nearly all of the time of this run: the whole validation part after each step of
-// two sequences.
+// Evaluations take nearly all of the time of this run: the whole validation split after each step
+// of two sequences.
 TEST_F(DyingRankTest, DuringEvaluation) {
   expect_end_of_all("evaluation",
                     {"train.batch_size=2", "evaluation.every_steps=1", "evaluation.max_batches=0",

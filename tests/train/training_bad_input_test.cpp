@@ -96,7 +96,7 @@ TEST_F(TrainingBadInput, ABatchLargerThanTheCorpus) {
   expect_refused_untouched(
       {"train.batch_size=100000"},
       "error: argument train.batch_size=100000: a batch of 100000 sequences is more than the "
-      "corpus's training part has: ");
+      "corpus's training split has: ");
 }
 
 TEST_F(TrainingBadInput, UnknownOptionsNameWhatMayBeMeant) {

@@ -1,4 +1,5 @@
-// Evaluator: the loss over the validation part of a corpus, with masks that are the same each time.
+// Evaluator: the loss over the validation split of a corpus, with masks that are the same each
+// time.
 #pragma once
 
 #include <cstdint>
