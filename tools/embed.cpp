@@ -158,18 +158,20 @@ int run(const Arguments& arguments) {
       capacity, [&](const Batch& batch) { output->write(batch, embedder.embed(batch)); });
   std::int64_t cut = 0;
   for (const std::string& text : arguments.given) packer.add(embedder.sequence(text, cut));
-  bert::pack_lines(lines, packer, [&](const bert::TextLine& line) {
-    packer.add(embedder.sequence(line.text, cut));
-  });
+  bert::InputReport report(bert::bad_rows(arguments.texts.skip_bad_rows));
+  bert::answer_lines(
+      lines, report,
+      [&](const bert::TextLine& line) { packer.add(embedder.sequence(line.text, cut)); },
+      [&] { packer.flush(); });
   output->commit();
   if (cut > 0) {
-    std::cerr << fmt::format("{} of {} texts were longer than {} tokens and were cut\n", cut,
-                             packer.sequences(), embedder.max_length());
+    std::cerr << fmt::format("cut to {} tokens (--max-length): {} of {}\n", embedder.max_length(),
+                             bert::plural(cut, "text"), packer.sequences());
   }
   std::cerr << fmt::format(
       "{} vectors of {} numbers{}; {}\n", bert::pooling_name(embedder.pooling()), embedder.width(),
       embedder.normalizes() ? ", of length 1" : "", session.backend().description());
-  bert::report_texts(lines, packer, throughput);
+  bert::report_texts(lines, report, packer, throughput);
   return 0;
 }
 
@@ -188,7 +190,8 @@ int main(int argc, char** argv) {
     app.add_option("--checkpoint", arguments.checkpoint,
                    "a folder with config.json, weights and tokenizer files")
         ->required();
-    CLI::Option* const input = bert::add_text_options(app, arguments.texts);
+    CLI::Option* const input =
+        bert::add_text_options(app, arguments.texts, "no JSON object with the text");
     app.add_option("--output", arguments.output,
                    "NAME.npy: float32 [texts, C]; any other name, and - for standard output: JSON "
                    "lines. A file has its name only when all is in it")

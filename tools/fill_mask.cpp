@@ -6,11 +6,13 @@
 #include <string>
 #include <vector>
 
+#include <fmt/ranges.h>
 #include <nlohmann/json.hpp>
 #include <sys/ioctl.h>
 #include <unistd.h>
 
 #include "data/samples/pretraining_dataset.h"
+#include "data/text/blank.h"
 #include "kernels/cpu_module.h"
 #include "model/model_files.h"
 #include "runtime/communicator.h"
@@ -37,7 +39,7 @@ struct Arguments {
   bert::TextOptions input;
   int top_k = 5, samples = 8;
   bert::RuntimeConfig runtime;
-  bool json = false, skip_bad_rows = false;
+  bool json = false;
 };
 
 std::size_t terminal_columns() {
@@ -149,37 +151,26 @@ int fill_texts(InferenceSession& session, const Arguments& arguments) {
   if (!arguments.texts.empty()) return 0;
 
   const bert::Throughput throughput;
-  std::int64_t left_out = 0;
-  std::string first_left_out;
   bert::TextLines lines(arguments.input.files, arguments.input.text_field);
-  bert::pack_lines(lines, packer, [&](const bert::TextLine& line) {
-    if (line.text.find_first_not_of(" \t") == std::string::npos) return;
+  bert::InputReport report(bert::bad_rows(arguments.input.skip_bad_rows));
+  const auto add_line = [&](const bert::TextLine& line) {
+    if (bert::is_blank(line.text)) return;
     try {
       add(line.text);
     } catch (const bert::InputError& error) {
-      if (!arguments.skip_bad_rows) {
-        bert::throw_input_error(
-            "{}:{}: {} (--skip-bad-rows leaves out and counts what cannot be used)", line.file,
-            line.number, error.what());
-      }
-      if (left_out++ == 0) first_left_out = fmt::format("{}:{}", line.file, line.number);
+      report.bad("without [MASK], or too long", line.place(), error.what());
     }
-  });
+  };
+  bert::answer_lines(lines, report, add_line, [&] { packer.flush(); });
   if (packer.sequences() == 0) {
-    if (left_out > 0) {
-      bert::throw_input_error(
-          "every text was left out ({} in all): without [MASK], or too long ({})", left_out,
-          first_left_out);
+    if (!report.findings().empty()) {
+      bert::throw_input_error("every text was left out; {}", fmt::join(report.lines(), "; "));
     }
     bert::throw_input_error(
         "no text: give one with [MASK] in it as an argument, by --input or on standard input, or "
         "--data for examples of a corpus");
   }
-  if (left_out > 0) {
-    std::cerr << fmt::format("{} left out: without [MASK], or too long ({}{})\n", left_out,
-                             first_left_out, left_out > 1 ? "; ..." : "");
-  }
-  bert::report_texts(lines, packer, throughput);
+  bert::report_texts(lines, report, packer, throughput);
   return 0;
 }
 
@@ -232,7 +223,7 @@ int show_samples(InferenceSession& session, const Arguments& arguments) {
   options.sequence_length = std::min(kSampleLength, session.model().capacity().max_seqlen);
   const bert::PretrainingDataset dataset(corpus, bert::Split::validation, options);
 
-  // Spread over the whole part; a sample without anything to predict gives way to the next one.
+  // Spread over the whole split; a sample without anything to predict gives way to the next one.
   const std::uint64_t count = dataset.num_samples();
   const auto wanted = std::min<std::uint64_t>(static_cast<std::uint64_t>(arguments.samples), count);
   Arguments shown = arguments;
@@ -283,16 +274,18 @@ int main(int argc, char** argv) {
         ->check(CLI::Range(1, 1000))
         ->capture_default_str();
     CLI::Option* const data =
-        app.add_option("--data", arguments.data, "show samples of this corpus's validation part");
+        app.add_option("--data", arguments.data, "show samples of this corpus's validation split");
     app.add_option("--samples", arguments.samples, "how many of them")
         ->check(CLI::Range(1, 1000000))
         ->needs(data)
         ->capture_default_str();
-    CLI::Option* const input = bert::add_text_options(app, arguments.input)->excludes(data);
+    CLI::Option* const input =
+        bert::add_text_options(app, arguments.input,
+                               "no JSON object with the text, no [MASK] in it, or too long")
+            ->excludes(data);
+    app.get_option("--text-field")->excludes(data);
     bert::add_backend_options(app, arguments.runtime);
     app.add_flag("--json", arguments.json, "print a JSON object per text, one a line");
-    app.add_flag("--skip-bad-rows", arguments.skip_bad_rows,
-                 "count lines without [MASK] and those that are too long, go on without them");
     app.add_option("TEXT", arguments.texts, "\"The capital of France is [MASK].\"")
         ->excludes(data)
         ->excludes(input);

@@ -12,6 +12,7 @@
 #include <fmt/ranges.h>
 #include <nlohmann/json.hpp>
 
+#include "data/text/blank.h"
 #include "kernels/cpu_module.h"
 #include "model/model_files.h"
 #include "runtime/communicator.h"
@@ -32,8 +33,6 @@ struct TaskArguments {
   std::string format, text, text_pair, label;
   std::optional<std::int64_t> max_length, doc_stride, max_answer_length, token_column, tag_column;
   std::optional<double> null_threshold;
-  bool skip_bad_rows = false;
-
   void apply(bert::TaskOptions& options) const;
 };
 
@@ -68,7 +67,6 @@ void TaskArguments::apply(bert::TaskOptions& options) const {
   replace(options.tag_column, tag_column);
   replace(options.null_threshold, null_threshold);
   if (null_threshold) options.allow_no_answer = true;
-  if (skip_bad_rows) options.bad_rows = bert::BadRows::skip;
 }
 
 // --- A file -------------------------------------------------------------------------------------
@@ -101,7 +99,7 @@ int predict_file(TaskPredictor& predictor, const bert::Tokenizer& tokenizer,
   const std::unique_ptr<bert::TaskDataset> dataset = predictor.task().read(
       arguments.input, tokenizer,
       arguments.evaluate ? bert::Purpose::evaluation : bert::Purpose::prediction);
-  for (const std::string& line : dataset->report().lines()) std::cerr << line << '\n';
+  bert::report_input(dataset->report());
   std::int64_t tokens = 0;
   const bert::TaskOutputs outputs = predictor.outputs(*dataset, &tokens);
   write_predictions(*dataset, outputs, arguments.output);
@@ -168,20 +166,22 @@ void answer_texts(TaskPredictor& predictor, const bert::Tokenizer& tokenizer,
 }
 
 // Lines of standard input, as many at a time as are there.
-int answer_lines(TaskPredictor& predictor, const bert::Tokenizer& tokenizer,
-                 const Arguments& arguments) {
+int answer_standard_input(TaskPredictor& predictor, const bert::Tokenizer& tokenizer,
+                          const Arguments& arguments) {
   constexpr std::size_t kMostAtOnce = 256;
   bert::TextLines lines({"-"}, arguments.lines.text_field);
+  bert::InputReport report(bert::bad_rows(arguments.lines.skip_bad_rows));
   std::vector<std::string> waiting;
   const auto answer = [&] {
-    if (!waiting.empty()) answer_texts(predictor, tokenizer, waiting, arguments);
-    waiting.clear();
+    const std::vector<std::string> texts = std::exchange(waiting, {});
+    if (!texts.empty()) answer_texts(predictor, tokenizer, texts, arguments);
   };
-  while (const std::optional<bert::TextLine> line = lines.next()) {
-    if (line->text.find_first_not_of(" \t") != std::string::npos) waiting.push_back(line->text);
-    if (waiting.size() == kMostAtOnce || !lines.ready()) answer();
-  }
-  answer();
+  const auto add = [&](const bert::TextLine& line) {
+    if (!bert::is_blank(line.text)) waiting.push_back(line.text);
+    if (waiting.size() == kMostAtOnce) answer();
+  };
+  bert::answer_lines(lines, report, add, answer);
+  bert::report_input(report);
   return 0;
 }
 
@@ -212,6 +212,7 @@ int run(const Arguments& arguments) {
   bert::InferenceSession session(arguments.checkpoint, std::move(backend), capacity);
   bert::TaskOptions options = bert::read_task_options(session);
   arguments.task.apply(options);
+  if (arguments.lines.skip_bad_rows) options.bad_rows = bert::BadRows::skip;
   TaskPredictor predictor(session, std::move(options));
   const bool questions = predictor.task().kind() == TaskKind::question_answering;
   if (!arguments.input.empty()) return predict_file(predictor, session.tokenizer(), arguments);
@@ -221,7 +222,9 @@ int run(const Arguments& arguments) {
         "{} answers questions: give --input, a file as SQuAD's, or --question and --context",
         arguments.checkpoint);
   }
-  if (arguments.texts.empty()) return answer_lines(predictor, session.tokenizer(), arguments);
+  if (arguments.texts.empty()) {
+    return answer_standard_input(predictor, session.tokenizer(), arguments);
+  }
   answer_texts(predictor, session.tokenizer(), arguments.texts, arguments);
   return 0;
 }
@@ -231,7 +234,8 @@ void add_task_options(CLI::App& app, TaskArguments& task) {
   const auto add = [&](const char* name, auto& value, const char* meaning) {
     return app.add_option(name, value, meaning)->group(kGroup);
   };
-  add("--format", task.format, "of a table: tsv, csv, jsonl or auto");
+  add("--format", task.format, "of a table; auto: by its name, else by its first line")
+      ->check(CLI::IsMember({"auto", "tsv", "csv", "jsonl"}));
   add("--text", task.text, "the column of the text, by name or from 1");
   add("--text-pair", task.text_pair, "the column of the second text of a pair");
   add("--label", task.label, "the column of the label, for --evaluate");
@@ -243,8 +247,6 @@ void add_task_options(CLI::App& app, TaskArguments& task) {
   add("--null-threshold", task.null_threshold,
       "no answer where its score is above the best answer's by more than this; makes \"no answer\" "
       "an answer");
-  app.add_flag("--skip-bad-rows", task.skip_bad_rows, "count what cannot be used, go on without it")
-      ->group(kGroup);
 }
 
 }  // namespace
@@ -281,7 +283,10 @@ int main(int argc, char** argv) {
     app.add_flag("--json", arguments.json, "print answers to TEXT and metrics as JSON");
     app.add_option("--text-field", arguments.lines.text_field,
                    "lines of standard input are JSON objects with the text under this name")
-        ->excludes(input);
+        ->excludes(input)
+        ->excludes(question);
+    app.add_flag("--skip-bad-rows", arguments.lines.skip_bad_rows,
+                 "leave out and count what cannot be used of --input, or of lines of JSON");
     add_task_options(app, arguments.task);
     bert::add_batch_option(app, arguments.lines);
     bert::add_backend_options(app, arguments.runtime);

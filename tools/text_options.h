@@ -9,6 +9,7 @@
 
 #include <CLI/CLI.hpp>
 
+#include "data/task_files/input_report.h"
 #include "data/text/text_lines.h"
 #include "runtime/command_line.h"
 #include "runtime/plural.h"
@@ -21,6 +22,7 @@ struct TextOptions {
   std::vector<std::string> files;
   std::string text_field;
   std::int64_t batch_tokens = 0;
+  bool skip_bad_rows = false;
 };
 
 inline void add_batch_option(CLI::App& app, TextOptions& options) {
@@ -30,7 +32,9 @@ inline void add_batch_option(CLI::App& app, TextOptions& options) {
       ->check(CLI::Range(std::int64_t{1}, std::int64_t{1} << 24));
 }
 
-inline CLI::Option* add_text_options(CLI::App& app, TextOptions& options) {
+// --input, which is returned, and what goes with it. `bad_rows`: which lines cannot be used.
+inline CLI::Option* add_text_options(CLI::App& app, TextOptions& options,
+                                     const std::string& bad_rows) {
   CLI::Option* const input =
       app.add_option("--input", options.files,
                      "files, plain or compressed, a text per line; - is standard input, which is "
@@ -38,6 +42,8 @@ inline CLI::Option* add_text_options(CLI::App& app, TextOptions& options) {
   app.add_option("--text-field", options.text_field,
                  "the lines are JSON objects with the text under this name; of files called .jsonl "
                  "or .ndjson it is \"text\" unless given");
+  app.add_flag("--skip-bad-rows", options.skip_bad_rows,
+               "leave out and count lines that cannot be used: " + bad_rows);
   add_batch_option(app, options);
   return input;
 }
@@ -62,28 +68,43 @@ inline std::optional<int> parse_texts(CLI::App& app, int argc, char** argv,
   for (std::string& text : texts) {
     if (with_blank.contains(text)) text.erase(0, 1);
   }
+  if (!texts.empty() && app.get_option("--text-field")->count() > 0) {
+    throw_input_error("--text-field is for lines of JSON: TEXT, here \"{}\", is taken as it is",
+                      texts.front());
+  }
   return done;
 }
 
-// Calls `add` with each line, which gives it to `packer`; whoever gives one line at a time is
-// answered at once. What comes before a line that cannot be used is answered too.
-template <typename Add>
-void pack_lines(TextLines& lines, BatchPacker& packer, const Add& add) {
+// Calls `add` with each line, and `answer`, which answers those that were added, where there is
+// none yet: whoever gives one line at a time is answered at once. What comes before a line that
+// cannot be used is answered too.
+template <typename Add, typename Answer>
+void answer_lines(TextLines& lines, InputReport& report, const Add& add, const Answer& answer) {
   try {
     while (const std::optional<TextLine> line = lines.next()) {
-      add(*line);
-      if (!lines.ready()) packer.flush();
+      if (line->malformed.empty()) {
+        add(*line);
+      } else {
+        report.bad("malformed line", line->place(), line->malformed);
+      }
+      if (!lines.ready()) answer();
     }
   } catch (const InputError&) {
-    packer.flush();
+    answer();
     throw;
   }
-  packer.flush();
+  answer();
 }
 
+inline BadRows bad_rows(bool skip) { return skip ? BadRows::skip : BadRows::refuse; }
+
 // What is said at the end, on standard error.
-inline void report_texts(const TextLines& lines, const BatchPacker& packer,
-                         const Throughput& throughput) {
+inline void report_input(const InputReport& report) {
+  for (const std::string& line : report.lines()) std::cerr << line << '\n';
+}
+inline void report_texts(const TextLines& lines, const InputReport& report,
+                         const BatchPacker& packer, const Throughput& throughput) {
+  report_input(report);
   if (lines.invalid_utf8() > 0) {
     std::cerr << "warning: replaced " << plural(lines.invalid_utf8(), "invalid UTF-8 sequence")
               << " by U+FFFD\n";

@@ -8,6 +8,7 @@
 #include "data/text/blank.h"
 #include "data/text/unicode.h"
 #include "runtime/error.h"
+#include "runtime/plural.h"
 
 namespace bert {
 namespace {
@@ -68,20 +69,22 @@ class ConllParser {
     const auto columns = static_cast<std::int64_t>(columns_);
     const std::int64_t index = given > 0 ? given - 1 : columns + given;
     if (index < 0 || index >= columns) {
-      throw_input_error("{}: has {} columns; there is no column {} for the {}", place(), columns_,
-                        given, what);
+      throw_input_error("{}: has {}; there is no column {} for the {}", place(),
+                        plural(columns_, "column"), given, what);
     }
     return static_cast<std::size_t>(index);
   }
 
   void choose_columns(std::size_t columns) {
     columns_ = columns;
-    token_ = column(options_.token_column, "word");
+    token_ = column(options_.token_column, "word (data.text, --token-column)");
     if (!with_tags_) return;
-    tag_ = column(options_.tag_column, "tag");
+    tag_ = column(options_.tag_column, "tag (data.label, --tag-column)");
     if (tag_ == token_) {
-      throw_input_error("{}: column {} would be both word and tag; expected words with tags",
-                        place(), token_ + 1);
+      throw_input_error(
+          "{}: column {} would be both word and tag; expected words with tags (data.text "
+          "and data.label, --token-column and --tag-column)",
+          place(), token_ + 1);
     }
   }
 
@@ -89,8 +92,8 @@ class ConllParser {
     if (columns_ == 0) choose_columns(fields.size());
     if (sentence_.words.empty()) sentence_.line = line_;
     if (fields.size() != columns_) {
-      bad("ragged row", fmt::format("has {} column{}, expected {} as before", fields.size(),
-                                    fields.size() == 1 ? "" : "s", columns_));
+      bad("ragged row",
+          fmt::format("has {}, expected {} as before", plural(fields.size(), "column"), columns_));
     } else if (!is_valid_utf8(line)) {
       bad("invalid UTF-8", "is not valid UTF-8");
     } else if (is_blank(fields[token_])) {

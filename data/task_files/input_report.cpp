@@ -26,8 +26,8 @@ std::string_view bad_rows_name(BadRows bad_rows) {
 void InputReport::bad(std::string_view kind, std::string_view place, std::string_view why) {
   if (bad_rows_ == BadRows::refuse) {
     throw_input_error(
-        "{}: {} ({}; what cannot be used is left out and counted by data.bad_rows=skip of "
-        "finetune, --skip-bad-rows of predict)",
+        "{}: {} ({}; what cannot be used is left out and counted by --skip-bad-rows, in finetune "
+        "by data.bad_rows=skip)",
         place, why, kind);
   }
   add(Effect::left_out, kind, place, why);
@@ -66,7 +66,8 @@ std::vector<std::string> InputReport::lines() const {
   for (const auto& [effect, kind, count, first] : findings_) {
     const std::string_view what = effect == Effect::left_out    ? "left out"
                                   : effect == Effect::truncated ? "cut"
-                                                                : "as they are";
+                                  : count == 1                  ? "unusual, used as it is"
+                                                                : "unusual, used as they are";
     lines.push_back(fmt::format("{} {}: {} ({}{})", count, what, kind, fmt::join(first, "; "),
                                 count > first.size() ? "; ..." : ""));
   }

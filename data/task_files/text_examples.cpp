@@ -14,6 +14,7 @@
 #include "data/text/byte_source.h"
 #include "data/text/unicode.h"
 #include "runtime/error.h"
+#include "runtime/plural.h"
 
 namespace bert {
 namespace {
@@ -75,20 +76,24 @@ class ColumnChooser {
   Columns choose(const TextExampleOptions& options, bool with_labels) const {
     Columns columns;
     if (!options.text_column.empty()) {
-      columns.text = required(options.text_column, "text");
+      columns.text = required(options.text_column, "text (data.text, --text)");
       if (!options.text_pair_column.empty()) {
-        columns.pair = required(options.text_pair_column, "second text");
+        columns.pair =
+            required(options.text_pair_column, "second text (data.text_pair, --text-pair)");
       }
     } else {
       if (!options.text_pair_column.empty()) {
-        throw_input_error("{}: the column of the second text is given, that of the first is not",
-                          file_);
+        throw_input_error(
+            "{}: the column of the second text is given, that of the first (data.text, --text) is "
+            "not",
+            file_);
       }
       usual_texts(columns);
     }
     if (with_labels) {
-      columns.label =
-          options.label_column.empty() ? usual_label() : required(options.label_column, "label");
+      columns.label = options.label_column.empty()
+                          ? usual_label()
+                          : required(options.label_column, "label (data.label, --label)");
     }
     return columns;
   }
@@ -103,7 +108,7 @@ class ColumnChooser {
   }
 
   std::string columns_text() const {
-    if (!named_) return fmt::format("it has {} columns without names", names_.size());
+    if (!named_) return fmt::format("it has {} without names", plural(names_.size(), "column"));
     return fmt::format("its columns are {}", fmt::join(names_, ", "));
   }
 
@@ -129,8 +134,9 @@ class ColumnChooser {
       }
       if (names_.size() == 1) return;
     }
-    throw_input_error("{}: which column is the text? {}: give the text's column by {}", file_,
-                      columns_text(), named_ ? "name" : "its number");
+    throw_input_error(
+        "{}: which column is the text? {}: give the text's column by {} (data.text, --text)", file_,
+        columns_text(), named_ ? "name" : "its number");
   }
 
   std::size_t usual_label() const {
@@ -138,8 +144,9 @@ class ColumnChooser {
     for (const std::string_view name : kUsualLabels) {
       if (const auto found = find(name)) return *found;
     }
-    throw_input_error("{}: which column is the label? {}: give the label's column by {}", file_,
-                      columns_text(), named_ ? "name" : "its number");
+    throw_input_error(
+        "{}: which column is the label? {}: give the label's column by {} (data.label, --label)",
+        file_, columns_text(), named_ ? "name" : "its number");
   }
 
   const std::vector<std::string>& names_;
@@ -207,8 +214,8 @@ class ExampleParser {
         report_.bad("malformed row", place(row.line), row.problem);
       } else if (row.fields.size() != names.size()) {
         report_.bad("ragged row", place(row.line),
-                    fmt::format("has {} field{}, expected {} as in line {}", row.fields.size(),
-                                row.fields.size() == 1 ? "" : "s", names.size(), first_line));
+                    fmt::format("has {}, expected {} as in line {}",
+                                plural(row.fields.size(), "field"), names.size(), first_line));
       } else {
         TextExample example;
         example.line = row.line;

@@ -230,4 +230,9 @@ std::string read_json_text(std::string_view record, std::string_view field, std:
   return Scanner(record).run(field, text);
 }
 
+std::string malformed_record(std::string_view field, std::string_view problem) {
+  return fmt::format("expected a JSON object with a string '{}', which --text-field names ({})",
+                     field, problem);
+}
+
 }  // namespace bert

@@ -12,4 +12,7 @@ namespace bert {
 // `text`; of several, the last. Returns what is wrong, "" if nothing is.
 std::string read_json_text(std::string_view record, std::string_view field, std::string& text);
 
+// The message about a record in which `problem` is wrong.
+std::string malformed_record(std::string_view field, std::string_view problem);
+
 }  // namespace bert

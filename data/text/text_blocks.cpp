@@ -104,8 +104,8 @@ class BlockParser {
     if (is_valid_utf8(text)) return text;
     if (options_.refuse_invalid_utf8) {
       refuse(
-          "not valid UTF-8; convert the file with iconv -t UTF-8, or allow the "
-          "invalid bytes to be replaced by U+FFFD");
+          "not valid UTF-8; convert the file with iconv -t UTF-8, or give --invalid-utf8 replace, "
+          "which makes the invalid bytes U+FFFD");
     }
     if (parsed_.invalid_utf8 == 0) parsed_.first_invalid_utf8 = parsed_.line_ends;
     return parsed_.storage.emplace_back(replace_invalid_utf8(text, parsed_.invalid_utf8));
@@ -124,10 +124,8 @@ class BlockParser {
     }
     if (!problem.empty()) {
       if (!options_.skip_malformed) {
-        refuse(
-            fmt::format("expected a JSON object with a string '{}' ({}); if the text has another "
-                        "name, give that, or allow malformed records to be left out",
-                        options_.text_field, problem));
+        refuse(fmt::format("{}; --malformed skip leaves such lines out",
+                           malformed_record(options_.text_field, problem)));
       }
       if (parsed_.malformed++ == 0) parsed_.first_malformed = parsed_.line_ends;
       return;
@@ -181,13 +179,13 @@ TextFormat detect_text_format(const std::string& file, std::string_view head) {
   if (first == '[' && second == '{') {
     throw_input_error(
         "{} looks like a JSON array; expected JSON lines, an object a line: convert it with "
-        "jq -c '.[]', or give the format text if it is text",
+        "jq -c '.[]', or give --format text if it is text",
         file);
   }
   if (all.starts_with("<doc id=")) {
     throw_input_error(
-        "{} is WikiExtractor's format with <doc> tags; run WikiExtractor with --json, or give the "
-        "format text if the tags are to be read as text",
+        "{} is WikiExtractor's format with <doc> tags; run WikiExtractor with --json, or give "
+        "--format text if the tags are to be read as text",
         file);
   }
   return TextFormat::text;

@@ -26,7 +26,7 @@ TextLines::TextLines(std::vector<std::string> files, std::string text_field)
 std::optional<TextLine> TextLines::next() {
   reach_line(true);
   if (source_ == nullptr) return std::nullopt;
-  TextLine line{take_line(), display_name(files_[opened_ - 1]), number_};
+  TextLine line{take_line(), display_name(files_[opened_ - 1]), number_, {}};
   decode(line);
   return line;
 }
@@ -105,9 +105,9 @@ void TextLines::decode(TextLine& line) {
   if (!is_valid_utf8(line.text)) line.text = replace_invalid_utf8(line.text, invalid_utf8_);
   if (field_.empty()) return;
   std::string text;
-  const std::string wrong = read_json_text(line.text, field_, text);
-  if (!wrong.empty()) throw_input_error("{}:{}: {}", line.file, line.number, wrong);
-  line.text = std::move(text);
+  const std::string problem = read_json_text(line.text, field_, text);
+  if (!problem.empty()) line.malformed = malformed_record(field_, problem);
+  line.text = problem.empty() ? std::move(text) : "";
 }
 
 }  // namespace bert

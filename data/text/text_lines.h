@@ -8,6 +8,8 @@
 #include <string>
 #include <vector>
 
+#include <fmt/format.h>
+
 #include "data/text/byte_source.h"
 
 namespace bert {
@@ -16,6 +18,9 @@ struct TextLine {
   std::string text;  // valid UTF-8
   std::string file;
   std::uint64_t number = 0;  // from 1
+  std::string malformed;     // why it is no object with that field; "": it is one, or plain text
+
+  std::string place() const { return fmt::format("{}:{}", file, number); }
 };
 
 class TextLines {
@@ -29,8 +34,7 @@ class TextLines {
 
   // The next line, waiting for it; nothing after the last. Line ends and a byte order mark are
   // dropped. Plain text: blank lines are lines too. JSON lines: they are passed over. InputError
-  // naming file and line: a file that cannot be read (as ByteSource), a line over kMostLineBytes,
-  // no object with that field.
+  // naming file and line: a file that cannot be read (as ByteSource), a line over kMostLineBytes.
   std::optional<TextLine> next();
   // Whether next() has its answer without waiting: for a line, or for who writes into the next
   // file.

@@ -111,20 +111,24 @@ TEST(TextExamples, AMissingColumnIsNamed) {
   TextExampleOptions options;
   options.text_column = "body";
   EXPECT_EQ(ERROR_OF(examples_of("title\tlabel\nx\t1\n", options)),
-            "2: f.tsv: there is no column 'body' for the text: its columns are title, label");
+            "2: f.tsv: there is no column 'body' for the text (data.text, --text): its "
+            "columns are title, label");
   EXPECT_EQ(ERROR_OF(examples_of("a\tb\tc\n")),
             "2: f.tsv: which column is the text? it has 3 columns without names: give the text's "
-            "column by its number");
+            "column by its number (data.text, --text)");
   options.text_column = "5";
   EXPECT_EQ(ERROR_OF(examples_of("a\tb\tc\n", options)),
-            "2: f.tsv: there is no column '5' for the text: it has 3 columns without names");
+            "2: f.tsv: there is no column '5' for the text (data.text, --text): it has "
+            "3 columns without names");
   EXPECT_EQ(ERROR_OF(examples_of("sentence\nx\n")),
             "2: f.tsv: which column is the label? its columns are sentence: give the label's "
-            "column by name");
+            "column by name (data.label, --label)");
   options.text_column = "";
   options.text_pair_column = "2";
-  EXPECT_EQ(ERROR_OF(examples_of("a\tb\n", options)),
-            "2: f.tsv: the column of the second text is given, that of the first is not");
+  EXPECT_EQ(
+      ERROR_OF(examples_of("a\tb\n", options)),
+      "2: f.tsv: the column of the second text is given, that of the first (data.text, --text) is "
+      "not");
   EXPECT_EQ(ERROR_OF(examples_of("one, two\n", {}, false, "-")),
             "2: -: neither its name nor its first line tells what it is: give tsv, csv or jsonl as "
             "its format (data.format, --format)");
@@ -141,10 +145,9 @@ TEST(TextExamples, BadRowsAreNamedAndCounted) {
                      "1 left out: empty text (f.tsv:5: has an empty text)",
                      "1 left out: empty label (f.tsv:6: has an empty label)",
                      "1 left out: invalid UTF-8 (f.tsv:7: is not valid UTF-8)"}));
-  EXPECT_EQ(
-      ERROR_OF(examples_of(content, {}, true, "f.tsv", BadRows::refuse)),
-      "2: f.tsv:3: has 1 field, expected 2 as in line 1 (ragged row; what cannot be used "
-      "is left out and counted by data.bad_rows=skip of finetune, --skip-bad-rows of predict)");
+  EXPECT_EQ(ERROR_OF(examples_of(content, {}, true, "f.tsv", BadRows::refuse)),
+            "2: f.tsv:3: has 1 field, expected 2 as in line 1 (ragged row; what cannot be used "
+            "is left out and counted by --skip-bad-rows, in finetune by data.bad_rows=skip)");
 }
 
 TEST(TextExamples, OnlyTheFirstPlacesAreKept) {
@@ -211,9 +214,10 @@ TEST(ConllFile, ABadLineCostsItsSentence) {
   InputReport refusing;
   EXPECT_EQ(ERROR_OF(parse_conll(content, "f", {}, true, refusing)).rfind("2: f:2: has 1", 0), 0u);
   EXPECT_EQ(ERROR_OF(parse_conll("a b\n", "f", {1, 3}, true, refusing)),
-            "2: f:1: has 2 columns; there is no column 3 for the tag");
+            "2: f:1: has 2 columns; there is no column 3 for the tag (data.label, --tag-column)");
   EXPECT_EQ(ERROR_OF(parse_conll("word\n", "f", {}, true, refusing)),
-            "2: f:1: column 1 would be both word and tag; expected words with tags");
+            "2: f:1: column 1 would be both word and tag; expected words with tags (data.text and "
+            "data.label, --token-column and --tag-column)");
 }
 
 std::string squad(const std::string& context, const std::string& questions) {

@@ -60,6 +60,19 @@ TEST_F(TextLinesTest, ReadsFilesOneAfterTheOther) {
   EXPECT_FALSE(lines.next());
 }
 
+TEST_F(TextLinesTest, GoesOnBehindAMalformedLine) {
+  TextLines lines({file("a.txt", "{bad\n{\"body\": \"one\"}\n")}, "body");
+  const auto malformed = lines.next();
+  EXPECT_EQ(malformed->malformed,
+            "expected a JSON object with a string 'body', which --text-field names (a string is "
+            "missing at its byte 2)");
+  EXPECT_EQ(malformed->text, "");
+  EXPECT_EQ(malformed->place(), (folder_ / "a.txt").string() + ":1");
+  const auto next = lines.next();
+  EXPECT_EQ(next->malformed, "");
+  EXPECT_EQ(next->text, "one");
+}
+
 // Who sends blank lines between its records and waits for the answer gets it.
 TEST_F(TextLinesTest, BlankJsonLinesAreNoAnswer) {
   Pipe pipe(folder_ / "lines.jsonl");

@@ -177,7 +177,7 @@ TEST_F(Inference, LongTextsAreCutAndCounted) {
   expect_near(all[1], all[0], 1e-6);
   expect_near(all[2], all[0], 1e-6);
   EXPECT_NE(embed("--input " + file + " >/dev/null")
-                .output.find("2 of 4 texts were longer than 40 tokens and were cut"),
+                .output.find("cut to 40 tokens (--max-length): 2 texts of 4\n"),
             std::string::npos);
   const auto shorter = vectors("--max-length 3 --input " + file);
   expect_near(shorter[0], vectors("--input " + write_lines("one", {"w5"}))[0], 1e-5);
@@ -309,6 +309,53 @@ TEST_F(Inference, FillMaskOfFiles) {
   EXPECT_EQ(most.exit_code, 0) << most.output;
   EXPECT_NE(most.output.find("1 left out"), std::string::npos) << most.output;
   EXPECT_NE(most.output.find("29 texts"), std::string::npos) << most.output;
+}
+
+// One bad line of JSON among good ones ends each program, after the answers of those before it; or
+// it is left out and counted.
+TEST_F(Inference, MalformedLinesAreSkippedIfAskedFor) {
+  write_task_checkpoint(folder_ / "task", tokenizer_, TaskKind::classification, {"x", "y"});
+  const std::string file =
+      write_lines("lines.jsonl", {R"({"text": "w5 [MASK]"})", "", R"({"text": 5})", "{bad",
+                                  R"({"text": "\f"})", R"({"text": "w7 [MASK]"})"});
+  const auto use = [&](const std::string& program, const std::string& more) {
+    const bool predicts = program == BERT_PREDICT;
+    return run(fmt::format("{} --checkpoint {} {} {} {} 2>&1", program,
+                           path(predicts ? "task" : "model"), program == BERT_EMBED ? "" : "--json",
+                           more, (predicts ? "--text-field text < " : "--input ") + file));
+  };
+  const auto count = [](const Answer& answer, const std::string& what) {
+    std::size_t found = 0;
+    for (auto at = answer.output.find(what); at != std::string::npos;
+         at = answer.output.find(what, at + 1)) {
+      ++found;
+    }
+    return found;
+  };
+  for (const char* program : {BERT_FILL_MASK, BERT_EMBED, BERT_PREDICT}) {
+    SCOPED_TRACE(program);
+    const bool embeds = program == std::string(BERT_EMBED);  // blank texts too
+    const std::string of = program == std::string(BERT_PREDICT) ? "standard input" : file;
+    const Answer refused = use(program, "");
+    EXPECT_EQ(refused.exit_code, 2) << refused.output;
+    EXPECT_EQ(count(refused, "\n{\"") + refused.output.starts_with("{"), 1u) << refused.output;
+    EXPECT_EQ(count(refused, of + ":3: expected a JSON object with a string 'text', which "
+                                  "--text-field names (the value of 'text' is not a string) ("),
+              1u)
+        << refused.output;
+    const Answer skipped = use(program, "--skip-bad-rows");
+    EXPECT_EQ(skipped.exit_code, 0) << skipped.output;
+    EXPECT_EQ(count(skipped, "\n{\"") + skipped.output.starts_with("{"), embeds ? 3u : 2u)
+        << skipped.output;
+    EXPECT_EQ(count(skipped, "2 left out: malformed line (" + of + ":3: "), 1u) << skipped.output;
+  }
+}
+
+TEST_F(Inference, TextsOfTheCommandLineAreNoJson) {
+  for (const Answer& answer : {fill_mask("--text-field x '[MASK]'", "model"),
+                               embed("--text-field x w5"), predict("--text-field x w5", "model")}) {
+    expect_refused(answer, "--text-field is for lines of JSON");
+  }
 }
 
 // --- predict ------------------------------------------------------------------------------------
@@ -452,6 +499,11 @@ TEST_F(Inference, PredictRefusesOtherModels) {
   write_task_checkpoint(folder_ / "task", tokenizer_, TaskKind::classification, {"x", "y"});
   expect_refused(fill_mask("'[MASK]'", "task"), "a model for classification");
   expect_refused(predict("--input " + path("nothing.tsv"), "task"), "nothing.tsv");
+  expect_refused(predict("--input - < /dev/null", "task"), "standard input is empty");
+  expect_refused(
+      run(fmt::format("printf 'w5\\tx\\nw7\\n' | {} --evaluate --checkpoint {} --input -",
+                      BERT_PREDICT, path("task"))),
+      "standard input:2: has 1 field");
   expect_refused(predict("--max-length 41 w5", "task"), "41 tokens");
   write_task_checkpoint(folder_ / "other", tokenizer_, TaskKind::classification, {"x", "y", "z"});
   fs::copy_file(folder_ / "other" / "task.json", folder_ / "task" / "task.json",

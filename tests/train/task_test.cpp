@@ -79,7 +79,7 @@ TEST_F(TaskTest, UnknownLabelsAreBad) {
       ERROR_OF(task->read(file, tokenizer(), Purpose::evaluation)),
       "2: " + file +
           ":3: '2' is none of the labels: 0, 1 (unknown label; what cannot be used is left out "
-          "and counted by data.bad_rows=skip of finetune, --skip-bad-rows of predict)");
+          "and counted by --skip-bad-rows, in finetune by data.bad_rows=skip)");
   // What lies behind the examples that are asked for is not looked at.
   EXPECT_EQ(task->read(file, tokenizer(), Purpose::training, 1)->num_examples(), 1);
   TaskOptions skipping = task->options();
@@ -105,9 +105,9 @@ TEST_F(TaskTest, WhatTheTokenizerDropsIsSaid) {
   EXPECT_EQ(pieces(dataset->sequences()[0]), "[CLS] [UNK] a [SEP]");
   EXPECT_EQ(pieces(dataset->sequences()[1]), "[CLS] [SEP]");
   EXPECT_EQ(dataset->report().lines(),
-            (Strings{"1 as they are: over-long word (" + file +
+            (Strings{"1 unusual, used as it is: over-long word (" + file +
                          ":2: a word of 101 characters is unknown to the model)",
-                     "1 as they are: no tokens (" + file +
+                     "1 unusual, used as it is: no tokens (" + file +
                          ":3: has a text of which the tokenizer leaves none)"}));
 }
 
@@ -137,8 +137,9 @@ TEST_F(TaskTest, WordsHaveTheLabelAtTheirFirstPiece) {
   EXPECT_EQ(pieces(dataset->sequences()[0]), "[CLS] a ##b ##c d [SEP]");
   EXPECT_EQ(dataset->sequences()[0].rows, (std::vector<std::int32_t>{1, 4}));
   EXPECT_EQ(dataset->sequences()[0].row_labels, (std::vector<std::int32_t>{0, 2}));
-  EXPECT_EQ(dataset->report().lines(), Strings{"1 as they are: entity without a beginning (" +
-                                               file + ":4: I-x begins an entity)"});
+  EXPECT_EQ(dataset->report().lines(),
+            Strings{"1 unusual, used as it is: entity without a beginning (" + file +
+                    ":4: I-x begins an entity)"});
 
   const TaskOutputs outputs{{0, 0, 1, 0, 1, 0}, {0, 1, 0}};  // O I-x; I-x
   const auto metrics = dataset->metrics(outputs);
@@ -305,7 +306,7 @@ TEST_F(TaskTest, AnswersThatCannotBeLearnt) {
   EXPECT_EQ(dataset->report().lines(),
             (Strings{"1 left out: answer not in its place (" + file +
                          ": 4: 'b d' is not in the context at answer_start)",
-                     "1 as they are: answer in no window (" + file +
+                     "1 unusual, used as it is: answer in no window (" + file +
                          ": 2: no window holds all of an answer of 8 tokens)",
                      "1 left out: answer without tokens (" + file +
                          ": 3: the tokenizer leaves nothing of the answer)"}));

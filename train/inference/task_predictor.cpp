@@ -60,7 +60,7 @@ TaskPredictor::TaskPredictor(InferenceSession& session, TaskOptions options)
   }
   const std::int64_t longest = model.capacity().max_seqlen;
   if (task_->options().max_length > longest) {
-    throw_input_error("sequences of up to {} tokens: the model of {} takes {}",
+    throw_input_error("max_length is {} tokens: the model of {} takes {}",
                       task_->options().max_length, session.checkpoint().string(), longest);
   }
 }

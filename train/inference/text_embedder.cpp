@@ -156,7 +156,7 @@ TextEmbedder::TextEmbedder(InferenceSession& session, const EmbeddingOptions& op
       max_length_(options.max_length.value_or(session.model().capacity().max_seqlen)) {
   const std::int64_t longest = session.model().config().max_position_embeddings;
   if (max_length_ < 3 || max_length_ > longest) {
-    throw_input_error("texts of up to {} tokens: expected 3 to {}, what the model of {} takes",
+    throw_input_error("max_length is {} tokens: expected 3 to {}, what the model of {} takes",
                       max_length_, longest, session.checkpoint().string());
   }
   BERT_CHECK(max_length_ <= session.model().capacity().max_seqlen);

@@ -5,6 +5,7 @@
 
 #include <fmt/ranges.h>
 
+#include "data/text/byte_source.h"
 #include "data/text/read_input.h"
 #include "runtime/error.h"
 #include "train/tasks/question_task.h"
@@ -57,7 +58,7 @@ std::int64_t Task::num_outputs() const {
 
 std::unique_ptr<TaskDataset> Task::read(const std::string& file, const Tokenizer& tokenizer,
                                         Purpose purpose, std::int64_t most_examples) const {
-  return parse(read_input(file), file, tokenizer, purpose, most_examples);
+  return parse(read_input(file), display_name(file), tokenizer, purpose, most_examples);
 }
 
 std::unique_ptr<TaskDataset> Task::parse(std::string_view content, const std::string& file,
