@@ -16,6 +16,7 @@
 #include "runtime/communicator.h"
 #include "runtime/file.h"
 #include "runtime/json.h"
+#include "runtime/plural.h"
 #include "train/checkpoint/checkpoint.h"
 #include "train/step/backend_options.h"
 #include "train/step/device_batch.h"
@@ -117,8 +118,8 @@ void append(const SequenceReader& reader, const std::string& where, const bert::
             Batch& batch) {
   const std::vector<std::int32_t> ids = reader.integers("input_ids", config.vocab_size);
   if (ids.empty() || static_cast<std::int64_t>(ids.size()) > config.max_position_embeddings) {
-    bert::throw_input_error("{}: input_ids has {} ids, the model takes 1 to {}", where, ids.size(),
-                            config.max_position_embeddings);
+    bert::throw_input_error("{}: input_ids has {}, the model takes 1 to {}", where,
+                            bert::plural(ids.size(), "id"), config.max_position_embeddings);
   }
   std::vector<std::int32_t> types(ids.size()), labels(ids.size(), bert::kIgnoreIndex);
   if (reader.has("token_type_ids")) {
@@ -126,8 +127,9 @@ void append(const SequenceReader& reader, const std::string& where, const bert::
   }
   if (reader.has("labels")) labels = reader.integers("labels", config.vocab_size, -100);
   if (types.size() != ids.size() || labels.size() != ids.size()) {
-    bert::throw_input_error("{}: {} input_ids, {} token_type_ids and {} labels, expected as many",
-                            where, ids.size(), types.size(), labels.size());
+    bert::throw_input_error(
+        "{}: {} input_ids, {} token_type_ids and {} labels, expected as many of each", where,
+        ids.size(), types.size(), labels.size());
   }
   for (std::size_t i = 0; i < ids.size(); ++i) {
     if (labels[i] != bert::kIgnoreIndex) {
@@ -274,9 +276,10 @@ int run(const Arguments& arguments) {
   Output output(*backend.device);
   compute(*model, backend, batch, arguments.gradients, output);
   output.write(arguments.output);
-  std::cout << fmt::format("{}: {} tensors of {} tokens in {} sequences, {} masked ({})\n",
-                           arguments.output, output.size(), batch.num_tokens(),
-                           batch.num_sequences(), batch.num_masked(), backend.description());
+  std::cout << fmt::format(
+      "{}: {} of {} in {}, {} masked ({})\n", arguments.output,
+      bert::plural(output.size(), "tensor"), bert::plural(batch.num_tokens(), "token"),
+      bert::plural(batch.num_sequences(), "sequence"), batch.num_masked(), backend.description());
   return 0;
 }
 

@@ -8,6 +8,7 @@
 
 #include "model/model_files.h"
 #include "runtime/file.h"
+#include "runtime/plural.h"
 #include "train/finetuner.h"
 #include "train/inference/task_inference.h"
 #include "train/memory_plan.h"
@@ -286,8 +287,8 @@ std::string Finetuner::plan() const {
       config_.model.random_weights ? " (its architecture, fresh weights)" : "",
       model_->parameters().num_parameters(), trained);
   const auto describe_split = [](const Split& split) {
-    return fmt::format("{} examples in {} sequences", split.dataset->num_examples(),
-                       split.sequences.size());
+    return fmt::format("{} in {}", plural(split.dataset->num_examples(), "example"),
+                       plural(split.sequences.size(), "sequence"));
   };
   text += fmt::format("task        {}", task_kind_name(task_->kind()));
   if (!task_->labels().empty()) {
@@ -295,8 +296,8 @@ std::string Finetuner::plan() const {
         fmt::format(", {} labels: {}", task_->labels().size(), fmt::join(task_->labels(), ", "));
   }
   text += fmt::format("; judged by {}\n", metric_);
-  text +=
-      fmt::format("training    {}: {} sequences\n", config_.data.train, training_.sequences.size());
+  text += fmt::format("training    {}: {}\n", config_.data.train,
+                      plural(training_.sequences.size(), "sequence"));
   text += fmt::format("validation  {}: {}\n", config_.data.validation, describe_split(validation_));
   if (test_.dataset) {
     text += fmt::format("test        {}: {}\n", *config_.data.test, describe_split(test_));
@@ -308,9 +309,9 @@ std::string Finetuner::plan() const {
                         options.max_query_length);
   }
   text += fmt::format("; the model reads {}\n", bert.max_position_embeddings);
-  text +=
-      fmt::format("steps       {} of {} sequences, {} an epoch; micro-batches of up to {} tokens\n",
-                  max_steps_, config_.train.batch_size, steps_per_epoch_, capacity_.tokens);
+  text += fmt::format("steps       {} of {}, {} an epoch; micro-batches of up to {} tokens\n",
+                      max_steps_, plural(config_.train.batch_size, "sequence"), steps_per_epoch_,
+                      capacity_.tokens);
   text += fmt::format("computing   {}; ranks: {}\n", backend_.description(), communicator_.size());
   text += fmt::format("run         seed {}, into {}", seed_, run_dir_.string());
   return text + opening_.beginning(state_.step);
