@@ -3,6 +3,13 @@
 #include "runtime/error.h"
 
 namespace bert {
+namespace {
+
+const CorpusCounts& counts_of(const Corpus& corpus, Split split) {
+  return corpus.manifest().splits[static_cast<std::size_t>(split)];
+}
+
+}  // namespace
 
 CorpusSet::CorpusSet(const std::vector<CorpusChoice>& choices) : choices_(choices) {
   BERT_CHECK(!choices.empty());
@@ -13,9 +20,7 @@ CorpusSet::CorpusSet(const std::vector<CorpusChoice>& choices) : choices_(choice
 
 CorpusCounts CorpusSet::counts(Split split) const {
   CorpusCounts sum;
-  for (const auto& corpus : corpora_) {
-    sum += corpus->manifest().splits[static_cast<std::size_t>(split)];
-  }
+  for (const auto& corpus : corpora_) sum += counts_of(*corpus, split);
   return sum;
 }
 
@@ -35,7 +40,9 @@ void CorpusSet::check_tokenizer(const Tokenizer& tokenizer) const {
 
 DatasetMixture CorpusSet::mixture(Split split, const DatasetOptions& options) const {
   std::vector<DatasetMixture::Component> components;
+  const bool some = counts(split).documents > 0;
   for (std::size_t i = 0; i < corpora_.size(); ++i) {
+    if (some && counts_of(*corpora_[i], split).documents == 0) continue;
     DatasetOptions own = options;
     own.seed = DatasetMixture::component_seed(options.seed, i);
     components.push_back(

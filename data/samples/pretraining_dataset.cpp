@@ -34,9 +34,11 @@ PretrainingDataset::PretrainingDataset(std::shared_ptr<const Corpus> corpus, Spl
   const std::string name = (corpus_->folder() / split_name(split)).string();
   if (num_samples() == 0) {
     throw_input_error(
-        "{}: this split of the corpus is empty; prepare the corpus again with another "
-        "--validation-fraction",
-        name);
+        "{0}: this split of the corpus is empty; prepare the corpus again with "
+        "--validation-fraction 0.05, or take the validation split of another one: data.path='[{1}, "
+        "OTHER]' for train, "
+        "--data OTHER for evaluate",
+        name, corpus_->folder().string());
   }
   if (options.next_sentence && shard_->num_documents() < 2) {
     throw_input_error(

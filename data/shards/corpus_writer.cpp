@@ -129,7 +129,8 @@ void CorpusWriter::ensure_both_splits() {
     throw_input_error(
         "the input is a single document, which cannot be split into training and "
         "validation: separate documents by blank lines, or give "
-        "--validation-fraction 0 and validate on another corpus");
+        "--validation-fraction 0 and train on it beside a corpus with a validation split "
+        "(data.path='[THIS, OTHER]')");
   }
   const std::size_t full = train_empty ? 1 : 0;
   const std::uint64_t moved = train_empty ? highest_document_ : lowest_document_;

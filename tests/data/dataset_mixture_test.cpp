@@ -129,6 +129,31 @@ TEST_F(DatasetMixtureTest, TheLoaderTakesFromAll) {
   EXPECT_EQ(corpora, (std::map<std::uint32_t, int>{{0, 16}, {1, 16}, {2, 32}}));
 }
 
+// A corpus without a validation part is trained on beside one that has it.
+TEST_F(DatasetMixtureTest, ValidationIsOfThoseThatHaveIt) {
+  const std::string bare = (*folder_ / "bare").string();
+  CorpusWriterOptions options;
+  options.validation_fraction = 0;
+  write_corpus(bare, number_tokenizer(kVocab), counting_documents(varied_lengths(30)), options);
+  const CorpusSet set({{bare, 3.0}, {names_[0], 1.0}}), alone({{bare}});
+  EXPECT_EQ(set.mixture(Split::train, {}).datasets().size(), 2u);
+  const DatasetMixture validation = set.mixture(Split::validation, {});
+  ASSERT_EQ(validation.datasets().size(), 1u);
+  EXPECT_EQ(validation.any().corpus().folder(), names_[0]);
+  EXPECT_EQ(validation.num_samples(),
+            CorpusSet({{names_[0]}}).mixture(Split::validation, {}).num_samples());
+  try {
+    alone.mixture(Split::validation, {});
+    FAIL() << "no error";
+  } catch (const InputError& error) {
+    const std::string text = error.what();
+    for (const std::string& part : {bare + "/validation: ", "data.path='[" + bare + ", OTHER]'",
+                                    std::string("--data OTHER")}) {
+      EXPECT_NE(text.find(part), std::string::npos) << text << " lacks " << part;
+    }
+  }
+}
+
 TEST_F(DatasetMixtureTest, WhatDoesNotFitIsRefused) {
   EXPECT_THROW(mixture({1.0, {}, 1.0}), InputError);
   EXPECT_THROW(mixture({1.0, 0.0, 1.0}), InputError);
