@@ -1,5 +1,6 @@
 #include "runtime/program.h"
 
+#include <csignal>
 #include <cstdio>
 #include <exception>
 
@@ -14,6 +15,7 @@ std::string version_string() {
 }
 
 int run_program(const std::function<int()>& body) {
+  std::signal(SIGXFSZ, SIG_IGN);
   try {
     return body();
   } catch (const Error& error) {

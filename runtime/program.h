@@ -10,7 +10,8 @@ namespace bert {
 std::string version_string();
 
 // Runs `body` and returns its exit code; an Error becomes one line "error: ..." on standard error
-// and its exit code, any other exception the same with exit code 1.
+// and its exit code, any other exception the same with exit code 1. Files at the limit of their
+// size (ulimit -f) are such errors too, no signal.
 int run_program(const std::function<int()>& body);
 
 }  // namespace bert

@@ -1,11 +1,16 @@
 // What reaches the user of a program when something is wrong: one line and an exit code.
 #include "runtime/error.h"
 
+#include <csignal>
 #include <stdexcept>
 
 #include <gtest/gtest.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include "runtime/command_line.h"
+#include "runtime/file.h"
 #include "runtime/program.h"
 
 namespace bert {
@@ -27,6 +32,25 @@ TEST(RunProgram, ExitCodes) {
             std::make_pair(1, std::string("error: disk full\n")));
   EXPECT_EQ(outcome([]() -> int { throw std::logic_error("odd"); }),
             std::make_pair(1, std::string("error: odd\n")));
+}
+
+// A file at the limit of its size is an error of write(), not a signal that ends the program.
+TEST(RunProgram, ALimitOfFileSizes) {
+  const auto child = ::fork();
+  if (child == 0) {
+    std::signal(SIGXFSZ, SIG_DFL);
+    const rlimit limit{.rlim_cur = 100, .rlim_max = 100};
+    ::setrlimit(RLIMIT_FSIZE, &limit);
+    const std::string path = testing::TempDir() + "limited";
+    ::_exit(run_program([&] {
+      write_file_atomic(path, std::string(1000, 'x'));
+      return 0;
+    }));
+  }
+  int status = 0;
+  ASSERT_EQ(::waitpid(child, &status, 0), child);
+  ASSERT_TRUE(WIFEXITED(status)) << "ended by signal " << WTERMSIG(status);
+  EXPECT_EQ(WEXITSTATUS(status), 1);
 }
 
 TEST(RunProgram, Version) {
