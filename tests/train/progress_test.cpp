@@ -46,6 +46,7 @@ TEST(Progress, PlainLinesAreRateLimited) {
   const std::unique_ptr<std::FILE, int (*)(std::FILE*)> file(std::tmpfile(), std::fclose);
   {
     Progress progress(file.get(), 10, 20, std::chrono::hours(1));
+    progress.start();
     for (int step = 11; step <= 20; ++step) progress.update(state_at(step, 1.0));
     progress.message("a message");
     progress.detail("a detail");
@@ -61,12 +62,13 @@ TEST(Progress, PlainLinesAreRateLimited) {
        begin = end + 1) {
     lines.push_back(text.substr(begin, end - begin));
   }
-  ASSERT_EQ(lines.size(), 4u) << text;
-  EXPECT_TRUE(lines[0].starts_with("step 11/20 (55.0%)  loss 1.000  ppl 2.7")) << lines[0];
-  EXPECT_EQ(lines[1], "a message");
-  EXPECT_EQ(lines[2], "a detail");
-  EXPECT_TRUE(lines[3].starts_with("step 20/20 (100.0%)")) << lines[3];
-  EXPECT_TRUE(lines[3].ends_with("ETA 0s")) << lines[3];
+  ASSERT_EQ(lines.size(), 5u) << text;
+  EXPECT_EQ(lines[0], "computing step 11 of 20");
+  EXPECT_TRUE(lines[1].starts_with("step 11/20 (55.0%)  loss 1.000  ppl 2.7")) << lines[1];
+  EXPECT_EQ(lines[2], "a message");
+  EXPECT_EQ(lines[3], "a detail");
+  EXPECT_TRUE(lines[4].starts_with("step 20/20 (100.0%)")) << lines[4];
+  EXPECT_TRUE(lines[4].ends_with("ETA 0s")) << lines[4];
   EXPECT_EQ(text.find('\x1b'), std::string::npos);
 }
 
@@ -143,6 +145,8 @@ TEST_F(TerminalTest, TheViewIsRedrawnInPlaceWithMessagesAbove) {
   open(100, 24);
   if (IsSkipped()) return;
   start(4);
+  progress_->start();
+  EXPECT_EQ(see(), (std::vector<std::string>{"computing step 1 of 4", ""}));
   update(1, 4.0);
   EXPECT_EQ(see().size(), 3u);  // two lines and the cursor's
   EXPECT_TRUE(see()[0].starts_with("step 1/4  25.0 %  [==========>")) << see()[0];

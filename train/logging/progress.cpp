@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <utility>
 
+#include <fmt/format.h>
+
 namespace bert {
 namespace {
 
@@ -21,6 +23,13 @@ Progress::Progress(std::FILE* out, std::int64_t first_step, std::int64_t max_ste
       printed_step_(first_step) {
   view_.progress.step = first_step;
   view_.progress.max_steps = max_steps;
+}
+
+void Progress::start() {
+  const std::string line =
+      fmt::format("computing step {} of {}", first_step_ + 1, view_.progress.max_steps);
+  if (!terminal_.live) return message(line);
+  block_.draw({cut_end(line, terminal_size(out_).columns - 1, terminal_.style.unicode)});
 }
 
 void Progress::update(ProgressState state) {

@@ -24,6 +24,8 @@ class Progress {
   Progress(const Progress&) = delete;
   Progress& operator=(const Progress&) = delete;
 
+  // Before the first step, which may take long: says that it is being computed.
+  void start();
   // After each optimizer step: cheap, prints a few times a second at most. The size of the terminal
   // is asked for each time. max_steps and the times of `state` are filled in here.
   void update(ProgressState state);
