@@ -5,6 +5,7 @@
 
 #include "train/inference/mask_filling.h"
 #include "train/logging/layer_gradient_norms.h"
+#include "train/logging/tensorboard_writer.h"
 #include "train/pretrainer.h"
 #include "train/profile/utilisation.h"
 #include "train/step/micro_batch_limits.h"
@@ -101,7 +102,8 @@ void Pretrainer::report_samples() {
       const std::string predicted = show_predictions(*tokenizer_, batch, predictions, b);
       const std::string original = show_original(*tokenizer_, batch, b);
       const std::string masked = show_masked(*tokenizer_, batch, b);
-      markdown += fmt::format("| {} | {} | {} |\n", original, masked, predicted);
+      markdown += fmt::format("| {} | {} | {} |\n", markdown_cell(original), markdown_cell(masked),
+                              markdown_cell(predicted));
       log_->prediction({{"step", state_.step},
                         {"sample", sample},
                         {"text", original},

@@ -157,6 +157,12 @@ TEST_F(TensorboardTest, ScalarsAndTexts) {
             tensorboard::text_event(wall_time(records[2]), 20, "samples", "**bold** \xff"));
 }
 
+TEST(MarkdownCell, ShowsATextAsItIs) {
+  EXPECT_EQ(markdown_cell("a cat that[97.6%] sat."), "a cat that\\[97.6%] sat.");
+  EXPECT_EQ(markdown_cell("a|b `c` *d* _e_ \\"), "a\\|b \\`c\\` \\*d\\* \\_e\\_ \\\\");
+  EXPECT_EQ(markdown_cell("1 < 2\r\n&lt;"), "1 &lt; 2  &amp;lt;");
+}
+
 TEST_F(TensorboardTest, Histograms) {
   TensorboardWriter writer(folder_);
   writer.histogram("norms", {0.5, 2.0}, 10);

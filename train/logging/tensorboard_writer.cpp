@@ -239,6 +239,22 @@ TensorboardWriter::TensorboardWriter(const fs::path& folder, std::int64_t first_
   if (first_step > 0) go_back(first_step);
 }
 
+std::string markdown_cell(std::string_view text) {
+  constexpr std::string_view kMarkup = "\\`*_|[";
+  std::string cell;
+  for (const char c : text) {
+    if (kMarkup.find(c) != kMarkup.npos) cell += '\\';
+    if (c == '<') {
+      cell += "&lt;";
+    } else if (c == '&') {
+      cell += "&amp;";
+    } else {
+      cell += c == '\n' || c == '\r' ? ' ' : c;
+    }
+  }
+  return cell;
+}
+
 void TensorboardWriter::go_back(std::int64_t first_step) {
   record(tensorboard::start_event(now(), first_step));
 }

@@ -43,6 +43,9 @@ std::string histogram_event(double wall_time, std::int64_t step, std::string_vie
                             const Histogram& histogram);
 }  // namespace tensorboard
 
+// `text` as a cell of a table in Markdown that shows it as it is, in one line.
+std::string markdown_cell(std::string_view text);
+
 class TensorboardWriter {
  public:
   // Opens a new event file in `folder` (made if it is not there); every run and every resume has a
