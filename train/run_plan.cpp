@@ -26,11 +26,11 @@ std::string short_duration(double seconds) {
 std::string describe_phase(const PhasePlan& phase, std::int64_t ranks) {
   return fmt::format(
       "{} of up to {} tokens a step, {:.1f} steps an epoch, micro-batches of up to {} "
-      "tokens on each of {}\n"
+      "tokens{}\n"
       "            at most {} tokens a step, about {:.0f} on average\n",
       plural(phase.batch_size, "sequence"), phase.sequence_length, phase.steps_per_epoch(),
-      phase.micro_batch_tokens, plural(ranks, "rank"), phase.step_tokens_at_most(),
-      phase.step_tokens());
+      phase.micro_batch_tokens, ranks > 1 ? fmt::format(" on each of {} ranks", ranks) : "",
+      phase.step_tokens_at_most(), phase.step_tokens());
 }
 
 std::string describe_memory(const RunPlan& plan) {
@@ -96,10 +96,10 @@ std::size_t checkpoint_bytes(std::int64_t parameters, std::size_t number) {
 std::string describe(const RunPlan& plan) {
   const BertConfig& model = plan.model;
   std::string text;
-  text +=
-      fmt::format("model       {} layers of {}, {} heads, vocabulary {}, {}-LN, {} parameters\n",
-                  model.num_hidden_layers, model.hidden_size, model.num_attention_heads,
-                  model.vocab_size, layer_norm_name(model.layer_norm), plan.parameters);
+  text += fmt::format("model       {} of {}, {}, vocabulary {}, {}-LN, {} parameters\n",
+                      plural(model.num_hidden_layers, "layer"), model.hidden_size,
+                      plural(model.num_attention_heads, "head"), model.vocab_size,
+                      layer_norm_name(model.layer_norm), plan.parameters);
   text += fmt::format("corpus      {}: {} + {} documents, {} + {} tokens (training + validation)\n",
                       fmt::join(plan.corpora, " + "), plan.training.documents,
                       plan.validation.documents, plan.training.tokens, plan.validation.tokens);
@@ -112,14 +112,16 @@ std::string describe(const RunPlan& plan) {
   if (plan.micro_batch_sequences > 0) {
     text += fmt::format(
         "bits        the same for any ranks and threads (train.reproducible), in micro-batches of "
-        "{} sequences\n",
-        plan.micro_batch_sequences);
+        "{}\n",
+        plural(plan.micro_batch_sequences, "sequence"));
   }
-  text += fmt::format("computing   {}; ranks: {}\n", plan.computing, plan.communication);
+  text += fmt::format("computing   {}; ranks: {}{}\n", plan.computing, plan.ranks,
+                      plan.ranks > 1 ? " over " + plan.communication : "");
   text += fmt::format("checkpoints {} each, ", format_size(plan.checkpoint_bytes));
-  text += plan.checkpoint_every > 0 ? fmt::format("every {} steps, ", plan.checkpoint_every)
-                                    : std::string("at the end only, ");
-  text += fmt::format("the newest {} and the best kept\n", plan.checkpoints_kept);
+  text +=
+      plan.checkpoint_every > 0 ? every(plan.checkpoint_every, "step") + ", " : "at the end only, ";
+  text += fmt::format("the newest{} and the best kept\n",
+                      plan.checkpoints_kept > 1 ? fmt::format(" {}", plan.checkpoints_kept) : "");
   text += fmt::format("run         {} into {}: {} tokens, {:.2f} epochs",
                       plural(plan.max_steps, "step"), plan.run_dir, rounded(plan.tokens()),
                       plan.epochs());

@@ -1,4 +1,4 @@
-// How many threads a rank computes with.
+// How many threads a rank computes with, and how it says what with.
 #include "train/step/backend.h"
 
 #include <gtest/gtest.h>
@@ -41,6 +41,15 @@ TEST(ShareOfProcessors, OnlyThoseWhoMayUseThemShare) {
 TEST(ShareOfProcessors, IsOneAtLeast) {
   EXPECT_EQ(share_of_processors(mask(0, 0), {mask(0, 0), mask(0, 0)}), 1);
   EXPECT_GE(make_backend(Precision::fp32).threads, 1);
+}
+
+TEST(Backend, DescribesItselfToANewcomer) {
+  const std::string text = make_backend(Precision::fp32, 1).description();
+  EXPECT_TRUE(text.starts_with("CPU, fp32 with ")) << text;
+  EXPECT_NE(text.find(" instructions"), std::string::npos) << text;
+  EXPECT_TRUE(text.ends_with(", 1 thread")) << text;
+  EXPECT_EQ(make_backend(Precision::fp64).description(),
+            "CPU, fp64 by the slow reference, 1 thread");
 }
 
 }  // namespace

@@ -43,7 +43,7 @@ TEST_F(RecordFileTest, WhatAFullDiskRefusesWaitsAndIsWrittenOnceInOrder) {
       file.finish();
       ADD_FAILURE() << "no error";
     } catch (const RuntimeError& error) {
-      EXPECT_NE(std::string(error.what()).find("its last 2 records are missing"), std::string::npos)
+      EXPECT_NE(std::string(error.what()).find("it lacks its last 2 records"), std::string::npos)
           << error.what();
     }
   }

@@ -217,9 +217,10 @@ TEST(PhaseCapacity, IsSharedAmongRanks) {
   EXPECT_EQ(phase_capacity(config, phases[0], 4, 4096).tokens, 3 * 32);
   EXPECT_EQ(phase_capacity(config, phases[0], 1, 64).tokens, 64);
   EXPECT_EQ(phase_capacity(config, phases[1], 1, 64).tokens, 512);  // a whole sequence at least
-  EXPECT_EQ(error_of([&] { phase_capacity(config, phases[1], 5, 64); }),
-            "a.yaml:2: train.phases[0].batch_size: 4 sequences are less than one for each of 5 "
-            "ranks");
+  EXPECT_EQ(
+      error_of([&] { phase_capacity(config, phases[1], 5, 64); }),
+      "a.yaml:2: train.phases[0].batch_size: a batch of 4 is less than one sequence for each of 5 "
+      "ranks");
   EXPECT_EQ(run_capacity(config, 1, 4096).tokens, 2048);
   EXPECT_EQ(run_capacity(config, 1, 4096).sequences, 10);
   EXPECT_EQ(run_capacity(config, 1, 4096).max_seqlen, 512);
@@ -243,7 +244,7 @@ TEST(RunDirectory, DiskSpace) {
   const fs::path run_dir = folder / "run/that/is/not/there";
   EXPECT_FALSE(check_disk_space(run_dir, 3, 1000));
   const std::string message = error_of([&] { check_disk_space(run_dir, 3, std::size_t{1} << 50); });
-  EXPECT_NE(message.find("need 3377699.72 GB more, and "), std::string::npos) << message;
+  EXPECT_NE(message.find("3377699.72 GB more are needed, and "), std::string::npos) << message;
   EXPECT_NE(message.find(" GB are free on the disk of " + folder.path().string()),
             std::string::npos)
       << message;

@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "runtime/error.h"
+#include "runtime/plural.h"
 #include "train/checkpoint/checkpoint.h"
 #include "train/logging/number_text.h"
 
@@ -110,9 +111,9 @@ std::optional<std::string> check_disk_space(const fs::path& run_dir, std::int64_
                         static_cast<double>(bytes);
   const double available = static_cast<double>(disk.f_bavail) * static_cast<double>(disk.f_frsize);
   const std::string text = fmt::format(
-      "run_dir: {}: up to {} checkpoints of {} need {} more, and {} are free on the disk of {}",
-      run_dir.string(), checkpoints, format_size(bytes),
-      format_size(static_cast<std::size_t>(needed)),
+      "run_dir: {}: up to {} of {} at once: {} more are needed, and {} are free on the disk of {}",
+      run_dir.string(), plural(static_cast<std::uint64_t>(checkpoints), "checkpoint"),
+      format_size(bytes), format_size(static_cast<std::size_t>(needed)),
       format_size(static_cast<std::size_t>(available)), there.string());
   if (needed > available) {
     throw_input_error("{}; keep fewer (checkpoint.keep), or name a folder of another disk", text);

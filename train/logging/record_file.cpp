@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "runtime/error.h"
+#include "runtime/plural.h"
 
 namespace bert {
 
@@ -64,8 +65,8 @@ bool RecordFile::flush() {
 
 void RecordFile::finish() {
   if (flush()) return;
-  throw_runtime_error("cannot write {}: {}; its last {} records are missing", path_.string(),
-                      std::strerror(error_), waiting_.size());
+  throw_runtime_error("cannot write {}: {}; it lacks its last {}", path_.string(),
+                      std::strerror(error_), plural(waiting_.size(), "record"));
 }
 
 bool RecordFile::write(const std::string& record) {

@@ -137,12 +137,22 @@ Backend make(const RuntimeConfig& config, int local_rank, std::int64_t threads,
   return backend;
 }
 
+// Of "cpu f32 (avx512_bf16, tiles)": " with avx512_bf16 instructions and AMX tiles".
+std::string instructions(const std::string& ops) {
+  const auto begin = ops.find('('), end = ops.find_first_of(",)", begin);
+  if (begin == std::string::npos) return " by the slow reference";
+  const bool tiles = ops.find("tiles", begin) != std::string::npos;
+  return fmt::format(" with {} instructions{}", ops.substr(begin + 1, end - begin - 1),
+                     tiles ? " and AMX tiles" : "");
+}
+
 }  // namespace
 
 std::string Backend::description() const {
   std::string text = fmt::format("{}, {}", device->name(), ops->name());
   if (device->is_cpu()) {
-    text += ", " + plural(threads, "thread");
+    text = fmt::format("{}, {}{}, {}", device->name(), precision_name(precision),
+                       instructions(ops->name()), plural(threads, "thread"));
   } else if (precision == Precision::tf32) {
     text += " with tf32 products";
   } else if (precision == Precision::fp8) {
@@ -161,7 +171,7 @@ Backend make_backend(const RuntimeConfig& config, Communicator& communicator, st
   communicator.all_reduce_sum(with_gpu);
   if (with_gpu[0] != 0 && with_gpu[0] != communicator.size()) {
     throw_runtime_error(
-        "{} of {} ranks have a GPU, this one computes on {}; give every rank one, or set "
+        "only {} of {} ranks found a GPU, this one computes on {}; give every rank one, or set "
         "runtime.device: cpu",
         with_gpu[0], communicator.size(), backend.description());
   }

@@ -8,6 +8,7 @@
 
 #include "kernels/cuda_module.h"
 #include "runtime/error.h"
+#include "runtime/plural.h"
 
 namespace bert {
 
@@ -29,7 +30,8 @@ std::string StepResult::why_refused() const {
   if (std::isnan(loss)) return "its loss is NaN";
   if (std::isinf(loss)) return "its loss is infinite";
   if (gradient.nonfinite != 0) {
-    return fmt::format("{} elements of its gradient are not finite", gradient.nonfinite);
+    return fmt::format("its gradient is not finite in {}",
+                       plural(static_cast<std::uint64_t>(gradient.nonfinite), "element"));
   }
   return fmt::format("its loss is {:.4f}, and above {:.4f} is a spike", main_loss, max_loss);
 }
