@@ -46,6 +46,8 @@ FinetuneResult Finetuner::run() {
   const fs::path best = run_dir_ / "checkpoints" / checkpoint_name(state_.best_step);
   verify_model_files(best);
   load_parameters(*open_weights(best), model_->parameters());
+  // As they are after a step, where there was none.
+  if (backend_.stop_choosing_products) backend_.stop_choosing_products();
   result.validation = judge(validation_, "predictions_validation.jsonl");
   if (test_.dataset) result.test = judge(test_, "predictions_test.jsonl");
   // finetune prints them, over all seeds.
@@ -56,10 +58,7 @@ FinetuneResult Finetuner::run() {
 
 void Finetuner::train() {
   if (finished()) {
-    say(fmt::format("nothing to train: step {} of {} is done", state_.step, max_steps_));
-    // The best checkpoint is judged as it would have been after the last step.
-    if (backend_.stop_choosing_products) backend_.stop_choosing_products();
-    return;
+    return say(fmt::format("nothing to train: step {} of {} is done", state_.step, max_steps_));
   }
   start();
   if (options_.dump_batches && state_.step == 0) save();

@@ -62,6 +62,7 @@ class Finetuner : private TrainingRun {
   void load_encoder();
   void open_run_directory();
   void resume_from(const std::filesystem::path& checkpoint);
+  void check_same_task(const std::filesystem::path& checkpoint) const;
   void check_same_data(const std::string& checkpoint, const std::string& corpus) const;
 
   // Training.

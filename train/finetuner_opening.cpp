@@ -5,9 +5,11 @@
 #include <utility>
 
 #include <fmt/ranges.h>
+#include <nlohmann/json.hpp>
 
 #include "model/model_files.h"
 #include "runtime/file.h"
+#include "runtime/json.h"
 #include "runtime/plural.h"
 #include "train/finetuner.h"
 #include "train/inference/task_inference.h"
@@ -16,6 +18,7 @@
 
 namespace bert {
 namespace fs = std::filesystem;
+using nlohmann::ordered_json;
 
 namespace {
 
@@ -57,18 +60,24 @@ std::string fingerprint_of(const std::vector<TaskSequence>& sequences) {
 
 Finetuner::Finetuner(FinetuneConfig config, std::uint64_t seed, fs::path run_dir,
                      RunOptions options, const StopSignals& signals, Communicator& communicator)
-    : TrainingRun(run_dir, std::move(options), with_all_files(config).runtime, config.train,
+    : TrainingRun(run_dir, std::move(options), with_all_files(config), config.runtime, config.train,
                   config.divergence, communicator),
       config_(std::move(config)),
       seed_(seed),
       run_dir_(std::move(run_dir)),
-      encoder_(describe_model(config_.model.init_from)),
+      encoder_(config_.naming("model.init_from",
+                              [this] { return describe_model(config_.model.init_from); })),
       task_(make_task(config_.task_options(encoder_.config.max_position_embeddings),
                       config_.data.train)),
-      metric_(choose_metric(*task_, config_.evaluation.metric.value_or(""))),
+      metric_(config_.naming(
+          "evaluation.metric",
+          [this] { return choose_metric(*task_, config_.evaluation.metric.value_or("")); })),
       loss_memory_(*backend_.device, sizeof(ModelLoss)),
       signals_(signals) {
-  tokenizer_ = load_tokenizer(config_.tokenizer_path(), {.cased = config_.tokenizer.cased});
+  tokenizer_ =
+      config_.naming(config_.tokenizer.path ? "tokenizer.path" : "model.init_from", [this] {
+        return load_tokenizer(config_.tokenizer_path(), {.cased = config_.tokenizer.cased});
+      });
   check_shares(config_, "train.batch_size", config_.train.batch_size,
                config_.train.micro_batch_sequences(), communicator_.size());
   training_ = read(config_.data.train, Purpose::training, config_.data.max_examples);
@@ -120,8 +129,9 @@ std::vector<double> Finetuner::class_weights() const {
   if (wanted.kind == ClassWeights::Kind::none) return {};
   if (wanted.kind == ClassWeights::Kind::listed) {
     if (wanted.weights.size() != labels.size()) {
-      throw_input_error("{}: {} weights for {} labels ({})", config_.where("class_weights"),
-                        wanted.weights.size(), labels.size(), fmt::join(labels, ", "));
+      throw_input_error("{}: {} for {} labels ({})", config_.where("class_weights"),
+                        plural(wanted.weights.size(), "weight"), labels.size(),
+                        fmt::join(labels, ", "));
     }
     return wanted.weights;
   }
@@ -227,15 +237,31 @@ void Finetuner::open_run_directory() {
         task_->to_json());
 }
 
+void Finetuner::check_same_task(const fs::path& checkpoint) const {
+  const std::string source = (checkpoint / "task.json").string();
+  const auto then = parse_json<ordered_json>(read_file(source), source);
+  const auto now = ordered_json::parse(task_->to_json());
+  for (const auto& [key, value] : now.items()) {
+    if (then.contains(key) && then.at(key) == value) continue;
+    throw_input_error(
+        "{} has another task than the configuration says: {} is {} there, {} here; resume with the "
+        "configuration the run was started with ({})",
+        checkpoint.string(), key, one_line(then.value(key, ordered_json())), one_line(value),
+        opening_.config_of(checkpoint));
+  }
+}
+
 // `corpus`: state_.corpus of the checkpoint.
 void Finetuner::check_same_data(const std::string& checkpoint, const std::string& corpus) const {
   std::istringstream then(corpus), now(state_.corpus);
   std::vector<std::string> differs;
-  for (const char* key : {"data.train", "data.validation", "evaluation.metric"}) {
+  for (const std::string key : {"data.train", "data.validation", "evaluation.metric"}) {
     std::string before, after;
     then >> before;
     now >> after;
-    if (before != after) differs.push_back(key);
+    if (before == after) continue;
+    const bool is_name = key == "evaluation.metric";  // the others are fingerprints
+    differs.push_back(is_name ? fmt::format("{} ({}, not {})", key, before, after) : key);
   }
   if (differs.empty()) return;
   throw_input_error(
@@ -245,16 +271,11 @@ void Finetuner::check_same_data(const std::string& checkpoint, const std::string
 }
 
 void Finetuner::resume_from(const fs::path& checkpoint) {
-  const TrainerState was =
-      opening_.check_can_go_on(checkpoint, *model_, state_, backend_, config_.train.reproducible);
+  const TrainerState was = opening_.check_can_go_on(checkpoint, config_, *model_, state_, backend_,
+                                                    config_.train.reproducible);
+  check_same_task(checkpoint);
   check_same_data(checkpoint.string(), was.corpus);
   opening_.compare_init_from(checkpoint, config_.model.init_from);
-  if (read_file(checkpoint / "task.json") != task_->to_json()) {
-    throw_input_error(
-        "{} is of another task or other labels than the configuration says; resume with the "
-        "configuration the run was started with ({})",
-        checkpoint.string(), opening_.config_of(checkpoint));
-  }
   RunCheckpoints::load(checkpoint, *model_, *step_, monitor_, state_);
   if (!opening_.lacks_best(state_)) return;
   // At the end the best one is judged, so it must be there.
@@ -280,12 +301,13 @@ std::string Finetuner::plan() const {
   for (const Parameter& parameter : model_->parameters().parameters()) {
     if (parameter.offset >= model_->first_trained()) trained += parameter.numel();
   }
-  std::string text = fmt::format(
-      "model       {} layers of {}, {} heads, {}-LN, from {}{}; {} parameters, {} trained\n",
-      bert.num_hidden_layers, bert.hidden_size, bert.num_attention_heads,
-      layer_norm_name(bert.layer_norm), config_.model.init_from,
-      config_.model.random_weights ? " (its architecture, fresh weights)" : "",
-      model_->parameters().num_parameters(), trained);
+  std::string text =
+      fmt::format("model       {} of {}, {}, {}-LN, from {}{}; {} parameters, {} trained\n",
+                  plural(bert.num_hidden_layers, "layer"), bert.hidden_size,
+                  plural(bert.num_attention_heads, "head"), layer_norm_name(bert.layer_norm),
+                  config_.model.init_from,
+                  config_.model.random_weights ? " (its architecture, fresh weights)" : "",
+                  model_->parameters().num_parameters(), trained);
   const auto describe_split = [](const Split& split) {
     return fmt::format("{} in {}", plural(split.dataset->num_examples(), "example"),
                        plural(split.sequences.size(), "sequence"));

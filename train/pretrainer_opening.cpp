@@ -9,11 +9,13 @@ namespace bert {
 namespace fs = std::filesystem;
 
 Pretrainer::Pretrainer(Config config, RunOptions options, Communicator& communicator)
-    : TrainingRun(config.run_dir, std::move(options), config.runtime, config.train,
+    : TrainingRun(config.run_dir, std::move(options), config, config.runtime, config.train,
                   config.divergence, communicator),
       config_(std::move(config)),
-      corpora_(config_.data.path) {
-  tokenizer_ = load_tokenizer(config_.tokenizer.path, {.cased = config_.tokenizer.cased});
+      corpora_(config_.naming("data.path", [this] { return CorpusSet(config_.data.path); })) {
+  tokenizer_ = config_.naming("tokenizer.path", [this] {
+    return load_tokenizer(config_.tokenizer.path, {.cased = config_.tokenizer.cased});
+  });
   schedule_ = config_.lr_schedule();
   corpora_.check_tokenizer(*tokenizer_);
   std::optional<BertConfig> initial;
@@ -21,7 +23,10 @@ Pretrainer::Pretrainer(Config config, RunOptions options, Communicator& communic
     throw_input_error("{}: no such folder: {}", config_.where("model.init_from"),
                       *config_.model.init_from);
   }
-  if (config_.model.init_from) initial = describe_model(*config_.model.init_from).config;
+  if (config_.model.init_from) {
+    initial = config_.naming("model.init_from",
+                             [this] { return describe_model(*config_.model.init_from).config; });
+  }
   const BertConfig bert = resolve_model(config_, tokenizer_->vocab_size(), initial);
   model_ = std::make_unique<BertForPretraining>(bert, config_.objective.next_sentence
                                                           ? BertForPretraining::Heads::mlm_and_nsp
@@ -119,10 +124,11 @@ void Pretrainer::load_first_weights() {
 }
 
 void Pretrainer::resume_from(const fs::path& checkpoint) {
-  const TrainerState was =
-      opening_.check_can_go_on(checkpoint, *model_, state_, backend_, config_.train.reproducible);
+  const TrainerState was = opening_.check_can_go_on(checkpoint, config_, *model_, state_, backend_,
+                                                    config_.train.reproducible);
   if (was.corpus != state_.corpus) {
-    refuse_checkpoint(checkpoint, "the corpus", was.corpus, state_.corpus);
+    opening_.refuse(checkpoint, config_.where("data.path"),
+                    "the corpus of fingerprint " + was.corpus, state_.corpus);
   }
   if (was.step >= config_.train.max_steps &&
       !fs::exists(opening_.checkpoints() / checkpoint.filename())) {

@@ -17,6 +17,14 @@
 namespace bert {
 namespace fs = std::filesystem;
 
+namespace {
+
+bool is_of_a_task(const BertModel& model) {
+  return dynamic_cast<const BertForTask*>(&model) != nullptr;
+}
+
+}  // namespace
+
 RunOpening::RunOpening(fs::path run_dir, const RunOptions& options, Communicator& communicator)
     : run_dir_(std::move(run_dir)), resume_(options.resume), communicator_(communicator) {
   if (communicator_.is_root()) {
@@ -137,7 +145,7 @@ std::string RunOpening::config_of(const fs::path& checkpoint) const {
 }
 
 void RunOpening::check_same_model(const fs::path& checkpoint, const BertModel& model) const {
-  const bool of_a_task = dynamic_cast<const BertForTask*>(&model) != nullptr;
+  const bool of_a_task = is_of_a_task(model);
   if (fs::exists(checkpoint / "task.json") != of_a_task) {
     throw_input_error("{} is of {}", checkpoint.string(),
                       of_a_task ? "pre-training; begin with it by model.init_from"
@@ -145,29 +153,33 @@ void RunOpening::check_same_model(const fs::path& checkpoint, const BertModel& m
   }
   const ModelDescription found = describe_model(checkpoint);
   const bool has_nsp = found.heads == BertForPretraining::Heads::mlm_and_nsp;
-  if (!go_together(model.config(), found.config) || has_nsp != model.has_nsp()) {
-    throw_input_error(
-        "{} holds another model than the configuration describes; resume with the configuration "
-        "the run was started with ({})",
-        checkpoint.string(), config_of(checkpoint));
+  std::string differences = model_differences(model.config(), found.config);
+  if (differences.empty() && has_nsp != model.has_nsp()) {
+    differences = fmt::format("next_sentence is {} there, {} here", has_nsp, model.has_nsp());
   }
+  if (differences.empty()) return;
+  throw_input_error(
+      "{} holds another model than the configuration describes: {}; resume with the configuration "
+      "the run was started with ({})",
+      checkpoint.string(), differences, config_of(checkpoint));
 }
 
-TrainerState RunOpening::check_can_go_on(const fs::path& checkpoint, const BertModel& model,
-                                         const TrainerState& now, Backend& backend,
-                                         bool reproducible) {
+TrainerState RunOpening::check_can_go_on(const fs::path& checkpoint, const GivenKeys& keys,
+                                         const BertModel& model, const TrainerState& now,
+                                         Backend& backend, bool reproducible) {
   check_same_model(checkpoint, model);
   const fs::path file = checkpoint / "trainer_state.json";
   TrainerState was = TrainerState::parse(read_file(file), file.string());
   if (was.seed != now.seed) {
-    refuse_checkpoint(checkpoint, "seed", fmt::to_string(was.seed), fmt::to_string(now.seed));
+    refuse(checkpoint, keys.where(is_of_a_task(model) ? "seeds" : "seed"), fmt::to_string(was.seed),
+           fmt::to_string(now.seed));
   }
   const auto is_double = [](const TrainerState& one) {
     return one.precision == precision_name(Precision::fp64);
   };
   // Parameters and moments are f32 in every other precision.
   if (is_double(was) != is_double(now)) {
-    refuse_checkpoint(checkpoint, "precision", was.precision, now.precision);
+    refuse(checkpoint, keys.where("runtime.precision"), was.precision, now.precision);
   }
   const auto warn_of = [&](const std::string& how) {
     warn(checkpoint.string() + " was written " + how);
@@ -182,8 +194,8 @@ TrainerState RunOpening::check_can_go_on(const fs::path& checkpoint, const BertM
     warn_of(
         fmt::format("by {} of {}, this run has {} of {}: sums are rounded in "
                     "another order, so it goes on equally well but not bit for bit",
-                    plural(was.world_size, "rank"), plural(was.threads, "thread"), now.world_size,
-                    now.threads));
+                    plural(was.world_size, "rank"), plural(was.threads, "thread"),
+                    plural(now.world_size, "rank"), plural(now.threads, "thread")));
   }
   if (backend.set_product_choices && !was.product_choices.empty() &&
       !backend.set_product_choices(was.product_choices)) {
@@ -192,6 +204,14 @@ TrainerState RunOpening::check_can_go_on(const fs::path& checkpoint, const BertM
         "but not bit for bit");
   }
   return was;
+}
+
+void RunOpening::refuse(const fs::path& checkpoint, const std::string& where,
+                        const std::string& then, const std::string& now) const {
+  throw_input_error(
+      "{}: {} was trained with {}, this run has {}; resume with the configuration the run was "
+      "started with ({})",
+      where, checkpoint.string(), then, now, config_of(checkpoint));
 }
 
 std::unique_ptr<RunLog> RunOpening::begin(const std::string& config_yaml, const TrainerState& state,
@@ -214,12 +234,6 @@ std::unique_ptr<RunLog> RunOpening::begin(const std::string& config_yaml, const 
   auto log = std::make_unique<RunLog>(run_dir_, state.step, max_steps, tensorboard);
   for (const std::string& line : said_) log->note(line);
   return log;
-}
-
-void refuse_checkpoint(const fs::path& checkpoint, const std::string& what, const std::string& then,
-                       const std::string& now) {
-  throw_input_error("{} was trained with {} {}, this run has {}", checkpoint.string(), what, then,
-                    now);
 }
 
 }  // namespace bert

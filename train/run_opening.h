@@ -17,6 +17,7 @@
 #include "runtime/communicator.h"
 #include "runtime/descriptor.h"
 #include "train/checkpoint/checkpoint.h"
+#include "train/config/config_sections.h"
 #include "train/logging/run_log.h"
 #include "train/run_checkpoints.h"
 #include "train/step/backend.h"
@@ -79,11 +80,16 @@ class RunOpening {
   std::string config_of(const std::filesystem::path& checkpoint) const;
 
   // Checks that a run of `model` whose state is `now` can go on from `checkpoint`, which must be of
-  // such a model, with the seed and kind of numbers it had; InputError if not. Warns of what will
-  // be rounded in another way than before. The products of `backend` become those that the
-  // checkpoint chose. Gives the checkpoint's state.
-  TrainerState check_can_go_on(const std::filesystem::path& checkpoint, const BertModel& model,
-                               const TrainerState& now, Backend& backend, bool reproducible);
+  // such a model, with the seed and kind of numbers it had; InputError if not, which names the
+  // place of the key among `keys`. Warns of what will be rounded in another way than before. The
+  // products of `backend` become those that the checkpoint chose. Gives the checkpoint's state.
+  TrainerState check_can_go_on(const std::filesystem::path& checkpoint, const GivenKeys& keys,
+                               const BertModel& model, const TrainerState& now, Backend& backend,
+                               bool reproducible);
+  // InputError for a checkpoint that was trained with `then` where this run has `now`, which
+  // `where` says.
+  [[noreturn]] void refuse(const std::filesystem::path& checkpoint, const std::string& where,
+                           const std::string& then, const std::string& now) const;
 
   // Rank 0 of a real run: makes the run directory that of a run which is at `state`, and what was
   // said so far part of its log. InputError where something cannot be written.
@@ -100,10 +106,5 @@ class RunOpening {
   bool resumed_ = false;
   std::vector<std::string> said_;
 };
-
-// InputError for a checkpoint and a run that were to have the same `what`.
-[[noreturn]] void refuse_checkpoint(const std::filesystem::path& checkpoint,
-                                    const std::string& what, const std::string& then,
-                                    const std::string& now);
 
 }  // namespace bert

@@ -11,14 +11,30 @@
 #include "train/stop_signals.h"
 
 namespace bert {
+namespace {
 
-TrainingRun::TrainingRun(std::filesystem::path run_dir, RunOptions options,
+// make_backend's errors begin with the key that they are about, and do not know where it stands.
+Backend open_backend(const RuntimeConfig& runtime, const GivenKeys& keys, bool reproducible,
+                     Communicator& communicator) {
+  try {
+    return make_backend(runtime, communicator, "runtime.", reproducible);
+  } catch (const InputError& error) {
+    const std::string text = error.what();
+    const std::string key = text.substr(0, text.find(':'));
+    if (!keys.is_given(key)) throw;
+    throw InputError(keys.where(key) + text.substr(key.size()));
+  }
+}
+
+}  // namespace
+
+TrainingRun::TrainingRun(std::filesystem::path run_dir, RunOptions options, const GivenKeys& keys,
                          const RuntimeConfig& runtime, const StepConfig& train,
                          const DivergenceConfig& divergence, Communicator& communicator)
     : options_(std::move(options)),
       communicator_(communicator),
       opening_(std::move(run_dir), options_, communicator_),
-      backend_(make_backend(runtime, communicator_, "runtime.", train.reproducible)),
+      backend_(open_backend(runtime, keys, train.reproducible, communicator_)),
       divergence_(divergence),
       monitor_(divergence.spike_z_score) {}
 
@@ -51,6 +67,7 @@ void TrainingRun::begin(const std::string& config_yaml, std::int64_t max_steps,
 void TrainingRun::start() {
   if (log_) {
     log_->event(opening_.resumed() ? RunEvent::resume : RunEvent::start, state_.step, "");
+    log_->progress().start();
   }
   first_step_ = state_.step;
   started_ = last_settled_ = Clock::now();

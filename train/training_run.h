@@ -29,10 +29,10 @@ class TrainingRun {
  protected:
   using Clock = std::chrono::steady_clock;
 
-  // `communicator` is kept by reference.
-  TrainingRun(std::filesystem::path run_dir, RunOptions options, const RuntimeConfig& runtime,
-              const StepConfig& train, const DivergenceConfig& divergence,
-              Communicator& communicator);
+  // `keys`: of the configuration that the rest is of. `communicator` is kept by reference.
+  TrainingRun(std::filesystem::path run_dir, RunOptions options, const GivenKeys& keys,
+              const RuntimeConfig& runtime, const StepConfig& train,
+              const DivergenceConfig& divergence, Communicator& communicator);
   ~TrainingRun() = default;
 
   // Opening.

@@ -161,7 +161,7 @@ TEST(Config, YamlRoundTrip) {
        {std::string("seed: 18446744073709551615"), std::string(kWhole),
         std::string(
             "run_dir: \"a: b\\\"c\\\" \xc3\xa9\"\nmodel: {preset: bert_tiny, vocab_size: 99, "
-            "init_from: \"null\"}\ndata: {path: \"12\"}")}) {
+            "init_from: \"NULL\"}\ndata: {path: \"12\"}")}) {
     const Config c = parse(yaml);
     const std::string written = config_to_yaml(c);
     const Config again = parse(written);
@@ -231,6 +231,10 @@ TEST(Config, UnknownKeysNameTheNearest) {
                "a.yaml:1: unknown key threads; did you mean data.threads or runtime.threads? "
                "(--print-config shows every key)");
   expect_error("foo: 1", "a.yaml:1: unknown key foo (--print-config shows every key)");
+  // Nothing is meant that is as far away as this.
+  for (const char* other : {"train.bach", "model.foo", "data.list"}) {
+    EXPECT_EQ(config_table().names().nearest(other), "") << other;
+  }
   expect_override_error("train.max_step=1",
                         "argument train.max_step=1: unknown key train.max_step; did you mean "
                         "train.max_steps? (--print-config shows every key)");
@@ -302,7 +306,9 @@ TEST(Config, CorporaAreOneOrAList) {
       "data: {path: [{path: a, weight: 1}, b]}",
       "a.yaml:1: data.path: some corpora have a weight: give one to all of them, or to none");
   expect_error("data: {path: [{wheight: 1}]}",
-               "a.yaml:1: unknown key data.path[0].wheight: expected path or weight");
+               "a.yaml:1: unknown key data.path[0].wheight; did you mean weight?");
+  expect_error("data: {path: [{foo: 1}]}",
+               "a.yaml:1: unknown key data.path[0].foo: expected some of path, weight");
   expect_error("data: {path: [{path: a, path: b}]}", "a.yaml:1: data.path[0].path is given twice");
   expect_error("data: {path: [{path: a, [b]: c}]}", "a.yaml:1: a key is not a word");
   expect_error("data: {path: [{weight: 1}]}",
@@ -370,6 +376,15 @@ TEST(Config, OverridesComeLastAndAreChecked) {
   EXPECT_EQ(c.where("train.max_steps"), "argument train.max_steps=80");
   EXPECT_EQ(c.where("train.batch_size"), "a.yaml:1: train.batch_size");
   EXPECT_EQ(c.where("seed"), "seed (its default)");
+  // An argument that does not name the key itself.
+  EXPECT_EQ(c.where("evaluation.samples"),
+            "argument evaluation={samples: 1, patience: 2}: evaluation.samples");
+  const std::string phases = "train.phases=[{from: 0}, {from: 0.5, sequence_length: 513}]";
+  expect_override_error(phases,
+                        "argument " + phases +
+                            ": train.phases[1].sequence_length: a sequence_length of 513 does not "
+                            "fit model.max_position_embeddings, which is 512; make the one shorter "
+                            "or the other longer");
 
   expect_override_error("seed",
                         "argument seed: expected key.path=value, such as "
@@ -387,11 +402,11 @@ TEST(Config, OverridesComeLastAndAreChecked) {
 
 TEST(Config, ChecksAcrossKeys) {
   expect_error("train: {max_steps: 10}\nschedule:\n  warmup_steps: 11",
-               "a.yaml:3: schedule.warmup_steps: 11 steps of warm-up are more than "
-               "train.max_steps, which is 10");
+               "a.yaml:3: schedule.warmup_steps: 11 steps of warm-up (schedule.warmup_steps) are "
+               "more than train.max_steps, which is 10");
   expect_error("train:\n  max_steps: 10",
-               "schedule.warmup_steps (its default): 10000 steps of warm-up are more than "
-               "train.max_steps, which is 10");
+               "a.yaml:2: train.max_steps: 10000 steps of warm-up (schedule.warmup_steps) are more "
+               "than train.max_steps, which is 10");
   expect_error("model: {max_position_embeddings: 64}\ntrain: {sequence_length: 65}",
                "a.yaml:2: train.sequence_length: a sequence_length of 65 does not fit "
                "model.max_position_embeddings, which is 64; make the one shorter or the other "
@@ -464,6 +479,8 @@ TEST(Config, Phases) {
   expect_error("train: {phases: [{from: 0, seed: 1}]}",
                "a.yaml:1: unknown key train.phases[0].seed: expected some of from, "
                "sequence_length, batch_size, micro_batch_tokens");
+  expect_error("train: {phases: [{from: 0, bach_size: 1}]}",
+               "a.yaml:1: unknown key train.phases[0].bach_size; did you mean batch_size?");
   expect_error(
       "train:\n  phases:\n    - {from: 0.5, batch_size: 8}\n    - from: 0.6\n      batch_size: "
       "8\n      batch_size: 9",
@@ -623,6 +640,27 @@ TEST(Config, TheDocumentedKeysAreThese) {
   EXPECT_EQ(documented, explain_config(parse("{}")))
       << path << " is out of date: put the output of `train FILE --print-config` there, FILE "
       << "holding {}";
+}
+
+TEST(Config, ModelsThatDifferNameWhat) {
+  BertConfig here = bert_preset("bert_tiny"), there = here;
+  there.hidden_dropout_prob = 0.3;
+  there.classifier_dropout = 0.2;
+  there.init = WeightInit::normal;
+  EXPECT_EQ(model_differences(here, there), "");
+  there.num_hidden_layers = 3;
+  there.layer_norm = LayerNormPlacement::pre;
+  EXPECT_EQ(model_differences(here, there),
+            "layer_norm is pre there, post here, num_hidden_layers is 3 there, 2 here");
+}
+
+// Where the value is said that another check finds to be wrong.
+TEST(Config, WhatIsOpenedNamesItsKey) {
+  const Config config = parse("run_dir: a\ndata:\n  path: b");
+  const auto fail = []() -> int { throw_input_error("{} is not there", "b"); };
+  const auto error = error_of([&] { (void)config.naming("data.path", fail); });
+  EXPECT_EQ(error, "a.yaml:3: data.path: b is not there");
+  EXPECT_EQ(config.naming("data.path", [] { return 5; }), 5);
 }
 
 }  // namespace

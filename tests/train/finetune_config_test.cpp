@@ -268,7 +268,8 @@ TEST(FinetuneConfig, KeysAreAsStrictAsThoseOfPreTraining) {
   EXPECT_EQ(parse(required(text), {"class_weights=balanced"}).class_weights.kind,
             ClassWeights::Kind::balanced);
   expect_error(text, {"train={reproducible: true, micro_batch_tokens: 1000}"},
-               "argument train={reproducible: true, micro_batch_tokens: 1000}: micro-batches of "
+               "argument train={reproducible: true, micro_batch_tokens: 1000}: "
+               "train.micro_batch_tokens: micro-batches of "
                "1000 tokens have no "
                "room for the 1024 that train.reproducible computes at once, "
                "train.reproducible_sequences (8) of 128");
@@ -376,11 +377,13 @@ TEST(FinetuneConfig, ResolveModelKeepsTheSizesAndFitsTheData) {
       "argument data.max_length=129: sequences of 129 tokens do not fit the model in m, which "
       "reads 128; leave it at auto, or give less");
   EXPECT_EQ(error("classification", "freeze={embeddings: true, layers: 5}"),
-            "argument freeze={embeddings: true, layers: 5}: there are no 5 layers in the model in "
+            "argument freeze={embeddings: true, layers: 5}: freeze.layers: there are no 5 layers "
+            "in the model in "
             "m, which has 4");
   found.type_vocab_size = 1;
   EXPECT_EQ(error("classification", "data={text: a, text_pair: b}"),
-            "argument data={text: a, text_pair: b}: pairs of texts need two kinds of segments, and "
+            "argument data={text: a, text_pair: b}: data.text_pair: pairs of texts need two kinds "
+            "of segments, and "
             "the model in m has 1");
   found.max_position_embeddings = 384;
   EXPECT_EQ(error("question_answering", "data.max_length=384"),

@@ -284,8 +284,9 @@ TEST_F(FinetunerTest, GoesOnWithTheSameModelOnly) {
     json changed = json::parse(config);
     changed[key] = value;
     write_text(folder_ / "encoder" / "config.json", changed.dump());
-    expect_refused(run(command("classification", folder_ / "other", {"train.epochs=2", resume})),
-                   "holds another model than the configuration describes");
+    expect_refused(
+        run(command("classification", folder_ / "other", {"train.epochs=2", resume})),
+        fmt::format("holds another model than the configuration describes: {} is ", key));
   }
   write_text(folder_ / "encoder" / "config.json", config);
   // Dropout may change, and where the first weights are from does not matter any more.
@@ -479,10 +480,17 @@ TEST_F(FinetunerTest, RefusesWhatItCannotUse) {
   expect_refused(run(command("classification", folder_ / "other",
                              {"data.validation=" + (folder_ / "values_dev.tsv").string()})),
                  "label");
-  expect_refused(run(command("regression", folder_ / "run", {"--resume auto"})), "data");
+  expect_refused(run(command("regression", folder_ / "run", {"--resume auto"})),
+                 "has another task than the configuration says: kind is \"classification\" "
+                 "there, \"regression\" here");
+  expect_refused(
+      run(command("classification", folder_ / "other", {"evaluation.metric=bleu"})),
+      "error: argument evaluation.metric=bleu: 'bleu' is no metric of this classification task");
+  expect_refused(run(command("classification", folder_ / "other", {"runtime.precision=tf32"})),
+                 "error: argument runtime.precision=tf32: tf32 needs a GPU");
   expect_refused(
       run(command("classification", folder_ / "run", {"--resume auto", "evaluation.metric=f1"})),
-      "was trained with another evaluation.metric than this run has");
+      "was trained with another evaluation.metric (accuracy, not f1) than this run has");
   expect_refused(
       run(command("classification", folder_ / "run", {"--resume auto", "data.max_examples=7"})),
       "was trained with another data.train than this run has");

@@ -200,7 +200,7 @@ TEST_F(UnlikeRanksTest, AnotherKindOfProcessor) {
 // A rank that fails alone ends the others, which wait for it.
 TEST_F(UnlikeRanksTest, OneFailingAtTheStartEndsAll) {
   fs::remove_all(folder_ / "second" / "corpus");
-  expect_refused_by_rank_one(run_two(here_, here_), "corpus");
+  expect_refused_by_rank_one(run_two(here_, here_), "argument data.path=corpus: corpus: ");
 }
 
 TEST_F(UnlikeRanksTest, OneFailingDuringTrainingEndsAll) {

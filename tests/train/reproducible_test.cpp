@@ -212,7 +212,7 @@ TEST_F(ReproducibleTest, SaysWhatCannotBe) {
     EXPECT_FALSE(fs::exists(run_dir));
   };
   expect_error(3, {"train.batch_size=12"},
-               "train.batch_size=12: 12 sequences are less than one micro-batch of 6 "
+               "train.batch_size=12: a batch of 12 is less than one micro-batch of 6 "
                "(train.reproducible_sequences) for each of 3 ranks");
   expect_error(
       0, {"train.micro_batch_tokens=191"},

@@ -77,7 +77,8 @@ TEST_F(TrainingBadInput, Keys) {
   expect_refused_untouched({"train.max_steps=0"}, "train.max_steps");
   expect_refused_untouched({"model.hidden_dropout_prob=1.5"}, "model.hidden_dropout_prob");
   expect_refused_untouched({"schedule.warmup_steps=50"}, "schedule.warmup_steps");
-  expect_refused_untouched({"runtime.precision=tf32"}, "precision");
+  expect_refused_untouched({"runtime.precision=tf32"},
+                           "error: argument runtime.precision=tf32: tf32 needs a GPU");
 }
 
 TEST_F(TrainingBadInput, WhatDoesNotFit) {
@@ -91,8 +92,8 @@ TEST_F(TrainingBadInput, WhatDoesNotFit) {
 
 TEST_F(TrainingBadInput, ABatchLargerThanTheCorpus) {
   expect_refused_untouched({"train.phases=[{from: 0.5, batch_size: 100000}]"},
-                           "error: argument train.phases=[{from: 0.5, batch_size: 100000}]: a "
-                           "batch of 100000 sequences");
+                           "error: argument train.phases=[{from: 0.5, batch_size: 100000}]: "
+                           "train.phases[0].batch_size: a batch of 100000 sequences");
   expect_refused_untouched(
       {"train.batch_size=100000"},
       "error: argument train.batch_size=100000: a batch of 100000 sequences is more than the "
@@ -220,8 +221,9 @@ TEST_F(TrainingBadInput, DisksThatAreFullOrCannotBeWrittenTo) {
 }
 
 TEST_F(TrainingBadInput, MissingFiles) {
-  expect_refused_untouched({"data.path=/nowhere"}, "/nowhere");
-  expect_refused_untouched({"tokenizer.path=/nowhere"}, "/nowhere");
+  expect_refused_untouched({"data.path=/nowhere"}, "error: argument data.path=/nowhere: ");
+  expect_refused_untouched({"tokenizer.path=/nowhere"},
+                           "error: argument tokenizer.path=/nowhere: ");
   expect_refused_untouched({"model.init_from=/nowhere"}, "/nowhere");
   fs::create_directories(folder_ / "bare");
   expect_refused_untouched({"data.path=" + (folder_ / "bare").string()}, "bare");
@@ -300,14 +302,26 @@ TEST_F(TrainingBadInput, RunDirectory) {
 TEST_F(TrainingBadInput, ResumeWithSomethingElse) {
   make_run();
   const Arguments resumed = with(kShort, {"train.max_steps=12", "--resume", "auto"});
-  expect_refused_and_kept(with(resumed, {"model.hidden_size=64"}), "another model");
-  expect_refused_and_kept(with(resumed, {"model.layer_norm=post"}), "another model");
-  expect_refused_and_kept(with(resumed, {"objective.next_sentence=true"}), "another model");
-  expect_refused_and_kept(with(resumed, {"seed=4"}), "seed 3, this run has 4");
-  expect_refused_and_kept(with(resumed, {"runtime.precision=fp64"}), "precision fp32");
   write_topic_corpus(folder_ / "other", 2);
-  expect_refused_and_kept(with(resumed, {"data.path=" + (folder_ / "other").string()}),
-                          "the corpus");
+  const std::string corpus = "data.path=" + (folder_ / "other").string();
+  // The key, where it stands, and both values.
+  const std::string from = checkpoint_of(run_dir(), 10).string();
+  const std::string model = from + " holds another model than the configuration describes: ";
+  const std::string with_ours = "; resume with the configuration the run was started with (" +
+                                (run_dir() / "config.yaml").string() + ")";
+  for (const auto& [setting, message] :
+       {std::pair<std::string, std::string>{"model.hidden_size=64",
+                                            model + "hidden_size is 32 there, 64 here"},
+        {"model.layer_norm=post", model + "layer_norm is pre there, post here"},
+        {"objective.next_sentence=true", model + "next_sentence is false there, true here"},
+        {"seed=4", "argument seed=4: " + from + " was trained with 3, this run has 4"},
+        {"runtime.precision=fp64", "argument runtime.precision=fp64: " + from +
+                                       " was trained with fp32, this run has fp64"}}) {
+    expect_refused_and_kept(with(resumed, {setting}), message + with_ours);
+  }
+  expect_refused_and_kept(
+      with(resumed, {corpus}),
+      "argument " + corpus + ": " + from + " was trained with the corpus of fingerprint ");
   const Answer answer = train(run_dir(), resumed);
   EXPECT_EQ(answer.exit_code, 0) << answer.output;
   EXPECT_EQ(losses(run_dir()).size(), 12u);

@@ -47,9 +47,12 @@ void check_model(const Config& config, const BertConfig& model) {
 
 void check_config(const Config& config) {
   if (config.schedule.warmup_steps > config.train.max_steps) {
-    throw_input_error("{}: {} steps of warm-up are more than train.max_steps, which is {}",
-                      config.where("schedule.warmup_steps"), config.schedule.warmup_steps,
-                      config.train.max_steps);
+    const bool warmup = config.is_given("schedule.warmup_steps");
+    throw_input_error(
+        "{}: {} steps of warm-up (schedule.warmup_steps) are more than train.max_steps, which is "
+        "{}",
+        config.where(warmup ? "schedule.warmup_steps" : "train.max_steps"),
+        config.schedule.warmup_steps, config.train.max_steps);
   }
   for (const Phase& phase : config.phases()) {
     check_micro_batch(config, phase.room_key, config.train, phase.sequence_length,
@@ -220,10 +223,17 @@ BertConfig resolve_model(const Config& config, std::int64_t tokenizer_vocab_size
   return model;
 }
 
-bool go_together(BertConfig one, const BertConfig& other) {
-  for (const ChangeableKey& key : kChangeable) key.copy(other, one);
-  one.classifier_dropout = other.classifier_dropout;
-  return one == other;
+std::string model_differences(const BertConfig& here, const BertConfig& there) {
+  Config one, other;  // seen through the same keys
+  one.model.bert = here;
+  other.model.bert = there;
+  std::vector<std::string> list;
+  for (const ConfigKey& key : config_keys()) {
+    if (key.section() != "model" || may_change(key.name)) continue;
+    const std::string then = key.get(other), now = key.get(one);
+    if (then != now) list.push_back(fmt::format("{} is {} there, {} here", key.leaf(), then, now));
+  }
+  return fmt::format("{}", fmt::join(list, ", "));
 }
 
 std::string config_to_yaml(const Config& config) {

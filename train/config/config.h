@@ -126,9 +126,9 @@ Config parse_config(const std::string& yaml, const std::string& source,
 BertConfig resolve_model(const Config& config, std::int64_t tokenizer_vocab_size,
                          const std::optional<BertConfig>& init_from = std::nullopt);
 
-// Whether a run whose model is `one` can go on with the weights of `other`: they differ at most in
-// dropout and initialisation.
-bool go_together(BertConfig one, const BertConfig& other);
+// Why a run whose model is `here` cannot go on with the weights of `there`: "hidden_size is 768
+// there, 512 here"; "" if they differ in dropout and initialisation only.
+std::string model_differences(const BertConfig& here, const BertConfig& there);
 
 // All keys as YAML that load_config reads back to the same Config: a run's config.yaml. With
 // model.init_from, the model's keys that were not given are left out: they are found there.

@@ -5,12 +5,21 @@
 #include <utility>
 
 #include "runtime/error.h"
+#include "runtime/nearest_name.h"
 #include "train/config/config_shared_keys.h"
 
 namespace bert {
 namespace {
 
 // --- Keys and kinds of their own ----------------------------------------------------------------
+[[noreturn]] void refuse_unknown(const ConfigValue& item, std::string_view name,
+                                 const std::vector<std::string>& known) {
+  const std::string nearest = nearest_name(name, known, name.size() / 3);
+  throw_input_error("{}: unknown key {}{}", item.where(), item.key(),
+                    nearest.empty() ? fmt::format(": expected some of {}", fmt::join(known, ", "))
+                                    : fmt::format("; did you mean {}?", nearest));
+}
+
 ConfigKey preset_key() {
   const std::string expected = fmt::format("one of {}", fmt::join(bert_preset_names(), ", "));
   const auto set = [=](Config& c, const ConfigValue& value) {
@@ -50,7 +59,7 @@ CorpusChoice parse_corpus(const ConfigValue& value) {
     } else if (name == "weight") {
       corpus.weight = item.number({0.0, 1e9, false, true});
     } else {
-      throw_input_error("{}: unknown key {}: expected path or weight", item.where(), item.key());
+      refuse_unknown(item, name, {"path", "weight"});
     }
   });
   if (corpus.path.empty()) {
@@ -88,8 +97,9 @@ std::string write_corpora(const std::vector<CorpusChoice>& corpora) {
 }
 
 PhaseConfig parse_phase(const ConfigValue& value) {
-  const std::string keys = "from, sequence_length, batch_size, micro_batch_tokens";
-  if (!value.node().IsMap()) value.refuse("a map of " + keys);
+  const std::vector<std::string> keys{"from", "sequence_length", "batch_size",
+                                      "micro_batch_tokens"};
+  if (!value.node().IsMap()) value.refuse(fmt::format("a map of {}", fmt::join(keys, ", ")));
   const auto tokens = or_auto(integer(kMicroBatches));
   PhaseConfig phase;
   bool has_from = false;
@@ -104,7 +114,7 @@ PhaseConfig parse_phase(const ConfigValue& value) {
     } else if (name == "micro_batch_tokens") {
       phase.micro_batch_tokens = tokens.read(item, tokens.expected);
     } else {
-      throw_input_error("{}: unknown key {}: expected some of {}", item.where(), item.key(), keys);
+      refuse_unknown(item, name, keys);
     }
   });
   if (!has_from) {

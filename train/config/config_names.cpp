@@ -76,8 +76,8 @@ std::string KeyNames::nearest(std::string_view name) const {
       consider(section_of(key), 2 * edit_distance(name, section_of(key)));
     }
   }
-  const std::size_t most_letters = std::max<std::size_t>(2, leaf.size() / 2);
-  if (least > 2 * most_letters + 1) return "";
+  // Abbreviations, and as many wrong letters as one may mistype.
+  if (least > std::max<std::size_t>(4, 2 * (leaf.size() / 3) + 1)) return "";
   // A right name in wrong sections: any of them may be meant.
   if (least > 1) nearest.resize(1);
   return fmt::format("{}", fmt::join(nearest, " or "));

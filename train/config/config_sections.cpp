@@ -10,7 +10,8 @@ namespace bert {
 std::string GivenKeys::where(std::string_view key) const {
   const auto it = given.find(key);
   if (it == given.end()) return fmt::format("{} (its default)", key);
-  if (it->second.starts_with(kArgument)) return it->second;  // it names the key
+  // One that names the key itself.
+  if (it->second.starts_with(fmt::format("{}{}=", kArgument, key))) return it->second;
   return fmt::format("{}: {}", it->second, key);
 }
 
@@ -41,12 +42,12 @@ void check_reproducible(const GivenKeys& keys, const StepConfig& step,
 void check_shares(const GivenKeys& keys, std::string_view key, std::int64_t batch_size,
                   std::int64_t fixed, int ranks) {
   if (batch_size < ranks) {
-    throw_input_error("{}: {} sequences are less than one for each of {} ranks", keys.where(key),
-                      batch_size, ranks);
+    throw_input_error("{}: a batch of {} is less than one sequence for each of {} ranks",
+                      keys.where(key), batch_size, ranks);
   }
   if (fixed > 0 && (batch_size + fixed - 1) / fixed < ranks) {
     throw_input_error(
-        "{}: {} sequences are less than one micro-batch of {} (train.reproducible_sequences) for "
+        "{}: a batch of {} is less than one micro-batch of {} (train.reproducible_sequences) for "
         "each of {} ranks",
         keys.where(key), batch_size, fixed, ranks);
   }

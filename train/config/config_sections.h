@@ -9,6 +9,7 @@
 #include <string>
 #include <string_view>
 
+#include "runtime/error.h"
 #include "runtime/named_values.h"
 
 namespace bert {
@@ -95,9 +96,18 @@ struct GivenKeys {
   std::map<std::string, std::string, std::less<>> given;
 
   bool is_given(std::string_view key) const { return given.find(key) != given.end(); }
-  // "configs/a.yaml:12: train.batch_size", "argument train.batch_size=8", or "train.batch_size (its
-  // default)".
+  // "configs/a.yaml:12: train.batch_size", "argument train.batch_size=8", "argument
+  // train={batch_size: 8}: train.batch_size", or "train.batch_size (its default)".
   std::string where(std::string_view key) const;
+  // f(), whose InputErrors then begin with where(key), of which they do not know.
+  template <typename F>
+  auto naming(std::string_view key, const F& f) const {
+    try {
+      return f();
+    } catch (const InputError& error) {
+      throw_input_error("{}: {}", where(key), error.what());
+    }
+  }
 };
 
 // InputError, naming `key`, when sequences of `length` tokens do not fit into micro-batches of

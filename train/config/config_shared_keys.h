@@ -10,7 +10,7 @@
 
 namespace bert {
 
-inline constexpr std::int64_t kNoLimit = std::numeric_limits<std::int64_t>::max();
+inline constexpr std::int64_t kNoLimit = IntegerRange::kNoLimit;
 inline constexpr std::int64_t kMostLength = 1 << 20;
 inline constexpr std::int64_t kLeastLength = 8;  // of a sample, as PretrainingDataset has it
 inline constexpr IntegerRange kLengths{kLeastLength, kMostLength};

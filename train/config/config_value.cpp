@@ -61,9 +61,7 @@ std::optional<std::int64_t> parse_integer(const YAML::Node& node) {
 }  // namespace
 
 std::string IntegerRange::text() const {
-  if (most == std::numeric_limits<std::int64_t>::max()) {
-    return fmt::format("an integer, at least {}", least);
-  }
+  if (most == kNoLimit) return fmt::format("an integer, at least {}", least);
   return fmt::format("an integer from {} to {}", least, most);
 }
 

@@ -15,8 +15,9 @@
 namespace bert {
 
 struct IntegerRange {
-  std::int64_t least = 0;
-  std::int64_t most = std::numeric_limits<std::int64_t>::max();
+  static constexpr std::int64_t kNoLimit = std::int64_t{1} << 60;  // sums of a few still fit
+
+  std::int64_t least = 0, most = kNoLimit;
   std::string text() const;  // "an integer from 1 to 8", "an integer, at least 1"
 };
 

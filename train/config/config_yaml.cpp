@@ -54,8 +54,10 @@ std::string to_yaml(const std::string& value) {
   static const std::vector<std::string> kWords{"null", "true", "false", "yes", "no", "on", "off"};
   const bool starts_well =
       !value.empty() && (std::isalpha(static_cast<unsigned char>(value[0])) || value[0] == '/');
+  std::string lower = value;
+  for (char& c : lower) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
   if (starts_well && std::all_of(value.begin(), value.end(), plain) &&
-      std::find(kWords.begin(), kWords.end(), value) == kWords.end()) {
+      std::find(kWords.begin(), kWords.end(), lower) == kWords.end()) {
     return value;
   }
   YAML::Emitter emitter;

@@ -7,6 +7,7 @@
 
 #include "runtime/error.h"
 #include "runtime/file.h"
+#include "runtime/plural.h"
 #include "train/config/config_shared_keys.h"
 #include "train/config/finetune_config_keys.h"
 
@@ -121,8 +122,9 @@ void check_labels(const FinetuneConfig& config) {
   }
   const ClassWeights& classes = config.class_weights;
   if (classes.kind == ClassWeights::Kind::listed && classes.weights.size() != labels) {
-    throw_input_error("{}: {} weights for the {} labels of data.labels: expected one for each",
-                      config.where("class_weights"), classes.weights.size(), labels);
+    throw_input_error("{}: {} for the {} labels of data.labels: expected one for each",
+                      config.where("class_weights"), plural(classes.weights.size(), "weight"),
+                      labels);
   }
 }
 
