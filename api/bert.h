@@ -59,7 +59,7 @@ class BERT_API Pipeline {
   std::string task() const;
   std::vector<std::string> labels() const;  // of classify and tag, in the model's order
   std::size_t width() const;                // numbers of a vector of encode
-  std::string computed_on() const;          // "CPU, fp32 with avx2 instructions, 2 threads"
+  std::string computed_on() const;          // "cpu f32 with avx2 instructions, 2 threads"
 
   // automatic: as sentence-transformers' files in the folder say, else the mean. cls: the state of
   // [CLS]; mean: over all tokens, [CLS] and [SEP] included; pooler: the pooler's output.

@@ -32,7 +32,7 @@ TASKS = {
 
 
 def finetune(arguments, task, random_weights, rate):
-    """The metric's mean and deviation over the seeds, on the validation part."""
+    """The metric's mean and deviation over the seeds, on the validation split."""
     training, validation, overrides, metric = TASKS[task]
     weights = "random" if random_weights else "pretrained"
     run_dir = arguments.runs / f"{task}_{weights}_{rate}"

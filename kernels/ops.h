@@ -348,7 +348,7 @@ struct AdamW {
 class Ops {
  public:
   virtual ~Ops() = default;
-  virtual std::string name() const = 0;  // "reference f64", "cpu f32 (avx2)"
+  virtual std::string name() const = 0;  // "reference f64", "cpu f32 with avx2 instructions"
   virtual DType dtype() const = 0;       // of activations
   virtual DType statistics_dtype() const = 0;
 

@@ -40,7 +40,7 @@ struct RunPlan {
   std::vector<PhasePlan> phases;
   int ranks = 1;
   std::string communication;      // "MPI, gradients by NCCL 2.28.9, f32"
-  std::string computing;          // "CPU, fp32 with avx2 instructions, 2 threads"
+  std::string computing;          // "cpu f32 with avx2 instructions, 2 threads"
   MemoryPlan memory;              // of a rank
   std::size_t memory_for_it = 0;  // that it may take of its device
   std::size_t checkpoint_bytes = 0;

@@ -17,11 +17,11 @@ CpuOpsBase::CpuOpsBase(Team team) : team_(team) {
 
 template <typename Real>
 std::string CpuOps<Real>::name() const {
-  std::string text = fmt::format("cpu {} ({}", dtype_name(dtype_of<Real>), BERT_CPU_LEVEL);
   const ProductInstructions by = product_instructions<Real>();
-  if (by == ProductInstructions::bf16_pairs) text += ", dot products";
-  if (by == ProductInstructions::tiles) text += ", tiles";
-  return text + ")";
+  return fmt::format("cpu {} with {} instructions{}", dtype_name(dtype_of<Real>), BERT_CPU_LEVEL,
+                     by == ProductInstructions::tiles        ? " and AMX tiles"
+                     : by == ProductInstructions::bf16_pairs ? " and dot products of pairs"
+                                                             : "");
 }
 template class CpuOps<float>;
 template class CpuOps<Bfloat16>;

@@ -16,11 +16,11 @@ class CpuModuleTest : public testing::Test {
   void SetUp() override { ::unsetenv("BERT_CPU_LEVEL"); }
   void TearDown() override { ::unsetenv("BERT_CPU_LEVEL"); }
 
-  // Of "cpu f32 (LEVEL)" or "cpu f32 (LEVEL, tiles)".
+  // Of "cpu f32 with LEVEL instructions and AMX tiles".
   static std::string level_of(const Ops& ops) {
-    const std::string name = ops.name();
-    const auto begin = name.find('(') + 1;
-    return name.substr(begin, name.find_first_of(",)") - begin);
+    const std::string name = ops.name(), before = " with ";
+    const auto begin = name.find(before) + before.size();
+    return name.substr(begin, name.find(" instructions") - begin);
   }
   static std::string refusal(const CpuOptions& options) {
     try {

@@ -129,7 +129,7 @@ TEST_F(DatasetMixtureTest, TheLoaderTakesFromAll) {
   EXPECT_EQ(corpora, (std::map<std::uint32_t, int>{{0, 16}, {1, 16}, {2, 32}}));
 }
 
-// A corpus without a validation part is trained on beside one that has it.
+// A corpus without a validation split is trained on beside one that has it.
 TEST_F(DatasetMixtureTest, ValidationIsOfThoseThatHaveIt) {
   const std::string bare = (*folder_ / "bare").string();
   CorpusWriterOptions options;

@@ -45,11 +45,10 @@ TEST(ShareOfProcessors, IsOneAtLeast) {
 
 TEST(Backend, DescribesItselfToANewcomer) {
   const std::string text = make_backend(Precision::fp32, 1).description();
-  EXPECT_TRUE(text.starts_with("CPU, fp32 with ")) << text;
+  EXPECT_TRUE(text.starts_with("cpu f32 with ")) << text;
   EXPECT_NE(text.find(" instructions"), std::string::npos) << text;
   EXPECT_TRUE(text.ends_with(", 1 thread")) << text;
-  EXPECT_EQ(make_backend(Precision::fp64).description(),
-            "CPU, fp64 by the slow reference, 1 thread");
+  EXPECT_EQ(make_backend(Precision::fp64).description(), "reference f64, 1 thread");
 }
 
 }  // namespace

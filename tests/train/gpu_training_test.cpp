@@ -70,7 +70,7 @@ double largest_difference(const std::vector<double>& a, const std::vector<double
 
 TEST_F(GpuTraining, F32FollowsTheCpu) {
   const fs::path cpu = trained("cpu", {"runtime.device=cpu"});
-  EXPECT_NE(output_.find("CPU, fp32"), std::string::npos) << output_;
+  EXPECT_NE(output_.find("cpu f32 with"), std::string::npos) << output_;
   const fs::path gpu = trained("gpu", {"runtime.device=cuda", "runtime.precision=fp32"});
   EXPECT_NE(output_.find("SIMT harness, simt f32"), std::string::npos) << output_;
   EXPECT_LT(largest_difference(losses(cpu), losses(gpu)), 2e-4);

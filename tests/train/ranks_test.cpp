@@ -190,11 +190,10 @@ TEST_F(UnlikeRanksTest, AnotherCorpus) {
 TEST_F(UnlikeRanksTest, AnotherKindOfProcessor) {
   if (cpu_levels().size() == 1) GTEST_SKIP() << "this processor has one level of instructions";
   ::unsetenv("BERT_CPU_LEVEL");
-  expect_refused_by_rank_one(
-      run_two(here_, here_, "env BERT_CPU_LEVEL=baseline"),
-      fmt::format(
-          "this rank is not like rank 0: the device is cpu f32 (baseline) here, cpu f32 ({}",
-          cpu_levels().front()));
+  expect_refused_by_rank_one(run_two(here_, here_, "env BERT_CPU_LEVEL=baseline"),
+                             fmt::format("this rank is not like rank 0: the device is cpu f32 with "
+                                         "baseline instructions here, cpu f32 with {} ",
+                                         cpu_levels().front()));
 }
 
 // A rank that fails alone ends the others, which wait for it.

@@ -137,27 +137,14 @@ Backend make(const RuntimeConfig& config, int local_rank, std::int64_t threads,
   return backend;
 }
 
-// Of "cpu f32 (avx512_bf16, tiles)": " with avx512_bf16 instructions and AMX tiles".
-std::string instructions(const std::string& ops) {
-  const auto begin = ops.find('('), end = ops.find_first_of(",)", begin);
-  if (begin == std::string::npos) return " by the slow reference";
-  const bool tiles = ops.find("tiles", begin) != std::string::npos;
-  return fmt::format(" with {} instructions{}", ops.substr(begin + 1, end - begin - 1),
-                     tiles ? " and AMX tiles" : "");
-}
-
 }  // namespace
 
 std::string Backend::description() const {
-  std::string text = fmt::format("{}, {}", device->name(), ops->name());
-  if (device->is_cpu()) {
-    text = fmt::format("{}, {}{}, {}", device->name(), precision_name(precision),
-                       instructions(ops->name()), plural(threads, "thread"));
-  } else if (precision == Precision::tf32) {
-    text += " with tf32 products";
-  } else if (precision == Precision::fp8) {
-    text += " with fp8 products";
-  }
+  std::string text = device->is_cpu()
+                         ? fmt::format("{}, {}", ops->name(), plural(threads, "thread"))
+                         : fmt::format("{}, {}", device->name(), ops->name());
+  if (precision == Precision::tf32) text += " with tf32 products";
+  if (precision == Precision::fp8) text += " with fp8 products";
   if (!why_cpu.empty()) text += fmt::format(" (not a GPU: {})", why_cpu);
   return text;
 }

@@ -31,10 +31,10 @@ struct Backend {
   std::unique_ptr<StepProfile> profile;  // with runtime.profile, of steps computed with `ops`
   std::string why_cpu;                   // under auto, when there is no GPU to use
 
-  std::string description() const;  // "CPU, fp32 with avx2 instructions, 2 threads"
-  // What ranks must have in common: "a GPU"; "cpu f32 (avx2)", as each level rounds in its own way.
+  std::string description() const;  // "cpu f32 with avx2 instructions, 2 threads"
+  // What ranks must have in common: "a GPU"; "cpu f32 with avx2 instructions", as each level rounds in its own way.
   std::string kind() const { return device->is_cpu() ? ops->name() : "a GPU"; }
-  // What a run must go on with to round as before: "cpu f32 (avx2)", or a GPU's name.
+  // What a run must go on with to round as before: "cpu f32 with avx2 instructions", or a GPU's name.
   std::string rounds_as() const { return device->is_cpu() ? ops->name() : device->name(); }
 };
 
