@@ -84,7 +84,8 @@ RuntimeConfig runtime_config(const Pipeline::Options& options) {
 InferenceSession open_session(const std::filesystem::path& folder,
                               const Pipeline::Options& options) {
   const std::int64_t longest = describe_model(folder).config.max_position_embeddings;
-  Backend backend = make_backend(runtime_config(options), *make_local_communicator(), "options.");
+  const auto place = [](std::string_view key) { return fmt::format("options.{}", key); };
+  Backend backend = make_backend(runtime_config(options), *make_local_communicator(), place);
   const Capacity capacity = inference_capacity(*backend.device, longest, options.batch_tokens);
   return InferenceSession(folder, std::move(backend), capacity);
 }

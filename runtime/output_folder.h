@@ -18,13 +18,18 @@ inline std::filesystem::path absolute_folder(const std::filesystem::path& folder
 
 }  // namespace detail
 
-// `folder` as an absolute path without symbolic links: of one that is written under another name
-// and takes its own, by a rename, when it is whole. InputError where the program was started in it
-// or below it: whoever stands there would be left in a folder that is no more.
+// The absolute path, without symbolic links, of a folder that is written under another name and
+// renamed to its own when it is whole. InputError where the program runs in it or below it, as
+// whoever stands there would be left in a folder that is no more; and for a link that leads
+// nowhere.
 inline std::filesystem::path renamed_folder(const std::filesystem::path& folder) {
   namespace fs = std::filesystem;
   fs::path path = fs::weakly_canonical(detail::absolute_folder(folder));
   if (!path.has_filename()) path = path.parent_path();
+  if (fs::is_symlink(path)) {
+    throw_input_error("{} is a symbolic link to nothing: remove it, or name another folder",
+                      path.string());
+  }
   const fs::path here = fs::current_path();
   if (std::mismatch(path.begin(), path.end(), here.begin(), here.end()).first == path.end()) {
     throw_input_error(
@@ -38,7 +43,7 @@ inline std::filesystem::path renamed_folder(const std::filesystem::path& folder)
 // mkdir -p. At the end those that it made are gone again, if nothing was put into them.
 class NewFolder {
  public:
-  explicit NewFolder(const std::filesystem::path& folder) {
+  explicit NewFolder(const std::filesystem::path& folder) : NewFolder() {  // ~NewFolder on failure
     std::filesystem::path missing = detail::absolute_folder(folder).lexically_normal();
     std::error_code unreadable;
     for (; !std::filesystem::exists(missing, unreadable); missing = missing.parent_path()) {
@@ -54,6 +59,8 @@ class NewFolder {
   NewFolder& operator=(const NewFolder&) = delete;
 
  private:
+  NewFolder() = default;
+
   std::vector<std::filesystem::path> made_;  // the deepest first
 };
 

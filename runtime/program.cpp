@@ -1,8 +1,11 @@
 #include "runtime/program.h"
 
+#include <cerrno>
 #include <csignal>
 #include <cstdio>
+#include <cstring>
 #include <exception>
+#include <iostream>
 
 #include "runtime/error.h"
 #include "runtime/version.h"
@@ -17,7 +20,14 @@ std::string version_string() {
 int run_program(const std::function<int()>& body) {
   std::signal(SIGXFSZ, SIG_IGN);
   try {
-    return body();
+    const int code = body();
+    errno = 0;
+    std::cout.flush();
+    if (std::fflush(stdout) != 0 || !std::cout || std::ferror(stdout) != 0) {
+      throw_runtime_error("cannot write to standard output: {}",
+                          errno != 0 ? std::strerror(errno) : "an earlier write failed");
+    }
+    return code;
   } catch (const Error& error) {
     std::fprintf(stderr, "error: %s\n", error.what());
     return error.exit_code();

@@ -144,8 +144,8 @@ int run(const Arguments& arguments) {
   options = bert::complete_from_folder(options, arguments.checkpoint);
   std::unique_ptr<bert::BertModel> model =
       bert::make_embedding_model(arguments.checkpoint, options.pooling.value_or(Pooling::mean));
-  bert::Backend backend = bert::make_backend(arguments.runtime, *bert::make_local_communicator(),
-                                             bert::kBackendOptionKeys);
+  bert::Backend backend =
+      bert::make_backend(arguments.runtime, *bert::make_local_communicator(), bert::backend_option);
   const bert::Capacity capacity = bert::inference_capacity(
       *backend.device, model->config().max_position_embeddings, arguments.texts.batch_tokens);
   bert::InferenceSession session(arguments.checkpoint, std::move(model), std::move(backend),

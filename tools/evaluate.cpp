@@ -100,7 +100,7 @@ int run(const Arguments& arguments) {
 
   const auto communicator = bert::make_local_communicator();
   bert::Backend backend =
-      bert::make_backend(arguments.runtime, *communicator, bert::kBackendOptionKeys);
+      bert::make_backend(arguments.runtime, *communicator, bert::backend_option);
   const std::string computed_on = backend.description();
   const std::int64_t tokens = bert::good_batch_tokens(*backend.device);
   const std::int64_t sequences = std::clamp<std::int64_t>(tokens / length, 1, arguments.batch_size);

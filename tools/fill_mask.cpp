@@ -246,8 +246,8 @@ int show_samples(InferenceSession& session, const Arguments& arguments) {
 int run(const Arguments& arguments) {
   const std::int64_t longest =
       bert::describe_model(arguments.checkpoint).config.max_position_embeddings;
-  bert::Backend backend = bert::make_backend(arguments.runtime, *bert::make_local_communicator(),
-                                             bert::kBackendOptionKeys);
+  bert::Backend backend =
+      bert::make_backend(arguments.runtime, *bert::make_local_communicator(), bert::backend_option);
   const bert::Capacity capacity =
       bert::inference_capacity(*backend.device, longest, arguments.input.batch_tokens);
   InferenceSession session(arguments.checkpoint, std::move(backend), capacity);

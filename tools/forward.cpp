@@ -254,8 +254,8 @@ int run(const Arguments& arguments) {
   const bert::ModelDescription description = bert::describe_model(checkpoint);
   bert::verify_model_files(checkpoint);
   const Batch batch = read_batch(arguments.input, description);
-  bert::Backend backend = bert::make_backend(arguments.runtime, *bert::make_local_communicator(),
-                                             bert::kBackendOptionKeys);
+  bert::Backend backend =
+      bert::make_backend(arguments.runtime, *bert::make_local_communicator(), bert::backend_option);
 
   std::int64_t longest = 1;
   for (std::size_t b = 1; b < batch.cu_seqlens.size(); ++b) {

@@ -108,7 +108,7 @@ Json describe_audit(const bert::DatasetAudit& audit, const bert::PretrainingData
   Json answer;
   answer["sampling"] = bert::sampling_name(options.sampling);
   answer["sequence_length"] = options.sequence_length;
-  answer["samples_in_part"] = dataset.num_samples();
+  answer["samples_in_split"] = dataset.num_samples();
   answer["samples"] = audit.samples;
   answer["tokens"] = audit.tokens;
   answer["padding"] = audit.padding;
@@ -143,7 +143,7 @@ void print_counts(const std::string& name, const Json& counts) {
 void print_audit(const Json& audit) {
   const Json& lengths = audit["lengths"];
   fmt::print("samples      {} of {} counted ({}, at most {} tokens)\n",
-             audit["samples"].get<std::uint64_t>(), audit["samples_in_part"].get<std::uint64_t>(),
+             audit["samples"].get<std::uint64_t>(), audit["samples_in_split"].get<std::uint64_t>(),
              audit["sampling"].get<std::string>(), audit["sequence_length"].get<int>());
   fmt::print(
       "lengths      mean {:.1f}; shortest {}, 10 % {}, median {}, 90 % {}, longest {}; "
@@ -208,7 +208,7 @@ void print_corpus(const Json& corpus) {
   if (corpus.contains("document")) {
     const Json& document = corpus["document"];
     fmt::print("document     {} of the {} split, {}:\n{}\n",
-               document["number"].get<std::uint64_t>(), document["part"].get<std::string>(),
+               document["number"].get<std::uint64_t>(), document["split"].get<std::string>(),
                bert::plural(document["tokens"].get<std::uint64_t>(), "token"),
                document["text"].get<std::string>());
   }
@@ -231,7 +231,7 @@ Json describe_document(const bert::TokenShard& shard, const bert::Tokenizer& tok
   }
   const bert::TokenizedDocument document = shard.document(number);
   return {{"number", number},
-          {"part", split},
+          {"split", split},
           {"tokens", document.ids.size()},
           {"text", tokenizer.decode(document.ids)}};
 }
@@ -258,7 +258,7 @@ Json inspect_corpus(const Arguments& arguments) {
   if (arguments.audit_samples > 0) {
     answer["audit"] =
         describe_audit(bert::audit_dataset(dataset, arguments.audit_samples), dataset);
-    answer["audit"]["part"] = arguments.split;
+    answer["audit"]["split"] = arguments.split;
   }
   for (std::uint64_t i = 0; i < std::min(arguments.samples, dataset.num_samples()); ++i) {
     const bert::SampleRef ref = dataset.shuffled(i);
@@ -368,8 +368,10 @@ Json inspect_corpus_file(const Arguments& arguments) {
 }
 
 bool can_be_inspected(const fs::path& folder) {
-  return fs::exists(folder / "manifest.json") || fs::exists(folder / "config.json") ||
-         holds_tokenizer(folder) || !bert::find_weights(folder).empty();
+  std::error_code unreadable;
+  return fs::exists(folder / "manifest.json", unreadable) ||
+         fs::exists(folder / "config.json", unreadable) || holds_tokenizer(folder) ||
+         (!unreadable && !bert::find_weights(folder).empty());
 }
 
 // A folder of folders, as users keep them: what there is in it.

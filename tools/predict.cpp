@@ -204,8 +204,8 @@ int answer_question(TaskPredictor& predictor, const Arguments& arguments) {
 int run(const Arguments& arguments) {
   const std::int64_t longest =
       bert::describe_model(arguments.checkpoint).config.max_position_embeddings;
-  bert::Backend backend = bert::make_backend(arguments.runtime, *bert::make_local_communicator(),
-                                             bert::kBackendOptionKeys);
+  bert::Backend backend =
+      bert::make_backend(arguments.runtime, *bert::make_local_communicator(), bert::backend_option);
   bert::Capacity capacity =
       bert::inference_capacity(*backend.device, longest, arguments.lines.batch_tokens);
   capacity.masked = capacity.tokens;  // each may begin a word

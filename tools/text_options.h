@@ -75,9 +75,9 @@ inline std::optional<int> parse_texts(CLI::App& app, int argc, char** argv,
   return done;
 }
 
-// Calls `add` with each line, and `answer`, which answers those that were added, where there is
-// none yet: whoever gives one line at a time is answered at once. What comes before a line that
-// cannot be used is answered too.
+// Calls `add` with each line, and `answer`, which answers what was added, whenever the next line is
+// not there yet: whoever gives one line at a time is answered at once. What comes before a line
+// that cannot be used is answered too.
 template <typename Add, typename Answer>
 void answer_lines(TextLines& lines, InputReport& report, const Add& add, const Answer& answer) {
   try {

@@ -46,7 +46,8 @@ FinetuneResult Finetuner::run() {
   const fs::path best = run_dir_ / "checkpoints" / checkpoint_name(state_.best_step);
   verify_model_files(best);
   load_parameters(*open_weights(best), model_->parameters());
-  // As they are after a step, where there was none.
+  // Before the first step products are still chosen: a resumed run that had no step to compute must
+  // judge with those that are, as the run before it did.
   if (backend_.stop_choosing_products) backend_.stop_choosing_products();
   result.validation = judge(validation_, "predictions_validation.jsonl");
   if (test_.dataset) result.test = judge(test_, "predictions_test.jsonl");

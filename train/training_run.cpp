@@ -11,30 +11,16 @@
 #include "train/stop_signals.h"
 
 namespace bert {
-namespace {
-
-// make_backend's errors begin with the key that they are about, and do not know where it stands.
-Backend open_backend(const RuntimeConfig& runtime, const GivenKeys& keys, bool reproducible,
-                     Communicator& communicator) {
-  try {
-    return make_backend(runtime, communicator, "runtime.", reproducible);
-  } catch (const InputError& error) {
-    const std::string text = error.what();
-    const std::string key = text.substr(0, text.find(':'));
-    if (!keys.is_given(key)) throw;
-    throw InputError(keys.where(key) + text.substr(key.size()));
-  }
-}
-
-}  // namespace
-
 TrainingRun::TrainingRun(std::filesystem::path run_dir, RunOptions options, const GivenKeys& keys,
                          const RuntimeConfig& runtime, const StepConfig& train,
                          const DivergenceConfig& divergence, Communicator& communicator)
     : options_(std::move(options)),
       communicator_(communicator),
       opening_(std::move(run_dir), options_, communicator_),
-      backend_(open_backend(runtime, keys, train.reproducible, communicator_)),
+      backend_(make_backend(
+          runtime, communicator_,
+          [&](std::string_view key) { return keys.where(fmt::format("runtime.{}", key)); },
+          train.reproducible)),
       divergence_(divergence),
       monitor_(divergence.spike_z_score) {}
 

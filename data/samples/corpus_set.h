@@ -28,8 +28,8 @@ class CorpusSet {
   // InputError unless `tokenizer` is the one that made the ids of every corpus.
   void check_tokenizer(const Tokenizer& tokenizer) const;
 
-  // Of those corpora that have such a split: a corpus without a validation split is trained on beside
-  // one that has it. InputError as PretrainingDataset's and DatasetMixture's.
+  // Of those corpora that have such a split: a corpus without a validation split is trained on
+  // beside one that has it. InputError as PretrainingDataset's and DatasetMixture's.
   DatasetMixture mixture(Split split, const DatasetOptions& options) const;
 
  private:

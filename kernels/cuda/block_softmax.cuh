@@ -30,8 +30,8 @@ struct OnlineSum {
   }
 };
 
-// The same of all threads of the block, which all make it: behind its barriers all have read what
-// they read before.
+// The same of all threads of the block. Each of them makes one, at the same point: there are
+// barriers in it, so that what any thread read before, all may write after.
 struct BlockSoftmax {
   float max, shift, sum;
 

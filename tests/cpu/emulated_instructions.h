@@ -1,8 +1,8 @@
 // AVX-512, AVX512-BF16 and AMX tiles for processors that have none of them: what kernels/cpu is
 // made of for its highest level, done by instructions of AVX2. A source that is compiled with this
 // header ahead of everything else (-include) believes that its target has them. Registers of 512
-// bits are two of 256 to the compiler; only what kernels/cpu asks for by an intrinsic's name needs
-// a function.
+// bits are two of 256 to the compiler; what kernels/cpu asks for by an intrinsic's name has a
+// function here, and what it comes to ask for needs another.
 //
 // The numbers are those of Intel's manual ("Intel 64 and IA-32 Architectures Software Developer's
 // Manual", volume 2), down to the order of sums. There are two kinds of processors of that level,

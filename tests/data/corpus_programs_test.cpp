@@ -196,6 +196,16 @@ TEST_F(CorpusPrograms, FailureLeavesNoFolders) {
                                  (folder_ / "a" / "b" / "corpus").string())),
                  "none.txt");
   EXPECT_FALSE(fs::exists(folder_ / "a"));
+  const Answer answer = run(fmt::format("{} --tokenizer {} {} --output {}", BERT_PREPARE_CORPUS,
+                                        (folder_ / "vocab.txt").string(), text(),
+                                        (folder_ / "a" / std::string(300, 'n')).string()));
+  EXPECT_NE(answer.exit_code, 0) << answer.output;
+  EXPECT_FALSE(fs::exists(folder_ / "a")) << answer.output;
+}
+
+TEST_F(CorpusPrograms, ALinkToNothingIsNoFolder) {
+  fs::create_symlink(folder_ / "nothing", folder_ / "corpus");
+  expect_refused(prepare(text()), "is a symbolic link to nothing");
 }
 
 TEST_F(CorpusPrograms, InspectSaysWhatTheFolderOfARunIs) {

@@ -1,6 +1,6 @@
-// One file of a prepared corpus (data/corpus_file.h). The first byte says how much of what follows
-// is made right before it is read, so that the checksums do not keep everything out: 0 nothing,
-// 1 the footer's checksum, otherwise all checksums.
+// One file of a prepared corpus (data/shards/corpus_file.h). The first byte says how much of what
+// follows is made right before it is read, so that the checksums do not keep everything out: 0
+// nothing, 1 the footer's checksum, otherwise all checksums.
 #include "data/shards/corpus_file.h"
 
 #include <algorithm>
@@ -12,7 +12,7 @@
 namespace bert::fuzz {
 namespace {
 
-// As data/corpus_file.cpp lays it out.
+// As data/shards/corpus_file.cpp lays it out.
 constexpr std::size_t kFooter = 64, kPayloadBytes = 32, kTableHash = 48, kFooterHash = 56;
 
 void mend_footer(std::string& file) {

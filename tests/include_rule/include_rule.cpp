@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <set>
+#include <stdexcept>
 
 #include <fmt/format.h>
 
@@ -96,6 +97,7 @@ bool allowed(std::string_view from, std::string_view to) {
   if (from == to) return true;
   const auto layer = std::find_if(layers().begin(), layers().end(),
                                   [&](const Layer& one) { return one.name == from; });
+  if (layer == layers().end()) throw std::logic_error(fmt::format("no layer is called {}", from));
   return std::any_of(layer->sees.begin(), layer->sees.end(),
                      [&](std::string_view seen) { return allowed(seen, to); });
 }

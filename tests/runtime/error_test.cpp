@@ -2,6 +2,9 @@
 #include "runtime/error.h"
 
 #include <csignal>
+#include <cstdio>
+#include <functional>
+#include <iostream>
 #include <stdexcept>
 
 #include <gtest/gtest.h>
@@ -34,23 +37,49 @@ TEST(RunProgram, ExitCodes) {
             std::make_pair(1, std::string("error: odd\n")));
 }
 
+// The exit code of a process that calls `body`; -1 where a signal ends it.
+int exit_code_of(const std::function<int()>& body) {
+  const auto child = ::fork();
+  if (child == 0) ::_exit(body());
+  int status = 0;
+  EXPECT_EQ(::waitpid(child, &status, 0), child);
+  return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+}
+
 // A file at the limit of its size is an error of write(), not a signal that ends the program.
 TEST(RunProgram, ALimitOfFileSizes) {
-  const auto child = ::fork();
-  if (child == 0) {
-    std::signal(SIGXFSZ, SIG_DFL);
-    const rlimit limit{.rlim_cur = 100, .rlim_max = 100};
-    ::setrlimit(RLIMIT_FSIZE, &limit);
-    const std::string path = testing::TempDir() + "limited";
-    ::_exit(run_program([&] {
-      write_file_atomic(path, std::string(1000, 'x'));
-      return 0;
-    }));
+  EXPECT_EQ(exit_code_of([] {
+              std::signal(SIGXFSZ, SIG_DFL);
+              const rlimit limit{.rlim_cur = 100, .rlim_max = 100};
+              ::setrlimit(RLIMIT_FSIZE, &limit);
+              const std::string path = testing::TempDir() + "limited";
+              return run_program([&] {
+                write_file_atomic(path, std::string(1000, 'x'));
+                return 0;
+              });
+            }),
+            1);
+}
+
+TEST(RunProgram, StandardOutputThatTakesNothing) {
+  for (const bool by_stream : {true, false}) {
+    for (const std::size_t size : {10, 100'000}) {
+      EXPECT_EQ(exit_code_of([&] {
+                  if (std::freopen("/dev/full", "w", stdout) == nullptr) return 9;
+                  return run_program([&] {
+                    const std::string text(size, 'x');
+                    if (by_stream) {
+                      std::cout << text;
+                    } else {
+                      std::fputs(text.c_str(), stdout);
+                    }
+                    return 0;
+                  });
+                }),
+                1)
+          << by_stream << size;
+    }
   }
-  int status = 0;
-  ASSERT_EQ(::waitpid(child, &status, 0), child);
-  ASSERT_TRUE(WIFEXITED(status)) << "ended by signal " << WTERMSIG(status);
-  EXPECT_EQ(WEXITSTATUS(status), 1);
 }
 
 TEST(RunProgram, Version) {

@@ -43,7 +43,7 @@ TEST(ShareOfProcessors, IsOneAtLeast) {
   EXPECT_GE(make_backend(Precision::fp32).threads, 1);
 }
 
-TEST(Backend, DescribesItselfToANewcomer) {
+TEST(Backend, DescribesItself) {
   const std::string text = make_backend(Precision::fp32, 1).description();
   EXPECT_TRUE(text.starts_with("cpu f32 with ")) << text;
   EXPECT_NE(text.find(" instructions"), std::string::npos) << text;

@@ -89,8 +89,9 @@ TEST_F(GpuTools, TheLackOfAGpuIsSaid) {
           "--precision: tf32 needs a GPU, and the test wants none; use fp32, bf16 or auto");
   refused("--device cpu --precision tf32",
           "--precision: tf32 needs a GPU; on a CPU use fp32, bf16, fp64 or auto");
-  refused("--device cuda --precision fp64",
-          "--precision: fp64 is computed on a CPU only; use --device: cpu, or tf32, fp32 or bf16");
+  refused(
+      "--device cuda --precision fp64",
+      "--precision: fp64 is computed on a CPU only; take the device cpu, or tf32, fp32 or bf16");
   const Answer automatic = fill_mask("'[MASK]'");
   EXPECT_EQ(automatic.exit_code, 0) << automatic.output;
   ::unsetenv("BERT_TEST_NO_GPU");

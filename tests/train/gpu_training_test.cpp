@@ -295,17 +295,19 @@ TEST_F(GpuTraining, TheLackOfAGpuIsSaid) {
   const Answer asked = train(folder_ / "b", with(kSmall, {"runtime.device=cuda"}));
   EXPECT_EQ(asked.exit_code, 2);
   EXPECT_EQ(asked.output,
-            "error: runtime.device: cuda is not available: the test wants none; use cpu or auto\n");
+            "error: argument runtime.device=cuda: cuda is not available: the test wants none; use "
+            "cpu or auto\n");
   const Answer narrow = train(folder_ / "c", with(kSmall, {"runtime.precision=tf32"}));
   EXPECT_EQ(narrow.exit_code, 2);
-  EXPECT_EQ(
-      narrow.output,
-      "error: runtime.precision: tf32 needs a GPU, and the test wants none; use fp32, bf16 or "
-      "auto\n");
+  EXPECT_EQ(narrow.output,
+            "error: argument runtime.precision=tf32: tf32 needs a GPU, and the test wants none; "
+            "use fp32, bf16 or "
+            "auto\n");
   const Answer eight = train(folder_ / "d", with(kSmall, {"runtime.precision=fp8"}));
   EXPECT_EQ(eight.exit_code, 2);
   EXPECT_EQ(eight.output,
-            "error: runtime.precision: fp8 needs a GPU, and the test wants none; use fp32, bf16 or "
+            "error: argument runtime.precision=fp8: fp8 needs a GPU, and the test wants none; use "
+            "fp32, bf16 or "
             "auto\n");
   ::unsetenv("BERT_TEST_NO_GPU");
 }
@@ -326,7 +328,8 @@ TEST_F(GpuTraining, Fp8IsRefusedByAGpuThatHasNone) {
   ::unsetenv("BERT_TEST_OLD_GPU");
   EXPECT_EQ(answer.exit_code, 2);
   EXPECT_EQ(answer.output,
-            "error: runtime.precision: fp8 needs a GPU of compute capability 8.9 or later (Ada, "
+            "error: argument runtime.precision=fp8: fp8 needs a GPU of compute capability 8.9 or "
+            "later (Ada, "
             "Hopper and later), and SIMT harness has 8.0; use bf16\n");
   EXPECT_FALSE(fs::exists(folder_ / "a"));
 }

@@ -90,6 +90,7 @@ void ConfigValue::note_places(std::map<std::string, std::string, std::less<>>& p
 
 std::int64_t ConfigValue::integer(const IntegerRange& range, std::string_view expected) const {
   const auto value = parse_integer(node_);
+  if (value && *value > IntegerRange::kNoLimit) refuse("an integer of at most 2^60");
   if (!value || *value < range.least || *value > range.most) {
     refuse(expected.empty() ? range.text() : std::string(expected));
   }

@@ -60,7 +60,7 @@ int threads_of_a_rank(Communicator& communicator) {
                     share_of_processors(mask, neighbours));
 }
 
-Backend make_cpu(Precision precision, std::int64_t threads, std::string_view keys,
+Backend make_cpu(Precision precision, std::int64_t threads, const PlaceOfKey& where,
                  bool reproducible) {
   Backend backend;
   backend.device = make_cpu_device();
@@ -80,12 +80,12 @@ Backend make_cpu(Precision precision, std::int64_t threads, std::string_view key
                         .dtype = backend.precision == Precision::bf16 ? DType::bf16 : DType::f32});
       return backend;
     default:
-      throw_input_error("{}precision: {} needs a GPU; on a CPU use fp32, bf16, fp64 or auto", keys,
-                        precision_name(precision));
+      throw_input_error("{}: {} needs a GPU; on a CPU use fp32, bf16, fp64 or auto",
+                        where("precision"), precision_name(precision));
   }
 }
 
-std::optional<Backend> make_cuda(Precision precision, int local_rank, std::string_view keys,
+std::optional<Backend> make_cuda(Precision precision, int local_rank, const PlaceOfKey& where,
                                  bool reproducible, std::string& why_not) {
   Backend backend;
   backend.precision = precision == Precision::automatic ? Precision::bf16 : precision;
@@ -99,8 +99,9 @@ std::optional<Backend> make_cuda(Precision precision, int local_rank, std::strin
   std::optional<CudaBackend> cuda;
   try {
     cuda = open_cuda_backend(options, why_not);
-  } catch (const InputError& error) {  // "precision: ..."
-    throw_input_error("{}{}", keys, error.what());
+  } catch (const InputError& error) {
+    constexpr std::string_view kKey = "precision";  // its first word
+    throw InputError(where(kKey) + std::string(error.what()).substr(kKey.size()));
   }
   if (!cuda) return std::nullopt;
   backend.device = std::move(cuda->device);
@@ -112,27 +113,27 @@ std::optional<Backend> make_cuda(Precision precision, int local_rank, std::strin
 }
 
 Backend make(const RuntimeConfig& config, int local_rank, std::int64_t threads,
-             std::string_view keys, bool reproducible) {
+             const PlaceOfKey& where, bool reproducible) {
   const Precision precision = config.precision;
   const bool cpu_only = precision == Precision::fp64;
   if (config.device == DeviceChoice::cuda && cpu_only) {
     throw_input_error(
-        "{0}precision: fp64 is computed on a CPU only; use {0}device: cpu, or tf32, fp32 or bf16",
-        keys);
+        "{}: fp64 is computed on a CPU only; take the device cpu, or tf32, fp32 or bf16",
+        where("precision"));
   }
   std::string why_not;
   if (config.device != DeviceChoice::cpu && !cpu_only) {
-    std::optional<Backend> backend = make_cuda(precision, local_rank, keys, reproducible, why_not);
+    std::optional<Backend> backend = make_cuda(precision, local_rank, where, reproducible, why_not);
     if (backend) return std::move(*backend);
     if (config.device == DeviceChoice::cuda) {
-      throw_input_error("{}device: cuda is not available: {}; use cpu or auto", keys, why_not);
+      throw_input_error("{}: cuda is not available: {}; use cpu or auto", where("device"), why_not);
     }
     if (precision == Precision::tf32 || precision == Precision::fp8) {
-      throw_input_error("{}precision: {} needs a GPU, and {}; use fp32, bf16 or auto", keys,
+      throw_input_error("{}: {} needs a GPU, and {}; use fp32, bf16 or auto", where("precision"),
                         precision_name(precision), why_not);
     }
   }
-  Backend backend = make_cpu(precision, threads, keys, reproducible);
+  Backend backend = make_cpu(precision, threads, where, reproducible);
   backend.why_cpu = std::move(why_not);
   return backend;
 }
@@ -149,11 +150,11 @@ std::string Backend::description() const {
   return text;
 }
 
-Backend make_backend(const RuntimeConfig& config, Communicator& communicator, std::string_view keys,
-                     bool reproducible) {
+Backend make_backend(const RuntimeConfig& config, Communicator& communicator,
+                     const PlaceOfKey& where, bool reproducible) {
   const int share = threads_of_a_rank(communicator);
   Backend backend =
-      make(config, communicator.local_rank(), config.threads.value_or(share), keys, reproducible);
+      make(config, communicator.local_rank(), config.threads.value_or(share), where, reproducible);
   std::vector<std::int64_t> with_gpu{backend.device->is_cpu() ? 0 : 1};
   communicator.all_reduce_sum(with_gpu);
   if (with_gpu[0] != 0 && with_gpu[0] != communicator.size()) {
@@ -173,7 +174,8 @@ Backend make_backend(const RuntimeConfig& config, Communicator& communicator, st
 
 Backend make_backend(Precision precision, std::optional<std::int64_t> threads) {
   const auto alone = make_local_communicator();
-  return make_cpu(precision, threads ? *threads : threads_of_a_rank(*alone), "runtime.", false);
+  const auto where = [](std::string_view key) { return std::string(key); };
+  return make_cpu(precision, threads ? *threads : threads_of_a_rank(*alone), where, false);
 }
 
 int share_of_processors(const std::string& mask, const std::vector<std::string>& of_all) {

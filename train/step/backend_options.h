@@ -1,6 +1,5 @@
 // --device, --precision and --threads of the programs that use a model, as runtime.device,
-// runtime.precision and runtime.threads of a configuration. Give make_backend the keys
-// kBackendOptionKeys.
+// runtime.precision and runtime.threads of a configuration.
 #pragma once
 
 #include <cstddef>
@@ -13,7 +12,8 @@
 
 namespace bert {
 
-inline constexpr const char* kBackendOptionKeys = "--";
+// A PlaceOfKey.
+inline std::string backend_option(std::string_view key) { return fmt::format("--{}", key); }
 
 namespace detail {
 
