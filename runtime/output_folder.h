@@ -16,6 +16,13 @@ inline std::filesystem::path absolute_folder(const std::filesystem::path& folder
   return std::filesystem::absolute(folder);
 }
 
+// Of a path where nothing exists.
+inline void refuse_dangling_link(const std::filesystem::path& path) {
+  if (!std::filesystem::is_symlink(path)) return;
+  throw_input_error("{} is a symbolic link to nothing: remove it, or name another folder",
+                    path.string());
+}
+
 }  // namespace detail
 
 // The absolute path, without symbolic links, of a folder that is written under another name and
@@ -26,10 +33,7 @@ inline std::filesystem::path renamed_folder(const std::filesystem::path& folder)
   namespace fs = std::filesystem;
   fs::path path = fs::weakly_canonical(detail::absolute_folder(folder));
   if (!path.has_filename()) path = path.parent_path();
-  if (fs::is_symlink(path)) {
-    throw_input_error("{} is a symbolic link to nothing: remove it, or name another folder",
-                      path.string());
-  }
+  if (!fs::exists(path)) detail::refuse_dangling_link(path);
   const fs::path here = fs::current_path();
   if (std::mismatch(path.begin(), path.end(), here.begin(), here.end()).first == path.end()) {
     throw_input_error(
@@ -47,6 +51,7 @@ class NewFolder {
     std::filesystem::path missing = detail::absolute_folder(folder).lexically_normal();
     std::error_code unreadable;
     for (; !std::filesystem::exists(missing, unreadable); missing = missing.parent_path()) {
+      detail::refuse_dangling_link(missing);
       made_.push_back(missing);
     }
     make_directories(folder);

@@ -214,11 +214,11 @@ int main(int argc, char** argv) {
                    "tokens of a text, [CLS] and [SEP] included; longer texts are cut, and counted. "
                    "Default: what the folder says, else what the model takes");
     bert::add_backend_options(app, arguments.runtime);
-    app.add_option("TEXT", arguments.given, "texts, instead of --input")->excludes(input);
+    app.add_option("TEXT", arguments.given,
+                   "texts, instead of lines of --input or of standard input")
+        ->excludes(input);
     if (const auto done = bert::parse_texts(app, argc, argv, arguments.given)) return *done;
-    if (arguments.given.empty() && arguments.texts.files.empty()) {
-      bert::throw_input_error("of what? Give TEXT or --input (see embed --help)");
-    }
+    if (arguments.given.empty() && arguments.texts.files.empty()) arguments.texts.files = {"-"};
     return run(arguments);
   });
 }

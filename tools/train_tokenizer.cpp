@@ -101,7 +101,7 @@ void check_output_folder(const std::filesystem::path& folder, bool overwrite) {
   for (const auto& entry : std::filesystem::directory_iterator(folder)) {
     if (is_tokenizer_file(entry.path().filename())) continue;
     bert::throw_input_error(
-        "{} holds {}, which is not of a tokenizer: it is left as it is, name another folder",
+        "{}: \"{}\" in it is not of a tokenizer; it is left as it is, choose another folder",
         folder.string(), entry.path().filename().string());
   }
   if (bert::is_corpus(std::filesystem::canonical(folder).parent_path())) {

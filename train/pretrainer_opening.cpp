@@ -95,10 +95,11 @@ void Pretrainer::plan_micro_batches() {
 void Pretrainer::open_datasets() {
   for (const Phase& phase : config_.phases()) {
     const std::int64_t length = phase.sequence_length;
-    datasets_.try_emplace(
-        length,
-        Datasets{corpora_.mixture(Split::train, dataset_options(length, config_.seed)),
-                 corpora_.mixture(Split::validation, dataset_options(length, kValidationSeed))});
+    datasets_.try_emplace(length, config_.naming("data.path", [&] {
+      return Datasets{
+          corpora_.mixture(Split::train, dataset_options(length, config_.seed)),
+          corpora_.mixture(Split::validation, dataset_options(length, kValidationSeed))};
+    }));
   }
 }
 

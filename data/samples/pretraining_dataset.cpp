@@ -42,7 +42,7 @@ PretrainingDataset::PretrainingDataset(std::shared_ptr<const Corpus> corpus, Spl
   }
   if (options.next_sentence && shard_->num_documents() < 2) {
     throw_input_error(
-        "{}: next sentence prediction needs at least two documents, this part has "
+        "{}: next sentence prediction needs at least two documents, this split has "
         "one; separate documents by blank lines, or set objective.next_sentence to "
         "false",
         name);

@@ -39,14 +39,15 @@ fs::path check_corpus_output(const fs::path& output) {
   }
   if (fs::is_empty(path)) return path;
   if (!is_corpus(path)) {
-    throw_input_error("{} holds {} and is not a corpus; it is left as it is, choose another folder",
-                      path.string(), fs::directory_iterator(path)->path().filename().string());
+    throw_input_error(
+        "{} is not a corpus (\"{}\" is in it); it is left as it is, choose another folder",
+        path.string(), fs::directory_iterator(path)->path().filename().string());
   }
   for (const auto& entry : fs::recursive_directory_iterator(path)) {
     const fs::path name = entry.path().lexically_relative(path);
     if (belongs_to_corpus(name, entry.is_directory())) continue;
     throw_input_error(
-        "{} holds {}, which is not of a corpus and would be removed with the one that is there: "
+        "{}: \"{}\" in it is not of a corpus and would be removed with the one that is there: "
         "move it away, or choose another folder",
         path.string(), name.string());
   }

@@ -146,7 +146,7 @@ TEST_F(CorpusPrograms, BadInputIsOneErrorLine) {
   EXPECT_FALSE(fs::exists(folder_ / "corpus"));
   fs::create_directories(folder_ / "corpus");
   write_text(folder_ / "corpus" / "letters.txt", "dear");
-  expect_refused(prepare(text()), "holds letters.txt and is not a corpus");
+  expect_refused(prepare(text()), "is not a corpus (\"letters.txt\" is in it)");
   EXPECT_EQ(read_file(folder_ / "corpus" / "letters.txt"), "dear");
 }
 

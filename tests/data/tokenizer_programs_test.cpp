@@ -221,6 +221,17 @@ TEST_F(TokenizerPrograms, FailureLeavesNoFolder) {
   EXPECT_EQ(run("ls above/out/vocab.txt").exit_code, 0);
 }
 
+TEST_F(TokenizerPrograms, ALinkToNothingIsNoFolder) {
+  write_text(folder_ / "text.txt", "abcdefghijklmnopqrstuvwxyz\n");
+  std::filesystem::create_symlink(folder_ / "nothing", folder_ / "link");
+  for (const std::string output : {"link", "link/below"}) {
+    const std::string error =
+        error_of(train_ + " --vocab-size 100 --input text.txt --output " + output);
+    EXPECT_NE(error.find("is a symbolic link to nothing"), std::string::npos) << error;
+    EXPECT_TRUE(std::filesystem::is_symlink(folder_ / "link"));
+  }
+}
+
 TEST_F(TokenizerPrograms, OptionsAreOfTheKindOfVocabulary) {
   write_text(folder_ / "text.txt", "a ab abc abcd\n");
   const std::string to = " --vocab-size 12 --input text.txt --output out ";
