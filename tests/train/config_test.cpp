@@ -403,10 +403,10 @@ TEST(Config, OverridesComeLastAndAreChecked) {
 TEST(Config, ChecksAcrossKeys) {
   expect_error("train: {max_steps: 10}\nschedule:\n  warmup_steps: 11",
                "a.yaml:3: schedule.warmup_steps: 11 steps of warm-up (schedule.warmup_steps) are "
-               "more than train.max_steps, which is 10");
+               "more than train.max_steps, which is 10: change one of them");
   expect_error("train:\n  max_steps: 10",
                "a.yaml:2: train.max_steps: 10000 steps of warm-up (schedule.warmup_steps) are more "
-               "than train.max_steps, which is 10");
+               "than train.max_steps, which is 10: change one of them");
   expect_error("model: {max_position_embeddings: 64}\ntrain: {sequence_length: 65}",
                "a.yaml:2: train.sequence_length: a sequence_length of 65 does not fit "
                "model.max_position_embeddings, which is 64; make the one shorter or the other "

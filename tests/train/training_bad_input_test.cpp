@@ -287,6 +287,10 @@ TEST_F(TrainingBadInput, RunDirectory) {
   expect_refused(train(folder_ / "file" / "run"), "file");
   EXPECT_EQ(read_file(folder_ / "file"), "dear");
   expect_refused(train("/proc/bert_run"), "/proc/bert_run");
+  fs::create_symlink(folder_ / "nothing", folder_ / "link");
+  for (const char* run : {"link", "link/run"}) {
+    expect_refused(train(folder_ / run, {"--dry-run"}), "is a symbolic link to nothing");
+  }
 
   fs::create_directories(run_dir());
   write_text(run_dir() / "letters.txt", "dear");

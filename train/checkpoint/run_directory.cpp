@@ -22,11 +22,14 @@ namespace fs = std::filesystem;
 
 namespace {
 
-// Where a folder is, or would be made.
+// Where a folder is, or would be made. InputError for a symbolic link to nothing.
 fs::path nearest_existing(const fs::path& folder) {
   std::error_code error;
   for (fs::path path = fs::absolute(folder, error); !path.empty(); path = path.parent_path()) {
     if (fs::exists(path, error) || path == path.parent_path()) return path;
+    if (fs::is_symlink(path, error)) {
+      throw_input_error("run_dir: {} is a symbolic link to nothing", path.string());
+    }
   }
   return "/";
 }

@@ -50,7 +50,7 @@ void check_config(const Config& config) {
     const bool warmup = config.is_given("schedule.warmup_steps");
     throw_input_error(
         "{}: {} steps of warm-up (schedule.warmup_steps) are more than train.max_steps, which is "
-        "{}",
+        "{}: change one of them",
         config.where(warmup ? "schedule.warmup_steps" : "train.max_steps"),
         config.schedule.warmup_steps, config.train.max_steps);
   }
