@@ -162,8 +162,9 @@ TEST_F(CorpusPrograms, ReplacesACorpusOnlyIfToldTo) {
     const fs::path kept = folder_ / "corpus" / name;
     fs::create_directories(kept.parent_path());
     write_text(kept, "dear");
-    expect_refused(prepare(text() + " --overwrite"),
-                   std::string(name).starts_with("other") ? "corpus holds other" : name);
+    expect_refused(prepare(text() + " --overwrite"), std::string(name).starts_with("other")
+                                                         ? "\"other\" in it is not of a corpus"
+                                                         : name);
     EXPECT_EQ(read_file(kept), "dear");
     fs::remove(kept);
     fs::remove(folder_ / "corpus" / "other");

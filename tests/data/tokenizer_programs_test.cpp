@@ -206,7 +206,7 @@ TEST_F(TokenizerPrograms, TrainWritesIntoNoFolderOfOtherThings) {
   // Nothing is replaced where there is more, such as a model, whose weights are of its tokenizer.
   for (const char* name : {"config.json", "notes.txt"}) {
     write_text(folder_ / "fresh" / name, "{}");
-    EXPECT_NE(error_of(again + " --overwrite").find(fmt::format("fresh holds {}", name)),
+    EXPECT_NE(error_of(again + " --overwrite").find(fmt::format("fresh: \"{}\" in it", name)),
               std::string::npos);
     ASSERT_EQ(run(fmt::format("rm fresh/{}", name)).exit_code, 0);
   }
