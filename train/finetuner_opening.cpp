@@ -241,12 +241,17 @@ void Finetuner::check_same_task(const fs::path& checkpoint) const {
   const std::string source = (checkpoint / "task.json").string();
   const auto then = parse_json<ordered_json>(read_file(source), source);
   const auto now = ordered_json::parse(task_->to_json());
-  for (const auto& [key, value] : now.items()) {
-    if (then.contains(key) && then.at(key) == value) continue;
+  ordered_json either = then;  // the keys of both
+  either.update(now);
+  for (const auto& item : either.items()) {
+    const std::string& key = item.key();
+    const ordered_json before = then.value(key, ordered_json()),
+                       after = now.value(key, ordered_json());
+    if (before == after && then.contains(key) == now.contains(key)) continue;
     throw_input_error(
         "{} has another task than the configuration says: {} is {} there, {} here; resume with the "
         "configuration the run was started with ({})",
-        checkpoint.string(), key, one_line(then.value(key, ordered_json())), one_line(value),
+        checkpoint.string(), key, one_line(before), one_line(after),
         opening_.config_of(checkpoint));
   }
 }

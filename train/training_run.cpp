@@ -11,6 +11,7 @@
 #include "train/stop_signals.h"
 
 namespace bert {
+
 TrainingRun::TrainingRun(std::filesystem::path run_dir, RunOptions options, const GivenKeys& keys,
                          const RuntimeConfig& runtime, const StepConfig& train,
                          const DivergenceConfig& divergence, Communicator& communicator)

@@ -35,9 +35,8 @@ PretrainingDataset::PretrainingDataset(std::shared_ptr<const Corpus> corpus, Spl
   if (num_samples() == 0) {
     throw_input_error(
         "{0}: this split of the corpus is empty; prepare the corpus again with "
-        "--validation-fraction 0.05, or take the validation split of another one: data.path='[{1}, "
-        "OTHER]' for train, "
-        "--data OTHER for evaluate",
+        "--validation-fraction 0.05, or take the validation split of another one: "
+        "data.path='[{1}, OTHER]' for train, --data OTHER for evaluate",
         name, corpus_->folder().string());
   }
   if (options.next_sentence && shard_->num_documents() < 2) {
