@@ -25,6 +25,11 @@
 #define __shared__ raw_shared_memory_is_private_in_the_harness_use_BERT_SHARED
 #undef __grid_constant__
 #define __grid_constant__
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+// With all checks inlined a kernel takes the compiler twice as long.
+#undef __forceinline__
+#define __forceinline__ inline
+#endif
 
 namespace bert::simt {
 
