@@ -18,8 +18,8 @@ std::string read_file(const std::filesystem::path& path);
 void write_file_atomic(const std::filesystem::path& path, std::string_view content);
 
 // The same for content that is written piece by piece. Without commit() nothing is left behind.
-// What is there and no file (/dev/null, a pipe) is written to as it is: a rename would put a file
-// in its place.
+// A link is followed. What is there and no file (/dev/null, a pipe) is written to as it is: a rename
+// would put a file in its place.
 class AtomicFile {
  public:
   explicit AtomicFile(std::filesystem::path path);

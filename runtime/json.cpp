@@ -25,4 +25,24 @@ void check_json_text(std::string_view text, const std::string& source) {
   }
 }
 
+template <typename Json>
+Json parse_json(std::string_view text, const std::string& source) {
+  check_json_text(text, source);
+  try {
+    return Json::parse(text);
+  } catch (const typename Json::exception& error) {
+    throw_input_error("{} is not JSON: {}", source, error.what());
+  }
+}
+
+template <typename Json>
+std::string one_line(const Json& value) {
+  return value.dump(-1, ' ', false, Json::error_handler_t::replace);
+}
+
+template nlohmann::json parse_json(std::string_view, const std::string&);
+template nlohmann::ordered_json parse_json(std::string_view, const std::string&);
+template std::string one_line(const nlohmann::json&);
+template std::string one_line(const nlohmann::ordered_json&);
+
 }  // namespace bert

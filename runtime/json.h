@@ -28,20 +28,17 @@ void check_json_text(std::string_view text, const std::string& source);
 // What `text` says. InputError naming `source`, a path: it is not JSON, holds a number that no
 // double can, or is nested too deep.
 template <typename Json>
-Json parse_json(std::string_view text, const std::string& source) {
-  check_json_text(text, source);
-  try {
-    return Json::parse(text);
-  } catch (const typename Json::exception& error) {
-    throw_input_error("{} is not JSON: {}", source, error.what());
-  }
-}
+Json parse_json(std::string_view text, const std::string& source);
 
 // `value` in one line. What is not UTF-8 in it, as names of files may be, is replaced.
 template <typename Json>
-std::string one_line(const Json& value) {
-  return value.dump(-1, ' ', false, Json::error_handler_t::replace);
-}
+std::string one_line(const Json& value);
+
+// Compiled once, in json.cpp: the library's reader and writer take the compiler seconds.
+extern template nlohmann::json parse_json(std::string_view, const std::string&);
+extern template nlohmann::ordered_json parse_json(std::string_view, const std::string&);
+extern template std::string one_line(const nlohmann::json&);
+extern template std::string one_line(const nlohmann::ordered_json&);
 
 // JSON has neither infinities nor NaN.
 inline nlohmann::ordered_json number_or_null(double value) {

@@ -240,7 +240,7 @@ void Finetuner::open_run_directory() {
 void Finetuner::check_same_task(const fs::path& checkpoint) const {
   const std::string source = (checkpoint / "task.json").string();
   const auto then = parse_json<ordered_json>(read_file(source), source);
-  const auto now = ordered_json::parse(task_->to_json());
+  const auto now = parse_json<ordered_json>(task_->to_json(), "this task");
   ordered_json either = then;  // the keys of both
   either.update(now);
   for (const auto& item : either.items()) {

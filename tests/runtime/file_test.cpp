@@ -82,6 +82,16 @@ TEST(AtomicFileTest, APipeStaysAPipe) {
   EXPECT_TRUE(fs::is_fifo(pipe));
 }
 
+TEST(AtomicFileTest, ALinkStaysALink) {
+  const TemporaryFolder folder;
+  fs::create_symlink("file", folder / "link");
+  expect_error<RuntimeError>([&] { AtomicFile(folder / "link"); }, "it is a link to nothing");
+  write_text(folder / "file", "old");
+  write_file_atomic(folder / "link", "new");
+  EXPECT_TRUE(fs::is_symlink(folder / "link"));
+  EXPECT_EQ(read_file(folder / "file"), "new");
+}
+
 TEST(AtomicFileTest, WithoutCommitNothingIsLeft) {
   TemporaryFolder folder;
   write_text(folder / "a", "old");

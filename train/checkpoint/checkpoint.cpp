@@ -106,8 +106,7 @@ std::string TrainerState::to_json() const {
 
 TrainerState TrainerState::parse(const std::string& text, const std::string& source) {
   try {
-    check_json_text(text, source);
-    const ordered_json json = ordered_json::parse(text);
+    const auto json = parse_json<ordered_json>(text, source);
     const auto read = [&](const char* key, auto& value) {
       value =
           json_integer<std::remove_reference_t<decltype(value)>>(json.at(key), source + ": " + key);

@@ -73,7 +73,9 @@ MetricsLog::MetricsLog(const std::filesystem::path& path, std::int64_t last_step
 
 void MetricsLog::go_back(std::int64_t last_step) {
   cut_metrics_log(file_.path(), last_step);
-  file_.reopen([&](const std::string& line) { return Json::parse(line)["step"] <= last_step; });
+  file_.reopen([&](const std::string& line) {
+    return parse_json<Json>(line, file_.path().string())["step"] <= last_step;
+  });
 }
 
 void MetricsLog::append(const Json& record) {
