@@ -36,8 +36,8 @@ struct CudaBackend {
 
 // Loads bert_cuda_backend.so (runtime/module.h) and opens a GPU. Nothing, and the reason in
 // `why_not`, when this build has none or there is no driver, GPU or cuBLAS here.
-// RuntimeError when there is a GPU that cannot be used. InputError, "precision: ...", when fp8 is
-// asked for and the GPU has none.
+// RuntimeError when there is a GPU that cannot be used. InputError when fp8 is asked for and the GPU
+// has none.
 std::optional<CudaBackend> open_cuda_backend(const CudaOptions& options, std::string& why_not);
 
 // Sums over the GPUs of all ranks by NCCL; `device` is open_cuda_backend's. Numbers travel as

@@ -124,6 +124,31 @@ std::optional<TaskKind> find_task(const WeightsSource& weights, const HeadDescri
   return one || head.regression ? TaskKind::regression : TaskKind::classification;
 }
 
+// The folders in `folder` that hold something of that name, by their names.
+std::vector<std::string> folders_with(const fs::path& folder, const char* name) {
+  std::vector<std::string> found;
+  std::error_code none;
+  for (const auto& entry : fs::directory_iterator(folder, none)) {
+    if (fs::exists(entry.path() / name, none)) found.push_back(entry.path().filename().string());
+  }
+  std::sort(found.begin(), found.end());
+  return found;
+}
+
+// For a folder of runs, as finetune makes for several seeds, and for one of models, as a run has.
+void refuse_outer_folder(const fs::path& folder) {
+  if (fs::exists(folder / "config.json")) return;
+  if (const auto runs = folders_with(folder, "checkpoints"); !runs.empty()) {
+    throw_input_error("{} is a folder of runs ({}); a model is {}, for example", folder.string(),
+                      fmt::join(runs, ", "),
+                      (folder / runs.front() / "checkpoints/latest").string());
+  }
+  if (const auto models = folders_with(folder, "model.safetensors"); !models.empty()) {
+    throw_input_error("{} is a folder of models ({}); expected one of them", folder.string(),
+                      fmt::join(models, ", "));
+  }
+}
+
 }  // namespace
 
 void refuse_run_folder(const fs::path& folder) {
@@ -138,6 +163,7 @@ ModelDescription describe_model(const fs::path& folder) {
                       folder.string());
   }
   refuse_run_folder(folder);
+  refuse_outer_folder(folder);
   const fs::path config = folder / "config.json";
   ModelDescription description;
   const std::string text = read_file(config);

@@ -128,7 +128,11 @@ show_tenths() {
 if [[ -t 1 ]]; then
   build_programs # ninja shows its progress in one line
 else
-  echo "compiling; on two processors this takes about ten minutes"
+  if [[ -e build/bin/train ]]; then
+    echo "compiling what has changed"
+  else
+    echo "compiling; on two processors this takes about ten minutes"
+  fi
   build_programs 2>&1 | tee -a "$build_log" | show_tenths || build_failed
 fi
 rm -f "$build_log"

@@ -223,9 +223,8 @@ Float8Copies to_float8(const Float8Request& request, void* memory, cudaStream_t 
 void check_float8_support(int major, int minor, std::string_view gpu) {
   if (major * 10 + minor >= 89) return;
   throw_input_error(
-      "precision: fp8 needs a GPU of compute capability 8.9 or later (Ada, Hopper and later), and "
-      "{} "
-      "has {}.{}; use bf16",
+      "fp8 needs a GPU of compute capability 8.9 or later (Ada, Hopper and later), and {} has "
+      "{}.{}; use bf16",
       gpu, major, minor);
 }
 

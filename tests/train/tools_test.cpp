@@ -85,6 +85,12 @@ TEST_F(Tools, FillMaskRefuses) {
   expect_refused(fill_mask("--skip-bad-rows --input " + path("bad")), "every text was left out");
   fs::create_directories(folder_ / "run" / "checkpoints");
   expect_refused(fill_mask("'[MASK]'", "run"), "is the folder of a run");
+  fs::create_directories(folder_ / "seeds" / "seed_1" / "checkpoints");
+  expect_refused(fill_mask("'[MASK]'", "seeds"), "is a folder of runs (seed_1); a model is " +
+                                                     path("seeds/seed_1/checkpoints/latest") +
+                                                     ", for example");
+  write_checkpoint(folder_ / "models" / "step_3", tokenizer_, BertForPretraining::Heads::mlm, 9);
+  expect_refused(fill_mask("'[MASK]'", "models"), "is a folder of models (step_3)");
   std::string longer = "[MASK]";
   for (int i = 0; i < 38; ++i) longer += " w5";
   expect_refused(fill_mask("'" + longer + "'"), "41 tokens");

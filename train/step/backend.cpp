@@ -100,8 +100,7 @@ std::optional<Backend> make_cuda(Precision precision, int local_rank, const Plac
   try {
     cuda = open_cuda_backend(options, why_not);
   } catch (const InputError& error) {
-    constexpr std::string_view kKey = "precision";  // its first word
-    throw InputError(where(kKey) + std::string(error.what()).substr(kKey.size()));
+    throw_input_error("{}: {}", where("precision"), error.what());
   }
   if (!cuda) return std::nullopt;
   backend.device = std::move(cuda->device);
