@@ -212,6 +212,10 @@ void print_corpus(const Json& corpus) {
                bert::plural(document["tokens"].get<std::uint64_t>(), "token"),
                document["text"].get<std::string>());
   }
+  if (corpus.contains("empty_split")) {
+    fmt::print("samples      none: the {} split is empty\n",
+               corpus["empty_split"].get<std::string>());
+  }
   if (corpus.contains("audit")) print_audit(corpus["audit"]);
   if (corpus.contains("samples")) {
     fmt::print("samples, [hidden] [replaced=>by] [kept=]:\n");
@@ -253,7 +257,10 @@ Json inspect_corpus(const Arguments& arguments) {
     return answer;
   }
   if (arguments.audit_samples == 0 && arguments.samples == 0) return answer;
-  if (corpus->shard(split).num_tokens() == 0) return answer;
+  if (corpus->shard(split).num_tokens() == 0) {
+    answer["empty_split"] = arguments.split;
+    return answer;
+  }
   const bert::PretrainingDataset dataset(corpus, split, arguments.dataset);
   if (arguments.audit_samples > 0) {
     answer["audit"] =

@@ -114,6 +114,10 @@ configure_build() {
 }
 
 if [[ "${BASH_SOURCE[0]}" == "$0" ]]; then
+  if (($# > 0)); then
+    sed -n '2,4s/^# //p' "$0"
+    exit 0
+  fi
   install_packages
   echo "All packages are installed."
 fi

@@ -336,10 +336,13 @@ std::string Finetuner::plan() const {
                         options.max_query_length);
   }
   text += fmt::format("; the model reads {}\n", bert.max_position_embeddings);
-  text += fmt::format("steps       {} of {}, {} an epoch; micro-batches of up to {} tokens\n",
-                      max_steps_, plural(config_.train.batch_size, "sequence"), steps_per_epoch_,
-                      capacity_.tokens);
-  text += fmt::format("computing   {}; ranks: {}\n", backend_.description(), communicator_.size());
+  const int ranks = communicator_.size();
+  text +=
+      fmt::format("steps       {} of {}, {} an epoch; micro-batches of up to {} tokens{}\n",
+                  max_steps_, plural(config_.train.batch_size, "sequence"), steps_per_epoch_,
+                  capacity_.tokens, ranks > 1 ? fmt::format(" on each of {} ranks", ranks) : "");
+  text += fmt::format("computing   {}; ranks: {}{}\n", backend_.description(), ranks,
+                      ranks > 1 ? " over " + communicator_.name() : "");
   text += fmt::format("run         seed {}, into {}", seed_, run_dir_.string());
   return text + opening_.beginning(state_.step);
 }

@@ -151,6 +151,7 @@ RunPlan Pretrainer::plan() const {
   plan.model = model_->config();
   plan.parameters = model_->parameters().num_parameters();
   for (const auto& corpus : corpora_.corpora()) plan.corpora.push_back(corpus->folder().string());
+  plan.shares = corpora_.shares();
   plan.training = corpora_.counts(Split::train);
   plan.validation = corpora_.counts(Split::validation);
   plan.ranks = communicator_.size();

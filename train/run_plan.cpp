@@ -52,6 +52,16 @@ std::string describe_memory(const RunPlan& plan) {
   return text;
 }
 
+std::string describe_corpora(const RunPlan& plan) {
+  if (plan.shares.empty()) return fmt::format("{}", fmt::join(plan.corpora, " + "));
+  std::vector<std::string> corpora;
+  for (std::size_t i = 0; i < plan.corpora.size(); ++i) {
+    corpora.push_back(
+        fmt::format("{} ({:.3g} % of samples)", plan.corpora[i], 100 * plan.shares[i]));
+  }
+  return fmt::format("{}", fmt::join(corpora, " + "));
+}
+
 }  // namespace
 
 double RunPlan::epochs() const {
@@ -101,8 +111,8 @@ std::string describe(const RunPlan& plan) {
                       plural(model.num_attention_heads, "head"), model.vocab_size,
                       layer_norm_name(model.layer_norm), plan.parameters);
   text += fmt::format("corpus      {}: {} + {} documents, {} + {} tokens (training + validation)\n",
-                      fmt::join(plan.corpora, " + "), plan.training.documents,
-                      plan.validation.documents, plan.training.tokens, plan.validation.tokens);
+                      describe_corpora(plan), plan.training.documents, plan.validation.documents,
+                      plan.training.tokens, plan.validation.tokens);
   for (const PhasePlan& phase : plan.phases) {
     text += "batches     ";
     if (plan.phases.size() > 1) text += fmt::format("from step {} on: ", phase.first_step);
@@ -132,6 +142,7 @@ nlohmann::ordered_json to_json(const RunPlan& plan) {
   nlohmann::ordered_json json;
   json["parameters"] = plan.parameters;
   json["corpora"] = plan.corpora;
+  if (!plan.shares.empty()) json["corpus_shares"] = plan.shares;
   json["training_tokens"] = plan.training.tokens;
   json["validation_tokens"] = plan.validation.tokens;
   for (const PhasePlan& phase : plan.phases) {

@@ -36,6 +36,7 @@ struct RunPlan {
   BertConfig model;
   std::int64_t parameters = 0;
   std::vector<std::string> corpora;  // folders
+  std::vector<double> shares;        // of the samples, a corpus each; empty: by size
   CorpusCounts training, validation;
   std::vector<PhasePlan> phases;
   int ranks = 1;

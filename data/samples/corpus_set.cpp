@@ -24,6 +24,19 @@ CorpusCounts CorpusSet::counts(Split split) const {
   return sum;
 }
 
+std::vector<double> CorpusSet::shares() const {
+  std::vector<double> shares;
+  double sum = 0.0;
+  for (std::size_t i = 0; i < corpora_.size(); ++i) {
+    if (!choices_[i].weight) return {};
+    const bool trained_on = counts_of(*corpora_[i], Split::train).documents > 0;
+    shares.push_back(trained_on ? *choices_[i].weight : 0.0);
+    sum += shares.back();
+  }
+  for (double& share : shares) share /= sum;
+  return shares;
+}
+
 std::string CorpusSet::fingerprint() const {
   if (corpora_.size() == 1) return corpora_.front()->fingerprint();
   std::string all;

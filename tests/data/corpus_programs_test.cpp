@@ -236,6 +236,15 @@ TEST_F(CorpusPrograms, InspectShowsADocument) {
                  "there is no document 200 in the validation split");
 }
 
+TEST_F(CorpusPrograms, InspectSaysThatASplitIsEmpty) {
+  ASSERT_EQ(prepare(text() + " --validation-fraction 0").exit_code, 0);
+  const Answer shown = inspect(folder_ / "corpus", "--split validation");
+  ASSERT_EQ(shown.exit_code, 0) << shown.output;
+  EXPECT_NE(shown.output.find("samples      none: the validation split is empty\n"),
+            std::string::npos)
+      << shown.output;
+}
+
 TEST_F(CorpusPrograms, InspectFindsDamage) {
   ASSERT_EQ(prepare(text()).exit_code, 0);
   const fs::path tokens = folder_ / "corpus" / "train" / "tokens.bin";

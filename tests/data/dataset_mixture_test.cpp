@@ -109,6 +109,7 @@ TEST_F(DatasetMixtureTest, CorporaDrawDifferentNumbers) {
     same += data.datasets()[0]->shuffled(i).sample == data.datasets()[1]->shuffled(i).sample;
   }
   EXPECT_LT(same, 10u);
+  EXPECT_TRUE(twice.shares().empty());
   EXPECT_EQ(twice.counts(Split::train).tokens,
             2 * CorpusSet({{names_[0]}}).counts(Split::train).tokens);
 }
@@ -137,6 +138,7 @@ TEST_F(DatasetMixtureTest, ValidationIsOfThoseThatHaveIt) {
   write_corpus(bare, number_tokenizer(kVocab), counting_documents(varied_lengths(30)), options);
   const CorpusSet set({{bare, 3.0}, {names_[0], 1.0}}), alone({{bare}});
   EXPECT_EQ(set.mixture(Split::train, {}).datasets().size(), 2u);
+  EXPECT_EQ(set.shares(), (std::vector{0.75, 0.25}));
   const DatasetMixture validation = set.mixture(Split::validation, {});
   ASSERT_EQ(validation.datasets().size(), 1u);
   EXPECT_EQ(validation.any().corpus().folder(), names_[0]);

@@ -195,11 +195,12 @@ TEST_F(FinetunerTest, ResumesToTheSameBytes) {
   const fs::path run_dir = folder_ / "stopped";
   for (int stops = 1; stops <= 2; ++stops) {
     const std::string metrics = (run_dir / "metrics.jsonl").string();
-    const Answer answer = run(fmt::format(
-        "lines=$(cat {0} 2>/dev/null | wc -l); {1} & pid=$!; "
-        "while [ $(cat {0} 2>/dev/null | wc -l) -le $((lines + 9)) ]; do sleep 0.01; done; "
-        "kill -TERM $pid; wait $pid",
-        metrics, command("classification", run_dir, more)));
+    const Answer answer = run(
+        fmt::format("lines=$(cat {0} 2>/dev/null | wc -l); {1} & pid=$!; "
+                    "while kill -0 $pid 2>/dev/null && "
+                    "[ $(cat {0} 2>/dev/null | wc -l) -le $((lines + 9)) ]; do sleep 0.01; done; "
+                    "kill -TERM $pid; wait $pid",
+                    metrics, command("classification", run_dir, more)));
     ASSERT_EQ(answer.exit_code, 0) << answer.output;
     ASSERT_NE(answer.output.find("stopped by SIGTERM"), std::string::npos) << answer.output;
     EXPECT_FALSE(fs::exists(run_dir / "results.json"));
@@ -343,8 +344,9 @@ TEST_F(FinetunerTest, StopsBetweenSeeds) {
       fmt::format("data.validation={}", (folder_ / "many.tsv").string()), "--resume auto"};
   const fs::path run_dir = folder_ / "seeds";
   const Answer answer = run(fmt::format(
-      "{} & pid=$!; while ! grep -q learning_rate {}/seed_0/metrics.jsonl 2>/dev/null; do sleep "
-      "0.01; done; kill -TERM $pid; wait $pid",
+      "{} & pid=$!; while kill -0 $pid 2>/dev/null && "
+      "! grep -q learning_rate {}/seed_0/metrics.jsonl 2>/dev/null; do sleep 0.01; done; "
+      "kill -TERM $pid; wait $pid",
       command("classification", run_dir, more), run_dir.string()));
   EXPECT_EQ(answer.exit_code, 0) << answer.output;
   EXPECT_NE(answer.output.find("stopped by SIGTERM; --resume auto goes on with the other seeds\n"),
@@ -366,6 +368,7 @@ TEST_F(FinetunerTest, RanksAgreeToTheBitWhenReproducible) {
     const fs::path run_dir = folder_ / (std::string("two_") + task);
     const Answer answer = run(mpirun(2) + command(task, run_dir, more));
     ASSERT_EQ(answer.exit_code, 0) << answer.output;
+    EXPECT_NE(answer.output.find("ranks: 2 over MPI"), std::string::npos) << answer.output;
     EXPECT_EQ(newest_bytes(run_dir), newest_bytes(folder_ / (std::string("one_") + task)));
     EXPECT_EQ(results(run_dir), results(folder_ / (std::string("one_") + task)));
   }

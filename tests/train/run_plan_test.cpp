@@ -318,6 +318,18 @@ TEST(TimeEstimate, IsTheMeanOfTheStepsAfterTheFirst) {
   EXPECT_TRUE(often.ends_with(", a checkpoint every 0.05s")) << often;
 }
 
+TEST(RunPlanText, TellsTheSharesOfWeightedCorpora) {
+  RunPlan plan = two_phases();
+  plan.corpora = {"a", "b"};
+  EXPECT_NE(describe(plan).find("corpus      a + b: "), std::string::npos) << describe(plan);
+  EXPECT_FALSE(to_json(plan).contains("corpus_shares"));
+  plan.shares = {0.75, 0.25};
+  EXPECT_NE(describe(plan).find("corpus      a (75 % of samples) + b (25 % of samples): "),
+            std::string::npos)
+      << describe(plan);
+  EXPECT_EQ(to_json(plan)["corpus_shares"].dump(), "[0.75,0.25]");
+}
+
 TEST(RankAgreement, NamesTheFirstDifference) {
   const Facts root{{"the program", "bert.cu 1"}, {"seed", "0"}, {"train.batch_size", "64"}};
   EXPECT_FALSE(first_difference(root, root));

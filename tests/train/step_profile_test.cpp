@@ -174,11 +174,12 @@ TEST_F(StepProfileTest, TellsWhatTheStepsDidAndChangesNothing) {
 
 TEST_F(StepProfileTest, IsPrintedWhenASignalEndsTheRun) {
   const fs::path run_dir = folder_ / "run";
-  const Answer answer = run(fmt::format(
-      "{1} & pid=$!; while [ $(cat {0} 2>/dev/null | wc -l) -le 5 ]; do sleep 0.01; done; "
-      "kill -TERM $pid; wait $pid",
-      (run_dir / "metrics.jsonl").string(),
-      command(run_dir, {"train.max_steps=1000000", "runtime.profile=true"})));
+  const Answer answer =
+      run(fmt::format("{1} & pid=$!; while kill -0 $pid 2>/dev/null && "
+                      "[ $(cat {0} 2>/dev/null | wc -l) -le 5 ]; do sleep 0.01; done; "
+                      "kill -TERM $pid; wait $pid",
+                      (run_dir / "metrics.jsonl").string(),
+                      command(run_dir, {"train.max_steps=1000000", "runtime.profile=true"})));
   ASSERT_EQ(answer.exit_code, 0) << answer.output;
   EXPECT_NE(answer.output.find("stopped by SIGTERM"), std::string::npos) << answer.output;
   const Table table(answer.output);
