@@ -3,16 +3,17 @@
 // once) against a copy of memory. Figures above a copy's are those of tensors that stay in cache.
 #include <algorithm>
 #include <functional>
+#include <optional>
 #include <span>
 #include <string>
 #include <thread>
 #include <vector>
 
-#include <CLI/CLI.hpp>
 #include <benchmark/benchmark.h>
 
 #include "bench/bench_support.h"
 #include "kernels/cpu_module.h"
+#include "runtime/command_line.h"
 #include "runtime/program.h"
 #include "train/profile/ceilings.h"
 #include "train/profile/op_work.h"
@@ -422,33 +423,23 @@ void run(benchmark::State& state, Make&& make, const Backend& backend, const Siz
 }
 
 int main_program(int argc, char** argv) {
-  CLI::App app(
+  CommandLine line(
       "Times every op of a backend; --benchmark_filter=REGEX and the other options of Google "
-      "Benchmark work as usual.");
+      "Benchmark work as usual.",
+      "bench_kernels");
   BackendChoice choice;
   choice.threads = static_cast<int>(std::thread::hardware_concurrency());
-  std::int64_t tokens = 0;
-  app.set_version_flag("--version", version_string());
-  app.add_option("--device", choice.device, "cpu or cuda")
-      ->check(CLI::IsMember({"cpu", "cuda"}))
-      ->capture_default_str();
-  app.add_option("--precision", choice.precision, "auto, fp32, tf32, bf16 or fp8")
-      ->check(CLI::IsMember({"auto", "fp32", "tf32", "bf16", "fp8"}))
-      ->capture_default_str();
-  app.add_option("--threads", choice.threads, "threads of the CPU to use (default: all)")
-      ->check(CLI::Range(1, 1024));
-  app.add_option(
-         "--tokens", tokens,
-         "tokens of a micro-batch (default: 1024 on a CPU, 2048 of the tiny model; 32768 on "
-         "a GPU)")
-      ->check(CLI::Range(1, 1 << 20));
+  std::optional<std::int64_t> tokens;
+  line.add("--device", choice.device, "cpu or cuda").one_of({"cpu", "cuda"});
+  line.add("--precision", choice.precision, "auto, fp32, tf32, bf16 or fp8")
+      .one_of({"auto", "fp32", "tf32", "bf16", "fp8"});
+  line.add("--threads", choice.threads, "threads of the CPU to use").range(1, 1024);
+  line.add("--tokens", tokens,
+           "tokens of a micro-batch (default: 1024 on a CPU, 2048 of the tiny model; 32768 on "
+           "a GPU)")
+      .range(1, 1 << 20);
   benchmark::Initialize(&argc, argv);
-  try {
-    app.parse(argc, argv);
-  } catch (const CLI::ParseError& error) {
-    if (error.get_exit_code() == 0) return app.exit(error);
-    throw_input_error("{}; try --help", error.what());
-  }
+  if (const auto done = line.parse(argc, argv)) return *done;
   const Backend backend = open_backend(choice);
   const Ceilings ceilings = measure_ceilings(*backend.ops, *backend.device, choice.threads);
   benchmark::AddCustomContext("device", backend.device->name());
@@ -464,7 +455,7 @@ int main_program(int argc, char** argv) {
   const auto add = [&](const std::string& name, const Sizes& sizes, auto make) {
     auto* const benchmark = benchmark::RegisterBenchmark(
         fmt::format("{}/{}", name, sizes.name).c_str(), [&, make](benchmark::State& state) {
-          run(state, make, backend, sizes, tokens > 0 ? tokens : sizes.tokens, ceilings);
+          run(state, make, backend, sizes, tokens.value_or(sizes.tokens), ceilings);
         });
     benchmark->UseManualTime()->Unit(benchmark::kMicrosecond);
     if (!backend.is_cpu()) benchmark->Iterations(kGpuIterations);

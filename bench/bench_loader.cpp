@@ -68,24 +68,18 @@ Result measure(const Arguments& arguments, std::int64_t length, int threads) {
 }
 
 int run(int argc, char** argv) {
-  CLI::App app("Measures how fast training samples are made from a prepared corpus.",
-               "bench_loader");
+  CommandLine line("Measures how fast training samples are made from a prepared corpus.",
+                   "bench_loader");
   Arguments arguments;
-  app.add_option("--data", arguments.data, "folder written by prepare_corpus")->required();
-  app.add_option("--length", arguments.lengths, "tokens of a sequence, one or several")
-      ->capture_default_str();
-  app.add_option("--threads", arguments.threads, "threads that make samples, one or several")
-      ->check(CLI::Range(1, 1024))
-      ->capture_default_str();
-  app.add_option("--batch-size", arguments.batch_size, "sequences of a step")
-      ->check(CLI::Range(1, 1 << 20))
-      ->capture_default_str();
-  app.add_option("--seconds", arguments.seconds, "how long to measure each")
-      ->check(CLI::PositiveNumber)
-      ->capture_default_str();
-  app.add_flag("--next-sentence", arguments.next_sentence, "pairs for next sentence prediction");
-  app.add_flag("--json", arguments.json, "one JSON object a line");
-  if (const auto done = parse_command_line(app, argc, argv)) return *done;
+  line.add("--data", arguments.data, "folder written by prepare_corpus").required();
+  line.add("--length", arguments.lengths, "tokens of a sequence, one or several");
+  line.add("--threads", arguments.threads, "threads that make samples, one or several")
+      .range(1, 1024);
+  line.add("--batch-size", arguments.batch_size, "sequences of a step").range(1, 1 << 20);
+  line.add("--seconds", arguments.seconds, "how long to measure each").range(1e-3, 86400.0);
+  line.add("--next-sentence", arguments.next_sentence, "pairs for next sentence prediction");
+  line.add("--json", arguments.json, "one JSON object a line");
+  if (const auto done = line.parse(argc, argv)) return *done;
 
   if (!arguments.json) {
     fmt::print("{:>7} {:>8} {:>12} {:>16} {:>8}\n", "length", "threads", "start, ms", "M tokens/s",

@@ -10,17 +10,18 @@
 #include <fstream>
 #include <map>
 #include <numeric>
+#include <optional>
 #include <string>
 #include <thread>
 #include <vector>
 
-#include <CLI/CLI.hpp>
 #include <nlohmann/json.hpp>
 
 #include "bench/bench_support.h"
 #include "bench/model_step.h"
 #include "bench/product_ops.h"
 #include "kernels/cpu_module.h"
+#include "runtime/command_line.h"
 #include "runtime/program.h"
 #include "train/config/config.h"
 
@@ -31,8 +32,8 @@ struct Arguments {
   BackendChoice backend{.threads = static_cast<int>(std::thread::hardware_concurrency())};
   std::vector<std::string> configs;
   std::vector<std::int64_t> lengths;
-  std::int64_t vocab_size = 0, tokens = 0;
-  double peak_tflops = 0.0;
+  std::optional<std::int64_t> vocab_size, tokens;
+  std::optional<double> peak_tflops;
   int steps = 5;
   bool natural = false;  // lengths
   bool inference = false;
@@ -82,13 +83,12 @@ nlohmann::ordered_json measure(const std::string& path, std::int64_t asked_lengt
                                const Arguments& arguments) {
   const Config config = load_config(path);
   const std::int64_t configured = config.model.bert.vocab_size;
-  const BertConfig model = resolve_model(config, arguments.vocab_size > 0 ? arguments.vocab_size
-                                                 : configured > 0         ? configured
-                                                                          : 30522);
+  const BertConfig model =
+      resolve_model(config, arguments.vocab_size.value_or(configured > 0 ? configured : 30522));
   const std::int64_t length = asked_length > 0 ? asked_length : config.train.sequence_length;
   Backend backend = open_backend(arguments.backend);
   const bool cpu = backend.is_cpu();
-  const std::int64_t tokens = arguments.tokens > 0 ? arguments.tokens : (cpu ? 1024 : 32768);
+  const std::int64_t tokens = arguments.tokens.value_or(cpu ? 1024 : 32768);
   const Lengths lengths =
       arguments.natural
           ? natural_lengths(tokens, length)
@@ -132,8 +132,7 @@ nlohmann::ordered_json measure(const std::string& path, std::int64_t asked_lengt
     }
   }
   const double whole = median(step_seconds), products = median(product_seconds);
-  const double peak =
-      arguments.peak_tflops > 0.0 ? arguments.peak_tflops : default_peak_tflops(backend);
+  const double peak = arguments.peak_tflops ? *arguments.peak_tflops : default_peak_tflops(backend);
   nlohmann::ordered_json result;
   result["config"] = path;
   result["device"] = device.name();
@@ -202,50 +201,37 @@ void print(const nlohmann::ordered_json& r) {
 
 int main_program(int argc, char** argv) {
   Arguments arguments;
-  CLI::App app("Times a whole step, of training or of inference, beside its products alone.");
-  app.set_version_flag("--version", version_string());
-  app.add_option(
-      "config", arguments.configs,
-      "configurations to run (default: tiny and base on a CPU, base and large on a GPU)");
-  app.add_option("--device", arguments.backend.device, "cpu or cuda")
-      ->check(CLI::IsMember({"cpu", "cuda"}))
-      ->capture_default_str();
-  app.add_option("--precision", arguments.backend.precision, "auto, fp32, tf32, bf16 or fp8")
-      ->check(CLI::IsMember({"auto", "fp32", "tf32", "bf16", "fp8"}))
-      ->capture_default_str();
-  app.add_option("--vocab-size", arguments.vocab_size,
-                 "entries of the vocabulary (default: the configuration's, or 30522)")
-      ->check(CLI::Range(2, 10000000));
-  app.add_option("--tokens", arguments.tokens,
-                 "tokens of a step (default: 1024 on a CPU, 32768 on a GPU)")
-      ->check(CLI::Range(1, 1 << 20));
-  app.add_option("--length", arguments.lengths,
-                 "tokens of a sequence, one or several (default: the configuration's on a CPU, 128 "
-                 "and 512 on a GPU)")
-      ->check(CLI::Range(1, 1 << 20));
-  app.add_flag(
-      "--natural", arguments.natural,
-      "sequences of different lengths up to --length, as many tokens as without: half of a "
-      "padded batch would be padding");
-  app.add_flag("--inference", arguments.inference,
-               "forward alone, without dropout and gradients: logits of the masked tokens");
-  app.add_option("--peak-tflops", arguments.peak_tflops,
-                 "what MFU is a part of (default on a GPU: 1979 in fp8, 989 in bf16, 494.7 in "
-                 "tf32, 67 in fp32)")
-      ->check(CLI::PositiveNumber);
-  app.add_option("--threads", arguments.backend.threads, "threads of a CPU to use")
-      ->check(CLI::Range(1, 1024))
-      ->capture_default_str();
-  app.add_option("--steps", arguments.steps, "steps to time, after one that is not counted")
-      ->check(CLI::Range(1, 1000))
-      ->capture_default_str();
-  app.add_flag("--json", arguments.json, "one JSON object a line");
-  try {
-    app.parse(argc, argv);
-  } catch (const CLI::ParseError& error) {
-    if (error.get_exit_code() == 0) return app.exit(error);
-    throw_input_error("{}; try --help", error.what());
-  }
+  CommandLine line("Times a whole step, of training or of inference, beside its products alone.",
+                   "bench_step");
+  line.add("config", arguments.configs,
+           "configurations to run (default: tiny and base on a CPU, base and large on a GPU)");
+  line.add("--device", arguments.backend.device, "cpu or cuda").one_of({"cpu", "cuda"});
+  line.add("--precision", arguments.backend.precision, "auto, fp32, tf32, bf16 or fp8")
+      .one_of({"auto", "fp32", "tf32", "bf16", "fp8"});
+  line.add("--vocab-size", arguments.vocab_size,
+           "entries of the vocabulary (default: the configuration's, or 30522)")
+      .range(2, 10000000);
+  line.add("--tokens", arguments.tokens,
+           "tokens of a step (default: 1024 on a CPU, 32768 on a GPU)")
+      .range(1, 1 << 20);
+  line.add("--length", arguments.lengths,
+           "tokens of a sequence, one or several, ended by -- before a config (default: the "
+           "configuration's on a CPU, 128 and 512 on a GPU)")
+      .range(1, 1 << 20);
+  line.add("--natural", arguments.natural,
+           "sequences of different lengths up to --length, as many tokens as without: half of a "
+           "padded batch would be padding");
+  line.add("--inference", arguments.inference,
+           "forward alone, without dropout and gradients: logits of the masked tokens");
+  line.add("--peak-tflops", arguments.peak_tflops,
+           "what MFU is a part of (default on a GPU: 1979 in fp8, 989 in bf16, 494.7 in tf32, 67 "
+           "in fp32)")
+      .range(1e-3, 1e6);
+  line.add("--threads", arguments.backend.threads, "threads of a CPU to use").range(1, 1024);
+  line.add("--steps", arguments.steps, "steps to time, after one that is not counted")
+      .range(1, 1000);
+  line.add("--json", arguments.json, "one JSON object a line");
+  if (const auto done = line.parse(argc, argv)) return *done;
   const bool cpu = arguments.backend.device == "cpu";
   if (arguments.configs.empty()) {
     arguments.configs = {cpu ? "configs/bert_tiny.yaml" : "configs/bert_base.yaml",

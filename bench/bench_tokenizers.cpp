@@ -12,12 +12,12 @@
 #include <thread>
 #include <vector>
 
-#include <CLI/CLI.hpp>
 #include <nlohmann/json.hpp>
 
 #include "data/text/text_reader.h"
 #include "data/tokenization/tokenizer.h"
 #include "data/tokenization/word_splitter.h"
+#include "runtime/command_line.h"
 #include "runtime/error.h"
 #include "runtime/program.h"
 
@@ -131,37 +131,25 @@ int run(const Arguments& arguments) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  CLI::App app{"Times the encoding of text that lies in memory; prints the median of some rounds."};
-  Arguments arguments;
-  app.set_version_flag("--version", bert::version_string());
-  app.add_option("--tokenizer", arguments.tokenizer,
-                 "a tokenizer folder, a vocab.txt or a SentencePiece .model")
-      ->required();
-  app.add_option("--input", arguments.input,
-                 "UTF-8 text, plain or compressed (.gz, .bz2, .xz, .zst)")
-      ->required();
-  app.add_option("--max-bytes", arguments.max_bytes, "use about so much of the text; 0: all")
-      ->capture_default_str();
-  app.add_option("--batch", arguments.batch, "lines whose tokens are kept together")
-      ->check(CLI::Range(1, 1 << 24))
-      ->capture_default_str();
-  app.add_option("--threads", arguments.threads, "threads that encode")
-      ->check(CLI::Range(1, 1024))
-      ->capture_default_str();
-  app.add_option("--rounds", arguments.rounds, "times that all of the text is encoded")
-      ->check(CLI::Range(1, 1000))
-      ->capture_default_str();
-  app.add_flag("--cased", arguments.cased, "a bare vocab.txt is cased");
-  app.add_option("--mode", arguments.mode, "whose rules a bare vocab.txt follows")
-      ->check(CLI::IsMember({"huggingface", "google"}))
-      ->capture_default_str();
-  app.add_flag("--json", arguments.json, "print every round as JSON");
-  try {
-    app.parse(argc, argv);
-  } catch (const CLI::ParseError& error) {
-    if (error.get_exit_code() == 0) return app.exit(error);
-    std::cerr << "error: " << error.what() << "\n";
-    return 2;
-  }
-  return bert::run_program([&] { return run(arguments); });
+  return bert::run_program([&] {
+    bert::CommandLine line(
+        "Times the encoding of text that lies in memory; prints the median of some rounds.",
+        "bench_tokenizers");
+    Arguments arguments;
+    line.add("--tokenizer", arguments.tokenizer,
+             "a tokenizer folder, a vocab.txt or a SentencePiece .model")
+        .required();
+    line.add("--input", arguments.input, "UTF-8 text, plain or compressed (.gz, .bz2, .xz, .zst)")
+        .required();
+    line.add("--max-bytes", arguments.max_bytes, "use about so much of the text; 0: all");
+    line.add("--batch", arguments.batch, "lines whose tokens are kept together").range(1, 1 << 24);
+    line.add("--threads", arguments.threads, "threads that encode").range(1, 1024);
+    line.add("--rounds", arguments.rounds, "times that all of the text is encoded").range(1, 1000);
+    line.add("--cased", arguments.cased, "a bare vocab.txt is cased");
+    line.add("--mode", arguments.mode, "whose rules a bare vocab.txt follows")
+        .one_of({"huggingface", "google"});
+    line.add("--json", arguments.json, "print every round as JSON");
+    if (const auto done = line.parse(argc, argv)) return *done;
+    return run(arguments);
+  });
 }

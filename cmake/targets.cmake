@@ -34,7 +34,7 @@ endfunction()
 function(bert_program name)
   cmake_parse_arguments(ARG "" "" "SOURCES;LINK" ${ARGN})
   add_executable(${name} ${ARG_SOURCES})
-  target_link_libraries(${name} PRIVATE ${ARG_LINK})
+  target_link_libraries(${name} PRIVATE ${ARG_LINK} bert_command_line)
   if(NOT BERT_SANITIZE)
     # What a program does not use it need not find: not all do what their libraries can.
     target_link_options(${name} PRIVATE -Wl,--as-needed)

@@ -1,73 +1,90 @@
-// What every program does with its command line.
+// The command line of a program: which options it has, and what it was given. CLI11 does the work,
+// and is included in command_line.cpp alone, as it takes ten seconds to compile.
 #pragma once
 
+#include <cstddef>
 #include <functional>
+#include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
-#include <CLI/CLI.hpp>
-
 #include "runtime/error.h"
-#include "runtime/nearest_name.h"
-#include "runtime/program.h"
+#include "runtime/named_values.h"
+
+namespace CLI {
+class App;
+class Option;
+}  // namespace CLI
 
 namespace bert {
 
 // What an option that a program does not have, "--name", may stand for: a sentence, or "".
 using OptionHint = std::function<std::string(const std::string&)>;
 
-namespace detail {
+// An option of a CommandLine, to say more about it. Other options are named as they were added,
+// which is before. Each function returns the option again.
+class Option {
+ public:
+  Option required();
+  Option one_of(const std::vector<std::string>& names);
+  template <typename T>
+  Option range(T low, T high);  // both allowed; T is int, std::int64_t or double
+  Option needs(const std::string& other);
+  Option excludes(const std::string& other);  // and is excluded by it
+  Option group(const std::string& title);     // in --help; "": it is not shown
+  Option type_name(const std::string& name);  // in --help, for what its value is
 
-[[noreturn]] inline void refuse_option(const CLI::App& app, std::string option,
-                                       const OptionHint& hint) {
-  option = option.substr(0, option.find('='));
-  std::vector<std::string> names;
-  for (const CLI::Option* known : app.get_options()) {
-    for (const std::string& name : known->get_lnames()) names.push_back("--" + name);
-  }
-  // More than two wrong letters are more often another word.
-  std::string meant = nearest_name(option, names, 2);
-  if (!meant.empty()) {
-    meant = fmt::format("did you mean {}?", meant);
-  } else if (hint) {
-    meant = hint(option);
-  }
-  throw_input_error("unknown option {}{}{} (see {} --help)", option, meant.empty() ? "" : "; ",
-                    meant, app.get_name());
-}
+  bool given() const;  // on the command line that was parsed
 
-// CLI11 takes -1 for the largest number there is.
-inline void refuse_negative_counts(const CLI::App& app) {
-  for (const CLI::Option* option : app.get_options()) {
-    if (!option->get_type_name().starts_with("UINT")) continue;
-    for (const std::string& given : option->results()) {
-      if (!given.starts_with('-')) continue;
-      throw_input_error("{}: {} is less than 0 (see {} --help)", option->get_name(), given,
-                        app.get_name());
-    }
-  }
-}
+ private:
+  friend class CommandLine;
+  Option(CLI::Option* option) : option_(option) {}
+  CLI::Option* option_;
+};
 
-}  // namespace detail
+class CommandLine {
+ public:
+  CommandLine(const std::string& purpose, const std::string& program);
+  ~CommandLine();
 
-// Parses; gives the exit code if the program is done (--help, --version). A mistake is an
-// InputError: one line, exit code 2.
-inline std::optional<int> parse_command_line(CLI::App& app, int argc, char** argv,
-                                             const OptionHint& hint = {}) {
-  app.set_version_flag("--version", version_string());
-  try {
-    app.parse(argc, argv);
-    detail::refuse_negative_counts(app);
-    return std::nullopt;
-  } catch (const CLI::ParseError& error) {
-    if (error.get_exit_code() == 0) return app.exit(error);
-    // First of all, as what it leaves behind (its value, or that it lacks) looks wrong too.
-    for (const std::string& word : app.remaining()) {
-      if (word.starts_with("-")) detail::refuse_option(app, word, hint);
-    }
-    throw_input_error("{} (see {} --help)", error.what(), app.get_name());
+  // "--name", or, of a name without dashes, the words that belong to no option. T is
+  // - bool: a flag,
+  // - std::string, double, int, std::int64_t, or std::uint64_t, of which less than 0 is refused,
+  // - std::optional of std::string, double, std::int64_t or std::uint64_t,
+  // - std::vector of std::string, int or std::int64_t: one value or several.
+  // What `value` is before is the default that --help shows; there is none where it is empty. Texts
+  // are taken as they are.
+  template <typename T>
+  Option add(const std::string& name, T& value, const std::string& meaning);
+  template <typename Enum, std::size_t N>
+  Option add_choice(const std::string& name, Enum& choice, const Named<Enum> (&table)[N],
+                    const std::string& meaning) {
+    std::vector<std::string> names;
+    for (const auto& [value, known] : table) names.emplace_back(known);
+    return add_name(
+        name, names, std::string(name_of(table, choice)),
+        [&choice, &table, name](const std::string& given) {
+          choice = parse_name(table, given, name);
+        },
+        meaning);
   }
-}
+  // A flag, "--name", that sets `value` to `given`.
+  Option add_flag(const std::string& name, std::optional<bool>& value, bool given,
+                  const std::string& meaning);
+
+  Option option(const std::string& name) const;
+
+  // Gives the exit code if the program is done (--help, --version). A mistake is an InputError.
+  std::optional<int> parse(int argc, char** argv, const OptionHint& hint = {});
+
+ private:
+  Option add_name(const std::string& name, const std::vector<std::string>& names,
+                  const std::string& default_name,
+                  const std::function<void(const std::string&)>& set, const std::string& meaning);
+
+  std::unique_ptr<CLI::App> app_;
+};
 
 }  // namespace bert

@@ -32,7 +32,7 @@ class ByteProgress {
       const double share = std::min(1.0, static_cast<double>(done) / static_cast<double>(total));
       if (terminal_) {
         const auto filled = static_cast<std::size_t>(share * kBarWidth);
-        line = "[" + std::string(filled, '=') + std::string(kBarWidth - filled, ' ') + "] ";
+        line = fmt::format("[{:<{}}] ", std::string(filled, '='), kBarWidth);
       }
       line += fmt::format("{:.0f}% of {:.1f} MB", 100 * share, static_cast<double>(total) * 1e-6);
       if (done > resumed && total > done) {

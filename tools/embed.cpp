@@ -14,6 +14,7 @@
 #include "kernels/cpu_module.h"
 #include "runtime/communicator.h"
 #include "runtime/file.h"
+#include "runtime/program.h"
 #include "tools/text_options.h"
 #include "train/inference/npy_file.h"
 #include "train/inference/text_embedder.h"
@@ -146,8 +147,9 @@ int run(const Arguments& arguments) {
       bert::make_embedding_model(arguments.checkpoint, options.pooling.value_or(Pooling::mean));
   bert::Backend backend =
       bert::make_backend(arguments.runtime, *bert::make_local_communicator(), bert::backend_option);
-  const bert::Capacity capacity = bert::inference_capacity(
-      *backend.device, model->config().max_position_embeddings, arguments.texts.batch_tokens);
+  const bert::Capacity capacity =
+      bert::inference_capacity(*backend.device, model->config().max_position_embeddings,
+                               arguments.texts.batch_tokens.value_or(0));
   bert::InferenceSession session(arguments.checkpoint, std::move(model), std::move(backend),
                                  capacity);
   bert::TextEmbedder embedder(session, options);
@@ -180,44 +182,38 @@ int run(const Arguments& arguments) {
 int main(int argc, char** argv) {
   bert::limit_openmp_spinning();
   return bert::run_program([&] {
-    CLI::App app{
+    bert::CommandLine line(
         "Turns texts into vectors with a model's last hidden states: one vector a text, or one a "
         "token. Texts are TEXT, or the lines of --input. Where the folder has the files of "
         "sentence-transformers, pooling, length and "
         "normalisation are as they say unless given here.",
-        "embed"};
+        "embed");
     Arguments arguments;
-    app.add_option("--checkpoint", arguments.checkpoint,
-                   "a folder with config.json, weights and tokenizer files")
-        ->required();
-    CLI::Option* const input =
-        bert::add_text_options(app, arguments.texts, "no JSON object with the text");
-    app.add_option("--output", arguments.output,
-                   "NAME.npy: float32 [texts, C]; any other name, and - for standard output: JSON "
-                   "lines. A file has its name only when all is in it")
-        ->capture_default_str();
-    app.add_option("--pooling", arguments.pooling,
-                   "what a text's vector is: cls, the state of [CLS]; mean, over all tokens; "
-                   "pooler, the pooler's output; tokens, a vector for each token (with .npy, those "
-                   "of all texts in a row, and NAME.lengths.npy). auto: as the folder says, else "
-                   "mean")
-        ->check(CLI::IsMember({"auto", "cls", "mean", "pooler", "tokens"}))
-        ->capture_default_str();
+    line.add("--checkpoint", arguments.checkpoint,
+             "a folder with config.json, weights and tokenizer files")
+        .required();
+    bert::add_text_options(line, arguments.texts, "no JSON object with the text");
+    line.add("--output", arguments.output,
+             "NAME.npy: float32 [texts, C]; any other name, and - for standard output: JSON "
+             "lines. A file has its name only when all is in it");
+    line.add("--pooling", arguments.pooling,
+             "what a text's vector is: cls, the state of [CLS]; mean, over all tokens; "
+             "pooler, the pooler's output; tokens, a vector for each token (with .npy, those "
+             "of all texts in a row, and NAME.lengths.npy). auto: as the folder says, else "
+             "mean")
+        .one_of({"auto", "cls", "mean", "pooler", "tokens"});
     std::optional<bool>& normalize = arguments.options.normalize;
-    CLI::Option* const yes = app.add_flag_callback(
-        "--normalize", [&normalize] { normalize = true; },
-        "make vectors of length 1. Default: what the folder says, else not");
-    app.add_flag_callback(
-           "--no-normalize", [&normalize] { normalize = false; }, "leave vectors as they are")
-        ->excludes(yes);
-    app.add_option("--max-length", arguments.options.max_length,
-                   "tokens of a text, [CLS] and [SEP] included; longer texts are cut, and counted. "
-                   "Default: what the folder says, else what the model takes");
-    bert::add_backend_options(app, arguments.runtime);
-    app.add_option("TEXT", arguments.given,
-                   "texts, instead of lines of --input or of standard input")
-        ->excludes(input);
-    if (const auto done = bert::parse_texts(app, argc, argv, arguments.given)) return *done;
+    line.add_flag("--normalize", normalize, true,
+                  "make vectors of length 1. Default: what the folder says, else not");
+    line.add_flag("--no-normalize", normalize, false, "leave vectors as they are")
+        .excludes("--normalize");
+    line.add("--max-length", arguments.options.max_length,
+             "tokens of a text, [CLS] and [SEP] included; longer texts are cut, and counted. "
+             "Default: what the folder says, else what the model takes");
+    bert::add_backend_options(line, arguments.runtime);
+    line.add("TEXT", arguments.given, "texts, instead of lines of --input or of standard input")
+        .excludes("--input");
+    if (const auto done = bert::parse_texts(line, argc, argv, arguments.given)) return *done;
     if (arguments.given.empty() && arguments.texts.files.empty()) arguments.texts.files = {"-"};
     return run(arguments);
   });

@@ -15,6 +15,7 @@
 #include "runtime/command_line.h"
 #include "runtime/communicator.h"
 #include "runtime/plural.h"
+#include "runtime/program.h"
 #include "train/inference/inference_session.h"
 #include "train/step/backend_options.h"
 #include "train/step/evaluator.h"
@@ -148,37 +149,32 @@ int run(const Arguments& arguments) {
 int main(int argc, char** argv) {
   bert::limit_openmp_spinning();
   return bert::run_program([&] {
-    CLI::App app{
+    bert::CommandLine line(
         "Measures a model on the validation split of a corpus: loss, perplexity and accuracy on "
         "masked tokens, the masks being the same every time. Weighs every masked token the same.",
-        "evaluate"};
+        "evaluate");
     Arguments arguments;
-    app.add_option("--checkpoint", arguments.checkpoint,
-                   "a folder with config.json, weights and tokenizer files")
-        ->required();
-    app.add_option("--data", arguments.data, "a corpus made by prepare_corpus")->required();
-    app.add_flag("--unigram", arguments.unigram,
-                 "also measure predicting by the training split's token frequencies, on the same "
-                 "masked tokens");
-    app.add_option("--max-batches", arguments.max_batches, "stop after so many; 0: everything")
-        ->check(CLI::Range(std::int64_t{0}, std::int64_t{1} << 40))
-        ->capture_default_str();
-    app.add_option("--batch-size", arguments.batch_size, "sequences in a batch")
-        ->check(CLI::Range(std::int64_t{1}, std::int64_t{1} << 20))
-        ->capture_default_str();
-    app.add_option("--sequence-length", arguments.sequence_length,
-                   "the longest sequence (default: 128, or what the model takes)")
-        ->check(CLI::Range(std::int64_t{8}, std::int64_t{1} << 20));
-    app.add_option("--sampling", arguments.sampling, "how the text is cut into samples")
-        ->check(CLI::IsMember({"sentences", "chunks"}))
-        ->capture_default_str();
-    app.add_option("--masking", arguments.masking, "what is masked as one")
-        ->check(CLI::IsMember({"whole_word", "token"}))
-        ->capture_default_str();
-    app.add_option("--seed", arguments.seed, "of the masks")->capture_default_str();
-    bert::add_backend_options(app, arguments.runtime);
-    app.add_flag("--json", arguments.json, "print a JSON object");
-    if (const auto done = bert::parse_command_line(app, argc, argv)) return *done;
+    line.add("--checkpoint", arguments.checkpoint,
+             "a folder with config.json, weights and tokenizer files")
+        .required();
+    line.add("--data", arguments.data, "a corpus made by prepare_corpus").required();
+    line.add("--unigram", arguments.unigram,
+             "also measure predicting by the training split's token frequencies, on the same "
+             "masked tokens");
+    line.add("--max-batches", arguments.max_batches, "stop after so many; 0: everything")
+        .range<std::int64_t>(0, std::int64_t{1} << 40);
+    line.add("--batch-size", arguments.batch_size, "sequences in a batch").range(1, 1 << 20);
+    line.add("--sequence-length", arguments.sequence_length,
+             "the longest sequence (default: 128, or what the model takes)")
+        .range(8, 1 << 20);
+    line.add("--sampling", arguments.sampling, "how the text is cut into samples")
+        .one_of({"sentences", "chunks"});
+    line.add("--masking", arguments.masking, "what is masked as one")
+        .one_of({"whole_word", "token"});
+    line.add("--seed", arguments.seed, "of the masks");
+    bert::add_backend_options(line, arguments.runtime);
+    line.add("--json", arguments.json, "print a JSON object");
+    if (const auto done = line.parse(argc, argv)) return *done;
     return run(arguments);
   });
 }

@@ -22,6 +22,7 @@
 #include "runtime/output_folder.h"
 #include "runtime/philox.h"
 #include "runtime/plural.h"
+#include "runtime/program.h"
 #include "runtime/tensor_copy.h"
 #include "train/checkpoint/checkpoint.h"
 #include "train/step/backend.h"
@@ -338,18 +339,16 @@ int run(const Arguments& arguments) {
 int main(int argc, char** argv) {
   bert::limit_openmp_spinning();
   return bert::run_program([&] {
-    CLI::App app{kHelp, "export"};
+    bert::CommandLine line(kHelp, "export");
     Arguments arguments;
-    app.add_option("--checkpoint", arguments.checkpoint,
-                   "a folder with config.json, weights and tokenizer files")
-        ->required();
-    app.add_option("--output", arguments.output, "the folder to be written, new or empty")
-        ->required();
-    app.add_option("--dtype", arguments.dtype, "of the numbers in the file: f32, f16 or bf16")
-        ->check(CLI::IsMember({"f32", "f16", "bf16"}))
-        ->capture_default_str();
-    app.add_flag("--json", arguments.json, "the answer as JSON");
-    if (const auto done = bert::parse_command_line(app, argc, argv)) return *done;
+    line.add("--checkpoint", arguments.checkpoint,
+             "a folder with config.json, weights and tokenizer files")
+        .required();
+    line.add("--output", arguments.output, "the folder to be written, new or empty").required();
+    line.add("--dtype", arguments.dtype, "of the numbers in the file: f32, f16 or bf16")
+        .one_of({"f32", "f16", "bf16"});
+    line.add("--json", arguments.json, "the answer as JSON");
+    if (const auto done = line.parse(argc, argv)) return *done;
     return run(arguments);
   });
 }

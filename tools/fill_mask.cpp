@@ -17,6 +17,7 @@
 #include "model/model_files.h"
 #include "runtime/communicator.h"
 #include "runtime/json.h"
+#include "runtime/program.h"
 #include "tools/text_options.h"
 #include "train/inference/inference_session.h"
 #include "train/inference/mask_filling.h"
@@ -249,7 +250,7 @@ int run(const Arguments& arguments) {
   bert::Backend backend =
       bert::make_backend(arguments.runtime, *bert::make_local_communicator(), bert::backend_option);
   const bert::Capacity capacity =
-      bert::inference_capacity(*backend.device, longest, arguments.input.batch_tokens);
+      bert::inference_capacity(*backend.device, longest, arguments.input.batch_tokens.value_or(0));
   InferenceSession session(arguments.checkpoint, std::move(backend), capacity);
   session.masked_model();  // refuses another one before texts are asked for
   return arguments.data.empty() ? fill_texts(session, arguments) : show_samples(session, arguments);
@@ -260,36 +261,29 @@ int run(const Arguments& arguments) {
 int main(int argc, char** argv) {
   bert::limit_openmp_spinning();
   return bert::run_program([&] {
-    CLI::App app{
+    bert::CommandLine line(
         "Fills in the [MASK]s of a text with a trained model: the likeliest tokens and their "
         "probabilities over the whole vocabulary. Without TEXT, each line of --input is one, or of "
         "standard input, which is answered as it comes. With --data, shows how it fills in texts "
         "of a corpus that it was not trained on.",
-        "fill_mask"};
+        "fill_mask");
     Arguments arguments;
-    app.add_option("--checkpoint", arguments.checkpoint,
-                   "a folder with config.json, weights and tokenizer files")
-        ->required();
-    app.add_option("--top-k", arguments.top_k, "how many predictions for each [MASK]")
-        ->check(CLI::Range(1, 1000))
-        ->capture_default_str();
-    CLI::Option* const data =
-        app.add_option("--data", arguments.data, "show samples of this corpus's validation split");
-    app.add_option("--samples", arguments.samples, "how many of them")
-        ->check(CLI::Range(1, 1000000))
-        ->needs(data)
-        ->capture_default_str();
-    CLI::Option* const input =
-        bert::add_text_options(app, arguments.input,
-                               "no JSON object with the text, no [MASK] in it, or too long")
-            ->excludes(data);
-    app.get_option("--text-field")->excludes(data);
-    bert::add_backend_options(app, arguments.runtime);
-    app.add_flag("--json", arguments.json, "print a JSON object per text, one a line");
-    app.add_option("TEXT", arguments.texts, "\"The capital of France is [MASK].\"")
-        ->excludes(data)
-        ->excludes(input);
-    if (const auto done = bert::parse_texts(app, argc, argv, arguments.texts)) return *done;
+    line.add("--checkpoint", arguments.checkpoint,
+             "a folder with config.json, weights and tokenizer files")
+        .required();
+    line.add("--top-k", arguments.top_k, "how many predictions for each [MASK]").range(1, 1000);
+    line.add("--data", arguments.data, "show samples of this corpus's validation split");
+    line.add("--samples", arguments.samples, "how many of them").range(1, 1000000).needs("--data");
+    bert::add_text_options(line, arguments.input,
+                           "no JSON object with the text, no [MASK] in it, or too long");
+    line.option("--input").excludes("--data");
+    line.option("--text-field").excludes("--data");
+    bert::add_backend_options(line, arguments.runtime);
+    line.add("--json", arguments.json, "print a JSON object per text, one a line");
+    line.add("TEXT", arguments.texts, "\"The capital of France is [MASK].\"")
+        .excludes("--data")
+        .excludes("--input");
+    if (const auto done = bert::parse_texts(line, argc, argv, arguments.texts)) return *done;
     if (arguments.input.files.empty()) arguments.input.files = {"-"};
     return run(arguments);
   });

@@ -17,6 +17,7 @@
 #include "runtime/file.h"
 #include "runtime/json.h"
 #include "runtime/plural.h"
+#include "runtime/program.h"
 #include "train/checkpoint/checkpoint.h"
 #include "train/step/backend_options.h"
 #include "train/step/device_batch.h"
@@ -288,15 +289,15 @@ int run(const Arguments& arguments) {
 int main(int argc, char** argv) {
   bert::limit_openmp_spinning();
   return bert::run_program([&] {
-    CLI::App app{kHelp, "forward"};
+    bert::CommandLine line(kHelp, "forward");
     Arguments arguments;
-    app.add_option("--checkpoint", arguments.checkpoint, "a folder with config.json and weights")
-        ->required();
-    app.add_option("--input", arguments.input, "the batch, JSON")->required();
-    app.add_option("--output", arguments.output, "the file to be written, safetensors")->required();
-    app.add_flag("--gradients", arguments.gradients, "also write the gradient of loss");
-    bert::add_backend_options(app, arguments.runtime);
-    if (const auto done = bert::parse_command_line(app, argc, argv)) return *done;
+    line.add("--checkpoint", arguments.checkpoint, "a folder with config.json and weights")
+        .required();
+    line.add("--input", arguments.input, "the batch, JSON").required();
+    line.add("--output", arguments.output, "the file to be written, safetensors").required();
+    line.add("--gradients", arguments.gradients, "also write the gradient of loss");
+    bert::add_backend_options(line, arguments.runtime);
+    if (const auto done = line.parse(argc, argv)) return *done;
     return run(arguments);
   });
 }

@@ -20,6 +20,7 @@
 #include "model/weights/sharded_weights.h"
 #include "runtime/command_line.h"
 #include "runtime/plural.h"
+#include "runtime/program.h"
 #include "train/checkpoint/checksums.h"
 
 namespace {
@@ -441,45 +442,35 @@ void print(const Json& answer) {
 }
 
 int run(int argc, char** argv) {
-  CLI::App app(
+  bert::CommandLine line(
       "Shows what a corpus, a checkpoint, a tokenizer or one of their files holds. Of a corpus "
       "also\n"
       "samples as training sees them, and a count of what the masking really does.",
       "inspect");
   Arguments arguments;
-  app.add_option("path", arguments.path,
-                 "A corpus, checkpoint or tokenizer folder, vocab.txt, .safetensors, or .bin of a "
-                 "corpus")
-      ->required();
-  app.add_flag("--verify", arguments.verify,
-               "Read everything of a corpus or checkpoint and check every checksum");
-  app.add_flag("--json", arguments.json, "Print the answer as JSON");
-  app.add_option("--samples", arguments.samples, "How many samples to show")->capture_default_str();
-  app.add_option("--document", arguments.document,
-                 "Show this document of the split, as train names it, instead of samples");
-  app.add_option("--audit-samples", arguments.audit_samples,
-                 "How many samples to count for the masking audit")
-      ->capture_default_str();
-  app.add_option("--split", arguments.split, "Split of the corpus")
-      ->check(CLI::IsMember({"train", "validation"}))
-      ->capture_default_str();
-  app.add_option("--sampling", arguments.sampling, "How the text is cut into samples")
-      ->check(CLI::IsMember({"sentences", "chunks"}))
-      ->capture_default_str();
-  app.add_option("--sequence-length", arguments.dataset.sequence_length, "Longest sample")
-      ->check(CLI::Range(8, 1 << 20))
-      ->capture_default_str();
-  app.add_option("--masking", arguments.masking, "What is masked as one")
-      ->check(CLI::IsMember({"whole_word", "token"}))
-      ->capture_default_str();
-  app.add_option("--mask-fraction", arguments.dataset.masking.fraction, "Share of tokens masked")
-      ->check(CLI::Range(0.0, 1.0))
-      ->capture_default_str();
-  app.add_flag("--next-sentence", arguments.dataset.next_sentence,
-               "Samples for next sentence prediction");
-  app.add_option("--seed", arguments.dataset.seed, "Seed of order and masks")
-      ->capture_default_str();
-  if (const auto done = bert::parse_command_line(app, argc, argv)) return *done;
+  line.add("path", arguments.path,
+           "A corpus, checkpoint or tokenizer folder, vocab.txt, .safetensors, or .bin of a corpus")
+      .required();
+  line.add("--verify", arguments.verify,
+           "Read everything of a corpus or checkpoint and check every checksum");
+  line.add("--json", arguments.json, "Print the answer as JSON");
+  line.add("--samples", arguments.samples, "How many samples to show");
+  line.add("--document", arguments.document,
+           "Show this document of the split, as train names it, instead of samples");
+  line.add("--audit-samples", arguments.audit_samples,
+           "How many samples to count for the masking audit");
+  line.add("--split", arguments.split, "Split of the corpus").one_of({"train", "validation"});
+  line.add("--sampling", arguments.sampling, "How the text is cut into samples")
+      .one_of({"sentences", "chunks"});
+  line.add("--sequence-length", arguments.dataset.sequence_length, "Longest sample")
+      .range(8, 1 << 20);
+  line.add("--masking", arguments.masking, "What is masked as one").one_of({"whole_word", "token"});
+  line.add("--mask-fraction", arguments.dataset.masking.fraction, "Share of tokens masked")
+      .range(0.0, 1.0);
+  line.add("--next-sentence", arguments.dataset.next_sentence,
+           "Samples for next sentence prediction");
+  line.add("--seed", arguments.dataset.seed, "Seed of order and masks");
+  if (const auto done = line.parse(argc, argv)) return *done;
   arguments.dataset.sampling = bert::parse_sampling(arguments.sampling);
   arguments.dataset.masking.masking = bert::parse_masking(arguments.masking);
 

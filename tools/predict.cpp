@@ -18,6 +18,7 @@
 #include "runtime/communicator.h"
 #include "runtime/file.h"
 #include "runtime/json.h"
+#include "runtime/program.h"
 #include "tools/text_options.h"
 #include "train/inference/task_predictor.h"
 #include "train/step/backend_options.h"
@@ -207,7 +208,7 @@ int run(const Arguments& arguments) {
   bert::Backend backend =
       bert::make_backend(arguments.runtime, *bert::make_local_communicator(), bert::backend_option);
   bert::Capacity capacity =
-      bert::inference_capacity(*backend.device, longest, arguments.lines.batch_tokens);
+      bert::inference_capacity(*backend.device, longest, arguments.lines.batch_tokens.value_or(0));
   capacity.masked = capacity.tokens;  // each may begin a word
   bert::InferenceSession session(arguments.checkpoint, std::move(backend), capacity);
   bert::TaskOptions options = bert::read_task_options(session);
@@ -229,13 +230,13 @@ int run(const Arguments& arguments) {
   return 0;
 }
 
-void add_task_options(CLI::App& app, TaskArguments& task) {
+void add_task_options(bert::CommandLine& line, TaskArguments& task) {
   const char* const kGroup = "What --input is like (as the checkpoint's task says, unless given)";
   const auto add = [&](const char* name, auto& value, const char* meaning) {
-    return app.add_option(name, value, meaning)->group(kGroup);
+    return line.add(name, value, meaning).group(kGroup);
   };
   add("--format", task.format, "of a table; auto: by its name, else by its first line")
-      ->check(CLI::IsMember({"auto", "tsv", "csv", "jsonl"}));
+      .one_of({"auto", "tsv", "csv", "jsonl"});
   add("--text", task.text, "the column of the text, by name or from 1");
   add("--text-pair", task.text_pair, "the column of the second text of a pair");
   add("--label", task.label, "the column of the label, for --evaluate");
@@ -254,46 +255,41 @@ void add_task_options(CLI::App& app, TaskArguments& task) {
 int main(int argc, char** argv) {
   bert::limit_openmp_spinning();
   return bert::run_program([&] {
-    CLI::App app{
+    bert::CommandLine line(
         "What a fine-tuned model answers: labels, numbers, tags of words, answers to questions. Of "
         "a file, one JSON object a line, in its order; of TEXT, or of lines of standard input, "
         "which are answered as they come; or of --question and --context.",
-        "predict"};
+        "predict");
     Arguments arguments;
-    app.add_option("--checkpoint", arguments.checkpoint,
-                   "a folder with config.json, weights and tokenizer files, and task.json if the "
-                   "model was fine-tuned here")
-        ->required();
-    CLI::Option* const input = app.add_option(
+    line.add("--checkpoint", arguments.checkpoint,
+             "a folder with config.json, weights and tokenizer files, and task.json if the model "
+             "was fine-tuned here")
+        .required();
+    line.add(
         "--input", arguments.input,
         "a table, CoNLL file or SQuAD file as finetune reads, read whole; - is standard input");
-    app.add_option("--output", arguments.output, "where its predictions go; - is standard output")
-        ->needs(input)
-        ->capture_default_str();
-    app.add_flag("--evaluate", arguments.evaluate, "the file has labels: tell metrics too")
-        ->needs(input);
-    CLI::Option* const question =
-        app.add_option("--question", arguments.question, "a question about --context")
-            ->excludes(input);
-    CLI::Option* const context =
-        app.add_option("--context", arguments.context, "a text that may hold the answer");
-    question->needs(context);
-    context->needs(question);
-    app.add_flag("--pairs", arguments.pairs, "TEXTs are pairs, the second after the first");
-    app.add_flag("--json", arguments.json, "print answers to TEXT and metrics as JSON");
-    app.add_option("--text-field", arguments.lines.text_field,
-                   "lines of standard input are JSON objects with the text under this name")
-        ->excludes(input)
-        ->excludes(question);
-    app.add_flag("--skip-bad-rows", arguments.lines.skip_bad_rows,
-                 "leave out and count what cannot be used of --input, or of lines of JSON");
-    add_task_options(app, arguments.task);
-    bert::add_batch_option(app, arguments.lines);
-    bert::add_backend_options(app, arguments.runtime);
-    app.add_option("TEXT", arguments.texts, "what is to be classified, rated or tagged")
-        ->excludes(input)
-        ->excludes(question);
-    if (const auto done = bert::parse_texts(app, argc, argv, arguments.texts)) return *done;
+    line.add("--output", arguments.output, "where its predictions go; - is standard output")
+        .needs("--input");
+    line.add("--evaluate", arguments.evaluate, "the file has labels: tell metrics too")
+        .needs("--input");
+    line.add("--question", arguments.question, "a question about --context").excludes("--input");
+    line.add("--context", arguments.context, "a text that may hold the answer").needs("--question");
+    line.option("--question").needs("--context");
+    line.add("--pairs", arguments.pairs, "TEXTs are pairs, the second after the first");
+    line.add("--json", arguments.json, "print answers to TEXT and metrics as JSON");
+    line.add("--text-field", arguments.lines.text_field,
+             "lines of standard input are JSON objects with the text under this name")
+        .excludes("--input")
+        .excludes("--question");
+    line.add("--skip-bad-rows", arguments.lines.skip_bad_rows,
+             "leave out and count what cannot be used of --input, or of lines of JSON");
+    add_task_options(line, arguments.task);
+    bert::add_batch_option(line, arguments.lines);
+    bert::add_backend_options(line, arguments.runtime);
+    line.add("TEXT", arguments.texts, "what is to be classified, rated or tagged")
+        .excludes("--input")
+        .excludes("--question");
+    if (const auto done = bert::parse_texts(line, argc, argv, arguments.texts)) return *done;
     if (arguments.pairs && (arguments.texts.empty() || arguments.texts.size() % 2 != 0)) {
       bert::throw_input_error("--pairs: {} TEXTs, expected two for each pair",
                               arguments.texts.size());

@@ -15,6 +15,7 @@
 #include "runtime/command_line.h"
 #include "runtime/json.h"
 #include "runtime/plural.h"
+#include "runtime/program.h"
 #include "tools/byte_progress.h"
 #include "tools/text_arguments.h"
 
@@ -220,58 +221,47 @@ struct Arguments {
   bert::PreparationOptions preparation;
 };
 
-void add_options(CLI::App& app, Arguments& arguments) {
+void add_options(bert::CommandLine& line, Arguments& arguments) {
   bert::PreparationOptions& options = arguments.preparation;
   options.threads = static_cast<int>(std::max(1u, std::thread::hardware_concurrency()));
   options.max_unknown_rate = 0.1;
-  app.add_option("--tokenizer", arguments.tokenizer,
-                 "Tokenizer folder, vocab.txt or SentencePiece .model")
-      ->required();
-  app.add_option("--input", options.files,
-                 "Files, folders (read whole, in the order of the names) and quoted patterns; - is "
-                 "standard input")
-      ->required();
-  app.add_option(
-         "--output", arguments.output,
-         "Folder to write: a new or an empty one, or, with --overwrite, an older corpus and "
-         "nothing else")
-      ->required();
-  app.add_flag("--overwrite", arguments.overwrite,
-               "Replace an older corpus, once the new one is whole");
-  arguments.text.add_to(app);
-  app.add_option(
-         "--drop-duplicates", arguments.drop_duplicates,
-         "Keep only the first of documents, or of lines anywhere in the input, that are the "
-         "same byte for byte")
-      ->check(CLI::IsMember({"none", "documents", "lines"}))
-      ->capture_default_str();
-  app.add_option("--min-line-chars", options.text.min_line_chars,
-                 "Leave out lines of fewer characters")
-      ->capture_default_str();
-  app.add_option("--min-document-words", options.min_document_words,
-                 "Leave out documents of fewer words")
-      ->capture_default_str();
-  app.add_option("--max-unknown-rate", options.max_unknown_rate,
-                 "Refuse a corpus with a larger share of [UNK] among its words")
-      ->capture_default_str();
-  app.add_option("--validation-fraction", options.writer.validation_fraction,
-                 "Share of the documents that goes to validation, in [0, 1)")
-      ->capture_default_str();
-  app.add_option("--seed", options.writer.seed, "Seed of the split")->capture_default_str();
-  app.add_option("--sequence-length", options.writer.sequence_lengths,
-                 "Sequence lengths to store cut tables for; others still work, but are computed "
-                 "when training starts")
-      ->check(CLI::Range(8, 1 << 20))
-      ->capture_default_str();
-  app.add_option("--short-sequence-probability", options.writer.short_sequence_probability,
-                 "Share of the documents that those tables cut to shorter samples, as "
-                 "data.short_sequence_probability of train")
-      ->check(CLI::Range(0.0, 1.0))
-      ->capture_default_str();
-  app.add_option("--threads", options.threads, "Threads at work; the result is the same")
-      ->capture_default_str();
-  app.add_flag("--cased", arguments.cased, "A bare vocab.txt is cased");
-  app.add_flag("--json", arguments.json, "Print the report as JSON");
+  line.add("--tokenizer", arguments.tokenizer,
+           "Tokenizer folder, vocab.txt or SentencePiece .model")
+      .required();
+  line.add("--input", options.files,
+           "Files, folders (read whole, in the order of the names) and quoted patterns; - is "
+           "standard input")
+      .required();
+  line.add("--output", arguments.output,
+           "Folder to write: a new or an empty one, or, with --overwrite, an older corpus and "
+           "nothing else")
+      .required();
+  line.add("--overwrite", arguments.overwrite,
+           "Replace an older corpus, once the new one is whole");
+  arguments.text.add_to(line);
+  line.add("--drop-duplicates", arguments.drop_duplicates,
+           "Keep only the first of documents, or of lines anywhere in the input, that are the same "
+           "byte for byte")
+      .one_of({"none", "documents", "lines"});
+  line.add("--min-line-chars", options.text.min_line_chars, "Leave out lines of fewer characters");
+  line.add("--min-document-words", options.min_document_words,
+           "Leave out documents of fewer words");
+  line.add("--max-unknown-rate", options.max_unknown_rate,
+           "Refuse a corpus with a larger share of [UNK] among its words");
+  line.add("--validation-fraction", options.writer.validation_fraction,
+           "Share of the documents that goes to validation, in [0, 1)");
+  line.add("--seed", options.writer.seed, "Seed of the split");
+  line.add("--sequence-length", options.writer.sequence_lengths,
+           "Sequence lengths to store cut tables for; others still work, but are computed "
+           "when training starts")
+      .range(8, 1 << 20);
+  line.add("--short-sequence-probability", options.writer.short_sequence_probability,
+           "Share of the documents that those tables cut to shorter samples, as "
+           "data.short_sequence_probability of train")
+      .range(0.0, 1.0);
+  line.add("--threads", options.threads, "Threads at work; the result is the same");
+  line.add("--cased", arguments.cased, "A bare vocab.txt is cased");
+  line.add("--json", arguments.json, "Print the report as JSON");
 }
 
 bert::DropDuplicates parse_drop_duplicates(const std::string& name) {
@@ -280,7 +270,7 @@ bert::DropDuplicates parse_drop_duplicates(const std::string& name) {
 }
 
 int run(int argc, char** argv) {
-  CLI::App app(
+  bert::CommandLine line(
       "Turns raw text into a corpus that train reads: memory-mapped token shards with checksums,\n"
       "split into training and validation by document. Text is UTF-8, plain or .gz, .bz2, .xz,\n"
       ".zst, as lines or as JSON lines. If it is stopped or killed, the same command again goes "
@@ -288,8 +278,8 @@ int run(int argc, char** argv) {
       "from what is finished (kept in OUTPUT.partial); the result is the same to the byte.",
       "prepare_corpus");
   Arguments arguments;
-  add_options(app, arguments);
-  if (const auto done = bert::parse_command_line(app, argc, argv)) return *done;
+  add_options(line, arguments);
+  if (const auto done = line.parse(argc, argv)) return *done;
 
   bert::PreparationOptions& options = arguments.preparation;
   options.output = arguments.output;

@@ -343,15 +343,15 @@ std::vector<fs::path> run_directories(const fs::path& folder) {
 }
 
 int run_report(int argc, char** argv) {
-  CLI::App app(
+  CommandLine line(
       "Makes one HTML page of one or several runs side by side: curves, configuration,\n"
       "environment, example predictions, events. The page needs no network.",
       "report");
   std::vector<std::string> folders;
   std::string output;
-  app.add_option("run_dir", folders, "run directories of train or finetune")->required();
-  app.add_option("--output", output, "the page (default: report.html in the first directory)");
-  if (const auto done = parse_command_line(app, argc, argv)) return *done;
+  line.add("run_dir", folders, "run directories of train or finetune").required();
+  line.add("--output", output, "the page (default: report.html in the first directory)");
+  if (const auto done = line.parse(argc, argv)) return *done;
   std::vector<Run> runs;
   for (const std::string& given : folders) {
     for (const fs::path& folder : run_directories(given)) {

@@ -3,9 +3,8 @@
 
 #include <string>
 
-#include <CLI/CLI.hpp>
-
 #include "data/text/text_blocks.h"
+#include "runtime/command_line.h"
 
 namespace bert {
 
@@ -13,21 +12,17 @@ struct TextArguments {
   std::string format = "auto", text_field = TextParsingOptions{}.text_field;
   std::string malformed = "refuse", invalid_utf8 = "replace";
 
-  void add_to(CLI::App& app) {
-    app.add_option("--format", format,
-                   "text (a line is a sentence or paragraph, a blank line ends a document), jsonl "
-                   "(a line is a JSON object and a document), or auto: by each file's first bytes")
-        ->check(CLI::IsMember({"auto", "text", "jsonl"}))
-        ->capture_default_str();
-    app.add_option("--text-field", text_field, "The field of JSON lines that is the text")
-        ->capture_default_str();
-    app.add_option("--malformed", malformed,
-                   "What to do with a JSON line that is none or lacks that field: refuse or skip")
-        ->check(CLI::IsMember({"refuse", "skip"}))
-        ->capture_default_str();
-    app.add_option("--invalid-utf8", invalid_utf8, "replace (by U+FFFD) or refuse")
-        ->check(CLI::IsMember({"replace", "refuse"}))
-        ->capture_default_str();
+  void add_to(CommandLine& line) {
+    line.add("--format", format,
+             "text (a line is a sentence or paragraph, a blank line ends a document), jsonl (a "
+             "line is a JSON object and a document), or auto: by each file's first bytes")
+        .one_of({"auto", "text", "jsonl"});
+    line.add("--text-field", text_field, "The field of JSON lines that is the text");
+    line.add("--malformed", malformed,
+             "What to do with a JSON line that is none or lacks that field: refuse or skip")
+        .one_of({"refuse", "skip"});
+    line.add("--invalid-utf8", invalid_utf8, "replace (by U+FFFD) or refuse")
+        .one_of({"replace", "refuse"});
   }
 
   // After the command line was parsed.

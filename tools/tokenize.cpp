@@ -95,32 +95,32 @@ int run(const Arguments& arguments) {
 }
 
 int parse_and_run(int argc, char** argv) {
-  CLI::App app(
+  bert::CommandLine line(
       "Reads text from standard input and prints one JSON array per line: its pieces, or "
       "their ids. With --decode it goes from ids to text.",
       "tokenize");
   Arguments arguments;
-  app.add_option("--tokenizer", arguments.tokenizer,
-                 "a tokenizer folder, a vocab.txt or a SentencePiece .model")
-      ->required();
-  app.add_flag("--ids", arguments.ids, "print ids instead of pieces");
-  app.add_flag("--offsets", arguments.offsets,
-               "print [piece, begin, end], the byte range of the line that it came from");
-  app.add_flag("--special", arguments.special, "put [CLS] and [SEP] around each line");
-  app.add_flag("--plain-text", arguments.plain_text,
-               "take [MASK] and the like as text, not as special tokens");
-  app.add_flag("--decode", arguments.decode, "read JSON arrays of ids and print their text")
-      ->excludes("--ids", "--offsets", "--special");
-  app.add_flag("--cased", arguments.cased, "a bare vocab.txt is cased");
-  app.add_option("--mode", arguments.mode, "whose rules a bare vocab.txt follows")
-      ->check(CLI::IsMember({"huggingface", "google"}))
-      ->capture_default_str();
-  app.add_option("--invalid-utf8", arguments.invalid_utf8, "replace (by U+FFFD) or refuse")
-      ->check(CLI::IsMember({"replace", "refuse"}))
-      ->capture_default_str();
+  line.add("--tokenizer", arguments.tokenizer,
+           "a tokenizer folder, a vocab.txt or a SentencePiece .model")
+      .required();
+  line.add("--ids", arguments.ids, "print ids instead of pieces");
+  line.add("--offsets", arguments.offsets,
+           "print [piece, begin, end], the byte range of the line that it came from");
+  line.add("--special", arguments.special, "put [CLS] and [SEP] around each line");
+  line.add("--plain-text", arguments.plain_text,
+           "take [MASK] and the like as text, not as special tokens");
+  line.add("--decode", arguments.decode, "read JSON arrays of ids and print their text")
+      .excludes("--ids")
+      .excludes("--offsets")
+      .excludes("--special");
+  line.add("--cased", arguments.cased, "a bare vocab.txt is cased");
+  line.add("--mode", arguments.mode, "whose rules a bare vocab.txt follows")
+      .one_of({"huggingface", "google"});
+  line.add("--invalid-utf8", arguments.invalid_utf8, "replace (by U+FFFD) or refuse")
+      .one_of({"replace", "refuse"});
   std::vector<std::string> given;  // by who expects that texts or files go here
-  app.add_option("TEXT", given)->group("");
-  if (const auto done = bert::parse_command_line(app, argc, argv)) return *done;
+  line.add("TEXT", given, "").group("");
+  if (const auto done = line.parse(argc, argv)) return *done;
   if (!given.empty()) {
     bert::throw_input_error(
         "text is read from standard input: give it as echo \"...\" | tokenize ..., or a file as "

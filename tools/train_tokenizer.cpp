@@ -5,6 +5,7 @@
 #include <filesystem>
 #include <iostream>
 #include <iterator>
+#include <map>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -260,70 +261,62 @@ int run(const Arguments& arguments) {
 }
 
 int parse_and_run(int argc, char** argv) {
-  CLI::App app(
+  bert::CommandLine line(
       "Makes a vocabulary from raw text, in the files that Hugging Face's AutoTokenizer and "
       "the other programs here read.",
       "train_tokenizer");
   Arguments arguments;
-  app.add_option("--type", arguments.type, "the kind of vocabulary")
-      ->check(CLI::IsMember({"wordpiece", "sentencepiece"}))
-      ->capture_default_str();
-  app.add_option("--vocab-size", arguments.vocab_size, "entries, special tokens included")
-      ->check(CLI::Range(10, 1 << 24))
-      ->capture_default_str();
-  app.add_option("--input", arguments.input,
-                 "UTF-8 text or JSON lines, plain or compressed (.gz, .bz2, .xz, .zst): files, "
-                 "folders and quoted patterns")
-      ->required();
-  app.add_option(
-         "--output", arguments.output,
-         "the folder to write: a new or an empty one, or, with --overwrite, one with a tokenizer "
-         "and nothing else")
-      ->required();
-  app.add_flag("--overwrite", arguments.overwrite, "replace the tokenizer that is there");
-  app.add_flag("--cased", arguments.cased, "keep capitals and accents apart");
-  app.add_option("--wordpiece-method", arguments.method,
-                 "wordpiece: join the most frequent pair, or the one that raises the likelihood of "
-                 "the text most")
-      ->check(CLI::IsMember({"frequency", "likelihood"}))
-      ->capture_default_str();
-  app.add_option("--min-frequency", arguments.min_frequency,
-                 "wordpiece: join pieces only where they meet this often")
-      ->capture_default_str();
-  app.add_option("--max-alphabet", arguments.max_alphabet,
-                 "wordpiece: keep this many different characters, the most frequent")
-      ->check(CLI::Range(1, 1 << 20))
-      ->capture_default_str();
-  app.add_option("--count-memory", arguments.memory_mib,
-                 "wordpiece: MiB of word counts held in memory; more go to files in TMPDIR")
-      ->check(CLI::Range(1, 1 << 20))
-      ->capture_default_str();
-  app.add_option("--max-words", arguments.max_words,
-                 "wordpiece: learn from so many different words, the most frequent")
-      ->check(CLI::Range(1, 1 << 30))
-      ->capture_default_str();
-  app.add_option("--mode", arguments.mode, "wordpiece: whose rules split text into words")
-      ->check(CLI::IsMember({"huggingface", "google"}))
-      ->capture_default_str();
-  app.add_option("--model", arguments.model, "sentencepiece: the kind of model")
-      ->check(CLI::IsMember({"unigram", "bpe"}))
-      ->capture_default_str();
-  app.add_option("--threads", arguments.threads, "threads that count words; 0: one per processor")
-      ->check(CLI::Range(0, 1024))
-      ->capture_default_str();
-  app.add_option("--sample", arguments.sample_mib,
-                 "sentencepiece: learn from so many MiB of the text, random lines of it; takes 25 "
-                 "times as much memory")
-      ->check(CLI::Range(1, 1 << 20))
-      ->capture_default_str();
-  arguments.text.add_to(app);
-  app.add_flag("--json", arguments.json, "print the report as JSON");
-  if (const auto done = bert::parse_command_line(app, argc, argv)) return *done;
+  std::map<std::string, std::vector<std::string>> only_for;  // a type
+  const auto add_for = [&](const std::string& type, const std::string& name, auto& value,
+                           const std::string& meaning) {
+    only_for[type].push_back(name);
+    return line.add(name, value, type + ": " + meaning);
+  };
+  line.add("--type", arguments.type, "the kind of vocabulary")
+      .one_of({"wordpiece", "sentencepiece"});
+  line.add("--vocab-size", arguments.vocab_size, "entries, special tokens included")
+      .range(10, 1 << 24);
+  line.add("--input", arguments.input,
+           "UTF-8 text or JSON lines, plain or compressed (.gz, .bz2, .xz, .zst): files, folders "
+           "and quoted patterns")
+      .required();
+  line.add("--output", arguments.output,
+           "the folder to write: a new or an empty one, or, with --overwrite, one with a tokenizer "
+           "and nothing else")
+      .required();
+  line.add("--overwrite", arguments.overwrite, "replace the tokenizer that is there");
+  line.add("--cased", arguments.cased, "keep capitals and accents apart");
+  add_for("wordpiece", "--wordpiece-method", arguments.method,
+          "join the most frequent pair, or the one that raises the likelihood of the text most")
+      .one_of({"frequency", "likelihood"});
+  add_for("wordpiece", "--min-frequency", arguments.min_frequency,
+          "join pieces only where they meet this often");
+  add_for("wordpiece", "--max-alphabet", arguments.max_alphabet,
+          "keep this many different characters, the most frequent")
+      .range(1, 1 << 20);
+  add_for("wordpiece", "--count-memory", arguments.memory_mib,
+          "MiB of word counts held in memory; more go to files in TMPDIR")
+      .range(1, 1 << 20);
+  add_for("wordpiece", "--max-words", arguments.max_words,
+          "learn from so many different words, the most frequent")
+      .range(1, 1 << 30);
+  add_for("wordpiece", "--mode", arguments.mode, "whose rules split text into words")
+      .one_of({"huggingface", "google"});
+  add_for("sentencepiece", "--model", arguments.model, "the kind of model")
+      .one_of({"unigram", "bpe"});
+  line.add("--threads", arguments.threads, "threads that count words; 0: one per processor")
+      .range(0, 1024);
+  add_for("sentencepiece", "--sample", arguments.sample_mib,
+          "learn from so many MiB of the text, random lines of it; takes 25 "
+          "times as much memory")
+      .range(1, 1 << 20);
+  arguments.text.add_to(line);
+  line.add("--json", arguments.json, "print the report as JSON");
+  if (const auto done = line.parse(argc, argv)) return *done;
   const std::string other = arguments.type == "wordpiece" ? "sentencepiece" : "wordpiece";
-  for (const CLI::Option* option : app.get_options()) {
-    if (option->count() == 0 || !option->get_description().starts_with(other + ":")) continue;
-    bert::throw_input_error("{} is for --type {} only (see train_tokenizer --help)",
-                            option->get_name(), other);
+  for (const std::string& name : only_for[other]) {
+    if (!line.option(name).given()) continue;
+    bert::throw_input_error("{} is for --type {} only (see train_tokenizer --help)", name, other);
   }
   return run(arguments);
 }

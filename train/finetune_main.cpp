@@ -13,6 +13,7 @@
 #include "runtime/communicator.h"
 #include "runtime/file.h"
 #include "runtime/json.h"
+#include "runtime/program.h"
 #include "train/checkpoint/run_directory.h"
 #include "train/config/finetune_config.h"
 #include "train/config/finetune_config_keys.h"
@@ -107,15 +108,15 @@ void check_same_layout(const FinetuneConfig& config) {
 }
 
 int finetune(int argc, char** argv) {
-  CLI::App app(
+  CommandLine line(
       "Fine-tunes a pre-trained BERT for classification, regression, token classification or "
       "question answering as a configuration says, on one device or, under mpirun, on many. The "
       "best checkpoint by the validation metric is RUN_DIR/checkpoints/best.",
       "finetune");
   RunArguments arguments;
-  add_run_arguments(app, arguments);
+  add_run_arguments(line, arguments);
   if (const auto exit_code =
-          parse_run_arguments(app, argc, argv, finetune_config_table().names())) {
+          parse_run_arguments(line, argc, argv, finetune_config_table().names())) {
     return *exit_code;
   }
 

@@ -7,6 +7,7 @@
 
 #include "kernels/cpu_module.h"
 #include "runtime/communicator.h"
+#include "runtime/program.h"
 #include "train/config/config.h"
 #include "train/config/config_keys.h"
 #include "train/end_job.h"
@@ -19,14 +20,14 @@ namespace {
 using namespace bert;
 
 int train(int argc, char** argv) {
-  CLI::App app(
+  CommandLine line(
       "Pre-trains a BERT as a configuration says, on one device or, under mpirun, on many.",
       "train");
   RunArguments arguments;
   bool json = false;
-  add_run_arguments(app, arguments);
-  app.add_flag("--json", json, "With --dry-run: the plan as JSON");
-  if (const auto exit_code = parse_run_arguments(app, argc, argv, config_table().names())) {
+  add_run_arguments(line, arguments);
+  line.add("--json", json, "With --dry-run: the plan as JSON");
+  if (const auto exit_code = parse_run_arguments(line, argc, argv, config_table().names())) {
     return *exit_code;
   }
 

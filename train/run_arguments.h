@@ -20,27 +20,27 @@ struct RunArguments {
   RunOptions options;
 };
 
-inline void add_run_arguments(CLI::App& app, RunArguments& arguments) {
-  app.add_option("config", arguments.config, "The configuration, a YAML file");
-  app.add_option("overrides", arguments.overrides, "key.path=value, over what the file says");
-  app.add_option("--resume", arguments.options.resume,
-                 "auto: go on from the run directory's newest valid checkpoint, or start afresh; "
-                 "DIR: from exactly that checkpoint")
-      ->type_name("auto|DIR");
-  app.add_flag("--dry-run", arguments.options.dry_run,
-               "Check everything, print the plan, change nothing");
-  app.add_flag("--print-config", arguments.print_config,
-               "Print every key with its value, meaning and default; without a configuration, the "
-               "defaults");
-  app.add_option("--dump-batches", arguments.options.dump_batches,
-                 "Append each micro-batch to this file as a JSON line, and save the fresh weights "
-                 "as step 0: for comparing another implementation on the same data");
+inline void add_run_arguments(CommandLine& line, RunArguments& arguments) {
+  line.add("config", arguments.config, "The configuration, a YAML file");
+  line.add("overrides", arguments.overrides, "key.path=value, over what the file says");
+  line.add("--resume", arguments.options.resume,
+           "auto: go on from the run directory's newest valid checkpoint, or start afresh; "
+           "DIR: from exactly that checkpoint")
+      .type_name("auto|DIR");
+  line.add("--dry-run", arguments.options.dry_run,
+           "Check everything, print the plan, change nothing");
+  line.add("--print-config", arguments.print_config,
+           "Print every key with its value, meaning and default; without a configuration, the "
+           "defaults");
+  line.add("--dump-batches", arguments.options.dump_batches,
+           "Append each micro-batch to this file as a JSON line, and save the fresh weights as "
+           "step 0: for comparing another implementation on the same data");
 }
 
-// As parse_command_line; an unknown option may be meant as one of the configuration's `keys`.
-inline std::optional<int> parse_run_arguments(CLI::App& app, int argc, char** argv,
+// As CommandLine::parse; an unknown option may be meant as one of the configuration's `keys`.
+inline std::optional<int> parse_run_arguments(CommandLine& line, int argc, char** argv,
                                               const KeyNames& keys) {
-  return parse_command_line(app, argc, argv, [&keys](const std::string& option) -> std::string {
+  return line.parse(argc, argv, [&keys](const std::string& option) -> std::string {
     std::string key = option.substr(option.find_first_not_of('-'));
     std::replace(key.begin(), key.end(), '-', '_');
     const std::string nearest = keys.nearest(key);

@@ -136,6 +136,10 @@ void check_include(const SourceTree& tree, const std::string& path, const Layer&
     broken.push_back(where + include.path + " is an MPI header, which does not belong here");
     return;
   }
+  if (starts_with(include.path, "CLI/") && path != "runtime/command_line.cpp") {
+    broken.push_back(where + include.path + " is behind runtime/command_line.h");
+    return;
+  }
   const Layer* target = layer_of(include.path);
   if (target == nullptr) {
     if (include.quoted && !is_cuda_header(include.path) && !is_mpi_header(include.path)) {

@@ -122,6 +122,8 @@ INSTANTIATE_TEST_SUITE_P(
               "model knows no CUDA"},
         Break{"MpiInModel", "model/encoder.h", "#include <mpi.h>", "MPI header"},
         Break{"MpiInTrain", "train/trainer.h", "#include <mpi.h>", "MPI header"},
+        Break{"CommandLine", "tools/main.cpp", "#include <CLI/CLI.hpp>",
+              "behind runtime/command_line.h"},
         Break{"BesideInsteadOfRoot", "model/encoder.h", "#include \"layer.h\"",
               "not written from the project's root"},
         Break{"Missing", "model/encoder.h", "#include \"kernels/gone.h\"", "does not exist"}),

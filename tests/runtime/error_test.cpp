@@ -12,7 +12,6 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "runtime/command_line.h"
 #include "runtime/file.h"
 #include "runtime/program.h"
 
@@ -101,35 +100,6 @@ TEST(Check, SaysWhatAndWhere) {
     EXPECT_EQ(error.exit_code(), 1);
   }
   EXPECT_THROW(BERT_CHECK(rows < 0), RuntimeError);
-}
-
-TEST(CommandLine, MistakesAreInputErrors) {
-  const auto parse = [](std::vector<const char*> arguments) {
-    CLI::App app("A test.", "probe");
-    int number = 0;
-    app.add_option("--number", number)->required();
-    arguments.insert(arguments.begin(), "probe");
-    const auto done = parse_command_line(app, static_cast<int>(arguments.size()),
-                                         const_cast<char**>(arguments.data()));
-    return done ? 100 + *done : number;
-  };
-  EXPECT_EQ(parse({"--number", "7"}), 7);
-  EXPECT_THROW(parse({}), InputError);
-  EXPECT_THROW(parse({"--number", "seven"}), InputError);
-  // The misspelt option is the mistake, not that another is missing.
-  try {
-    parse({"--nimber", "7"});
-    ADD_FAILURE() << "it was accepted";
-  } catch (const InputError& error) {
-    EXPECT_STREQ(error.what(),
-                 "unknown option --nimber; did you mean --number? (see probe --help)");
-  }
-  testing::internal::CaptureStdout();
-  EXPECT_EQ(parse({"--help"}), 100);
-  EXPECT_EQ(parse({"--version"}), 100);
-  const std::string printed = testing::internal::GetCapturedStdout();
-  EXPECT_NE(printed.find("--number"), std::string::npos) << printed;
-  EXPECT_NE(printed.find(version_string()), std::string::npos) << printed;
 }
 
 }  // namespace
