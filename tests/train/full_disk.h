@@ -3,6 +3,7 @@
 
 #include <cerrno>
 #include <csignal>
+#include <cstdint>
 #include <cstring>
 #include <filesystem>
 #include <string>
@@ -11,6 +12,7 @@
 #include <gtest/gtest.h>
 #include <sys/mount.h>
 #include <sys/resource.h>
+#include <sys/statvfs.h>
 
 namespace bert {
 
@@ -50,6 +52,17 @@ class SmallDisk {
   SmallDisk& operator=(const SmallDisk&) = delete;
 
   const std::string& missing() const { return missing_; }
+
+  std::uint64_t used() const {
+    struct statvfs disk {};
+    EXPECT_EQ(::statvfs(folder_.c_str(), &disk), 0);
+    return (disk.f_blocks - disk.f_bfree) * disk.f_frsize;
+  }
+  // Whether it has that size now: it has not where more is used.
+  bool resize(std::uint64_t bytes) const {
+    const std::string size = "size=" + std::to_string(bytes);
+    return ::mount("tmpfs", folder_.c_str(), "tmpfs", MS_REMOUNT, size.c_str()) == 0;
+  }
 
  private:
   std::filesystem::path folder_;
