@@ -4,6 +4,7 @@
 #include <ctime>
 #include <filesystem>
 #include <fstream>
+#include <iostream>
 #include <iterator>
 #include <map>
 #include <numeric>
@@ -350,7 +351,8 @@ int run_report(int argc, char** argv) {
   std::vector<std::string> folders;
   std::string output;
   line.add("run_dir", folders, "run directories of train or finetune").required();
-  line.add("--output", output, "the page (default: report.html in the first directory)");
+  line.add("--output", output,
+           "the page; - is standard output (default: report.html in the first directory)");
   if (const auto done = line.parse(argc, argv)) return *done;
   std::vector<Run> runs;
   for (const std::string& given : folders) {
@@ -364,6 +366,10 @@ int run_report(int argc, char** argv) {
         throw_input_error("{}: nothing has been logged yet", folder.string());
       }
     }
+  }
+  if (output == "-") {
+    std::cout << page(runs);
+    return 0;
   }
   const fs::path path =
       output.empty() ? fs::path(folders.front()) / "report.html" : fs::path(output);
