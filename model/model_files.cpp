@@ -135,26 +135,27 @@ std::vector<std::string> folders_with(const fs::path& folder, const char* name) 
   return found;
 }
 
-// For a folder of runs, as finetune makes for several seeds, and for one of models, as a run has.
-void refuse_outer_folder(const fs::path& folder) {
+// For a folder of models, as a run has.
+void refuse_folder_of_models(const fs::path& folder) {
   if (fs::exists(folder / "config.json")) return;
-  if (const auto runs = folders_with(folder, "checkpoints"); !runs.empty()) {
-    throw_input_error("{} is a folder of runs ({}); a model is {}, for example", folder.string(),
-                      fmt::join(runs, ", "),
-                      (folder / runs.front() / "checkpoints/latest").string());
-  }
   if (const auto models = folders_with(folder, "model.safetensors"); !models.empty()) {
     throw_input_error("{} is a folder of models ({}); expected one of them", folder.string(),
-                      fmt::join(models, ", "));
+                      some_of(models, ", "));
   }
 }
 
 }  // namespace
 
 void refuse_run_folder(const fs::path& folder) {
-  if (fs::exists(folder / "config.json") || !fs::is_directory(folder / "checkpoints")) return;
-  throw_input_error("{} is the folder of a run; its models are in {}, such as latest or best",
-                    folder.string(), (folder / "checkpoints").string());
+  if (fs::exists(folder / "config.json")) return;
+  if (fs::is_directory(folder / "checkpoints")) {
+    throw_input_error("{} is the folder of a run; its models are in {}, such as latest or best",
+                      folder.string(), (folder / "checkpoints").string());
+  }
+  if (const auto runs = folders_with(folder, "checkpoints"); !runs.empty()) {
+    throw_input_error("{} is a folder of runs ({}); a model is {}, for example", folder.string(),
+                      some_of(runs, ", "), (folder / runs.front() / "checkpoints/latest").string());
+  }
 }
 
 ModelDescription describe_model(const fs::path& folder) {
@@ -163,7 +164,7 @@ ModelDescription describe_model(const fs::path& folder) {
                       folder.string());
   }
   refuse_run_folder(folder);
-  refuse_outer_folder(folder);
+  refuse_folder_of_models(folder);
   const fs::path config = folder / "config.json";
   ModelDescription description;
   const std::string text = read_file(config);

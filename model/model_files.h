@@ -23,7 +23,8 @@ struct ModelDescription {
   std::optional<TaskKind> task;   // where there is the head of one
   std::int64_t task_outputs = 0;  // rows of that head
 };
-// InputError, which says where the models are, for the folder of a run; nothing is read.
+// InputError, which says where the models are, for the folder of a run, or of several, as finetune
+// makes for several seeds; nothing is read.
 void refuse_run_folder(const std::filesystem::path& folder);
 // InputError when that is refused, or config.json or the weights (open_weights) are missing or
 // damaged.

@@ -1,44 +1,64 @@
 #include "runtime/command_line.h"
 
+#include <algorithm>
 #include <cstdint>
+#include <string_view>
 #include <type_traits>
 #include <utility>
 
 #include <CLI/CLI.hpp>
 
+#include "runtime/error.h"
 #include "runtime/nearest_name.h"
 #include "runtime/program.h"
 
 namespace bert {
 namespace {
 
-// CLI11 takes "[MASK] is a [MASK]" for a list, but not with a blank before it. So every such text
-// that is no option's value gets a blank on its way through CLI11.
-bool is_in_brackets(const std::string& text) {
+// CLI11 takes "[MASK] is a [MASK]" for a list, but not with a blank before it. So whatever is in
+// brackets and no list of numbers gets a blank on its way through CLI11.
+bool is_in_brackets(std::string_view text) {
   const std::size_t first = text.find_first_not_of(' ');
-  return first != std::string::npos && text[first] == '[' && text.back() == ']';
+  return first != std::string_view::npos && text[first] == '[' && text.back() == ']';
 }
 
-bool takes_value(const CLI::App& app, const std::string& word) {
+bool takes_numbers(const CLI::App& app, const std::string& word) {
   const CLI::Option* const option = word.starts_with("-") ? app.get_option_no_throw(word) : nullptr;
-  return option != nullptr && option->get_items_expected_max() > 0;
+  if (option == nullptr || option->get_items_expected_max() == 0) return false;
+  const std::string type = option->get_type_name();
+  return type.starts_with("INT") || type.starts_with("UINT") || type.starts_with("FLOAT");
+}
+
+// In reverse, as CLI11 wants them.
+std::vector<std::string> marked_words(const CLI::App& app, int argc, char** argv) {
+  std::vector<std::string> words;
+  bool options_ended = false;
+  for (int i = 1; i < argc; ++i) {
+    std::string word = argv[i];
+    const std::size_t equals = word.find('=');
+    if (options_ended || !word.starts_with("--")) {
+      const bool numbers = !options_ended && takes_numbers(app, argv[i - 1]);
+      if (is_in_brackets(word) && !numbers) word.insert(0, 1, ' ');
+    } else if (equals != std::string::npos && !takes_numbers(app, word.substr(0, equals)) &&
+               is_in_brackets(std::string_view(word).substr(equals + 1))) {
+      word.insert(equals + 1, 1, ' ');
+    }
+    options_ended = options_ended || word == "--";
+    words.push_back(std::move(word));
+  }
+  std::reverse(words.begin(), words.end());
+  return words;
 }
 
 std::string without_blank(std::string text) {
-  if (text.starts_with(' ') && is_in_brackets(text)) text.erase(0, 1);
+  if (is_in_brackets(text)) text.erase(0, 1);
   return text;
 }
 
 // CLI11 takes -1 for the largest number there is.
-void refuse_negative_counts(const CLI::App& app) {
-  for (const CLI::Option* option : app.get_options()) {
-    if (!option->get_type_name().starts_with("UINT")) continue;
-    for (const std::string& given : option->results()) {
-      if (!given.starts_with('-')) continue;
-      throw_input_error("{}: {} is less than 0 (see {} --help)", option->get_name(), given,
-                        app.get_name());
-    }
-  }
+std::string refuse_negative(const std::string& given) {
+  const std::size_t first = given.find_first_not_of(' ');
+  return first != std::string::npos && given[first] == '-' ? given + " is less than 0" : "";
 }
 
 [[noreturn]] void refuse_option(const CLI::App& app, std::string option, const OptionHint& hint) {
@@ -67,7 +87,13 @@ Option Option::one_of(const std::vector<std::string>& names) {
 }
 template <typename T>
 Option Option::range(T low, T high) {
-  return option_->check(CLI::Range(low, high));
+  const auto refuse = [low, high](const std::string& given) -> std::string {
+    T value{};
+    const bool fits = CLI::detail::lexical_cast(given, value) && value >= low && value <= high;
+    return fits ? "" : fmt::format("{} is not from {} to {}", given, low, high);
+  };
+  return option_->check(refuse,
+                        fmt::format("{} in [{} - {}]", CLI::detail::type_name<T>(), low, high));
 }
 template Option Option::range(int, int);
 template Option Option::range(std::int64_t, std::int64_t);
@@ -92,6 +118,7 @@ Option CommandLine::add(const std::string& name, T& value, const std::string& me
     // A text or list that is empty, and what is not there, is no default.
     if (std::is_arithmetic_v<T> || value != T{}) option->capture_default_str();
     if (option->get_type_name() == "TEXT") option->transform(without_blank);
+    if (option->get_type_name() == "UINT") option->check(refuse_negative);
     return option;
   }
 }
@@ -132,16 +159,8 @@ Option CommandLine::option(const std::string& name) const { return app_->get_opt
 
 std::optional<int> CommandLine::parse(int argc, char** argv, const OptionHint& hint) {
   app_->set_version_flag("--version", version_string());
-  std::vector<std::string> words;  // the last first, as CLI11 wants them
-  for (int i = argc - 1; i > 0; --i) {
-    words.emplace_back(argv[i]);
-    if (is_in_brackets(words.back()) && !takes_value(*app_, argv[i - 1])) {
-      words.back().insert(0, 1, ' ');
-    }
-  }
   try {
-    app_->parse(std::move(words));
-    refuse_negative_counts(*app_);
+    app_->parse(marked_words(*app_, argc, argv));
     return std::nullopt;
   } catch (const CLI::ParseError& error) {
     if (error.get_exit_code() == 0) return app_->exit(error);

@@ -7,10 +7,8 @@
 #include <memory>
 #include <optional>
 #include <string>
-#include <string_view>
 #include <vector>
 
-#include "runtime/error.h"
 #include "runtime/named_values.h"
 
 namespace CLI {
@@ -40,7 +38,7 @@ class Option {
 
  private:
   friend class CommandLine;
-  Option(CLI::Option* option) : option_(option) {}
+  Option(CLI::Option* option) : option_(option) {}  // implicit: functions return CLI11's
   CLI::Option* option_;
 };
 

@@ -42,14 +42,16 @@ void write_file_atomic(const fs::path& path, std::string_view content) {
 }
 
 AtomicFile::AtomicFile(fs::path path) : path_(std::move(path)) {
-  std::error_code none;
-  if (fs::is_symlink(path_, none)) {
-    const fs::path target = fs::canonical(path_, none);
-    if (none) throw_runtime_error("cannot write {}: it is a link to nothing", path_.string());
+  std::error_code error;
+  const fs::file_status there = fs::status(path_, error);
+  const bool device = fs::exists(there) && !fs::is_regular_file(there);
+  if (!device && fs::is_symlink(path_, error)) {
+    const fs::path target = fs::canonical(path_, error);
+    if (error) {
+      throw_runtime_error("cannot write {}, a link: {}", path_.string(), error.message());
+    }
     path_ = target;
   }
-  const fs::file_status there = fs::status(path_, none);
-  const bool device = fs::exists(there) && !fs::is_regular_file(there);
   temporary_ = device ? path_ : fs::path(path_.string() + ".tmp." + std::to_string(::getpid()));
   file_ = std::fopen(temporary_.c_str(), "wb");
   if (file_ == nullptr) throw_runtime_error("cannot write {}: {}", path_.string(), cause());

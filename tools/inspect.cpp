@@ -19,6 +19,7 @@
 #include "model/weights/safetensors.h"
 #include "model/weights/sharded_weights.h"
 #include "runtime/command_line.h"
+#include "runtime/json.h"
 #include "runtime/plural.h"
 #include "runtime/program.h"
 #include "train/checkpoint/checksums.h"
@@ -333,7 +334,7 @@ Json inspect_checkpoint(const Arguments& arguments) {
   if (const fs::path config = folder / "config.json"; fs::exists(config)) {
     const std::string text = bert::read_file(config);
     bert::from_hugging_face_json(text, config.string());  // refuses what is not a BERT
-    answer["config"] = Json::parse(text);
+    answer["config"] = bert::parse_json<Json>(text, config.string());
   }
   if (!bert::find_weights(folder).empty()) {
     answer["weights"] = describe_tensors(*bert::open_weights(folder));

@@ -114,10 +114,11 @@ configure_build() {
 }
 
 if [[ "${BASH_SOURCE[0]}" == "$0" ]]; then
-  if (($# > 0)); then
-    sed -n '2,4s/^# //p' "$0"
-    exit 0
-  fi
+  case "${1:-}" in
+    "") ;;
+    -h | --help) sed -n '2,4s/^# //p' "$0" && exit 0 ;;
+    *) echo "error: unknown option $1 (see tools/packages.sh --help)" >&2 && exit 2 ;;
+  esac
   install_packages
   echo "All packages are installed."
 fi

@@ -9,6 +9,7 @@
 #include "data/task_files/input_report.h"
 #include "data/text/text_lines.h"
 #include "runtime/command_line.h"
+#include "runtime/error.h"
 #include "runtime/plural.h"
 #include "train/inference/batch_packer.h"
 #include "train/logging/throughput.h"

@@ -53,9 +53,10 @@ void check_ranks_agree(Communicator& communicator, const Facts& facts) {
   using nlohmann::json;
   // What is not UTF-8 is compared as far as it can be shown.
   std::string text = one_line(json(facts));
-  const auto here = json::parse(text).get<Facts>();
+  const auto here = parse_json<json>(text, "what is compared").get<Facts>();
   communicator.broadcast(text);
-  const auto difference = first_difference(here, json::parse(text).get<Facts>());
+  const auto there = parse_json<json>(text, "what rank 0 compares").get<Facts>();
+  const auto difference = first_difference(here, there);
   std::vector<std::int64_t> differs(static_cast<std::size_t>(communicator.size()), 0);
   differs[static_cast<std::size_t>(communicator.rank())] = difference ? 1 : 0;
   communicator.all_reduce_sum(differs);

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "runtime/command_line.h"
+#include "runtime/error.h"
 #include "train/config/config_names.h"
 #include "train/config/config_sections.h"
 #include "train/run_opening.h"

@@ -25,6 +25,7 @@ CorpusCounts CorpusSet::counts(Split split) const {
 }
 
 std::vector<double> CorpusSet::shares() const {
+  if (corpora_.size() == 1) return {};
   std::vector<double> shares;
   double sum = 0.0;
   for (std::size_t i = 0; i < corpora_.size(); ++i) {

@@ -22,7 +22,8 @@ class CorpusSet {
 
   const std::vector<std::shared_ptr<const Corpus>>& corpora() const { return corpora_; }
   CorpusCounts counts(Split split) const;  // of all
-  // Of the training samples, a corpus each, that add up to 1; empty without weights.
+  // Of the training samples, a corpus each, that add up to 1; empty without weights and
+  // of a single one.
   std::vector<double> shares() const;
   // What the samples are made from: the corpus's fingerprint, or one of all of them and their
   // weights.

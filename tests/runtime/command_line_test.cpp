@@ -130,12 +130,9 @@ TEST(CommandLine, SetsValuesOfEveryType) {
 }
 
 TEST(CommandLine, RefusesWrongValues) {
-  EXPECT_EQ(refusal({"--small", "seven"}),
-            "--small: Value seven not in range 1 to 10 (see probe --help)");
-  EXPECT_EQ(refusal({"--small", "11"}),
-            "--small: Value 11 not in range 1 to 10 (see probe --help)");
-  EXPECT_EQ(refusal({"--number", "1.5"}),
-            "--number: Value 1.5 not in range 0.000000 to 1.000000 (see probe --help)");
+  EXPECT_EQ(refusal({"--small", "seven"}), "--small: seven is not from 1 to 10 (see probe --help)");
+  EXPECT_EQ(refusal({"--small", "11"}), "--small: 11 is not from 1 to 10 (see probe --help)");
+  EXPECT_EQ(refusal({"--number", "1.5"}), "--number: 1.5 is not from 0 to 1 (see probe --help)");
   EXPECT_EQ(refusal({"--large", "x"}), "Could not convert: --large = x (see probe --help)");
   EXPECT_EQ(refusal({"--text", "other"}),
             "--text: other not in {none,some,[some]} (see probe --help)");
@@ -147,6 +144,8 @@ TEST(CommandLine, RefusesWrongValues) {
 TEST(CommandLine, RefusesNegativeCounts) {
   EXPECT_EQ(refusal({"--flag", "--count", "-1"}), "--count: -1 is less than 0 (see probe --help)");
   EXPECT_EQ(refusal({"--flag", "--count=-2"}), "--count: -2 is less than 0 (see probe --help)");
+  EXPECT_EQ(refusal({"--maybe-count", " -1"}),
+            "--maybe-count:  -1 is less than 0 (see probe --help)");
 }
 
 TEST(CommandLine, KnowsWhichOptionsGoTogether) {
@@ -184,21 +183,38 @@ TEST(CommandLine, TakesTextInBracketsAsItIs) {
   probe.parse({"--flag", "[MASK], [MASK]", "--small", "3", "[a,b]", "--text", "[some]"});
   EXPECT_EQ(probe.texts, (std::vector<std::string>{"[MASK], [MASK]", "[a,b]"}));
   EXPECT_EQ(probe.text, "[some]");
+  probe.parse({"--file", "[a]", " [b]", "--maybe-text=[c]"});
+  EXPECT_EQ(probe.files, (std::vector<std::string>{"[a]", " [b]"}));
+  EXPECT_EQ(probe.maybe_text, "[c]");
+  probe.parse({"--", "--file", "[a]", "--file=[a]"});
+  EXPECT_EQ(probe.texts, (std::vector<std::string>{"--file", "[a]", "--file=[a]"}));
   // As --help shows lists.
-  probe.parse({"--length", "[1,2]"});
-  EXPECT_EQ(probe.lengths, (std::vector<std::int64_t>{1, 2}));
+  for (const std::vector<std::string>& words :
+       {std::vector<std::string>{"--length", "[1,2]"}, {"--length=[1,2]"}}) {
+    probe.parse(words);
+    EXPECT_EQ(probe.lengths, (std::vector<std::int64_t>{1, 2}));
+  }
 }
 
 TEST(CommandLine, PrintsHelpAndVersion) {
   testing::internal::CaptureStdout();
   EXPECT_EQ(Probe().parse({"--help"}), 0);
   const std::string help = testing::internal::GetCapturedStdout();
-  for (const char* part :
-       {"Usage: probe [OPTIONS] [TEXT...]", "--flag ", "--number FLOAT:FLOAT in [0 - 1]=0.5",
-        "--small INT:INT in [1 - 10]=3", "--large INT=0 ", "--count UINT=7 ",
-        "--maybe-text auto|TEXT ", "Larger:\n  --maybe-large INT ", "--numbers INT ... ",
-        "--length INT=[128,512] ...", "--fruit TEXT:{apple,pear}=apple"}) {
+  for (const char* part : {"Usage: probe [OPTIONS] [TEXT...]", "--flag ", "--maybe-text auto|TEXT ",
+                           "Larger:\n  --maybe-large INT ", "--numbers INT ... "}) {
     EXPECT_NE(help.find(part), std::string::npos) << part << "\nis not in\n" << help;
+  }
+  for (const auto& [option, value] :
+       {std::pair<std::string, std::string>{"--number FLOAT:FLOAT in [0 - 1]", "0.5"},
+        {"--small INT:INT in [1 - 10]", "3"},
+        {"--large INT", "0"},
+        {"--count UINT", "7"},
+        {"--length INT", "[128,512]"},
+        {"--fruit TEXT:{apple,pear}", "apple"}}) {
+    // Newer releases of CLI11 write the default in brackets.
+    const bool shown = help.find(option + "=" + value + " ") != std::string::npos ||
+                       help.find(option + " [" + value + "] ") != std::string::npos;
+    EXPECT_TRUE(shown) << option << " " << value << "\nis not in\n" << help;
   }
   EXPECT_EQ(help.find("--maybe-count"), std::string::npos) << help;
 

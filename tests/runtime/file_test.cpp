@@ -82,10 +82,23 @@ TEST(AtomicFileTest, APipeStaysAPipe) {
   EXPECT_TRUE(fs::is_fifo(pipe));
 }
 
+// As /dev/stdout often is one: a link whose end has no path.
+TEST(AtomicFileTest, APipeWithoutANameIsWrittenTo) {
+  int ends[2];
+  ASSERT_EQ(::pipe(ends), 0);
+  write_file_atomic("/proc/self/fd/" + std::to_string(ends[1]), "text");
+  char text[8] = {};
+  EXPECT_EQ(::read(ends[0], text, sizeof text), 4);
+  EXPECT_EQ(std::string(text), "text");
+  ::close(ends[0]);
+  ::close(ends[1]);
+}
+
 TEST(AtomicFileTest, ALinkStaysALink) {
   const TemporaryFolder folder;
   fs::create_symlink("file", folder / "link");
-  expect_error<RuntimeError>([&] { AtomicFile(folder / "link"); }, "it is a link to nothing");
+  expect_error<RuntimeError>([&] { AtomicFile(folder / "link"); },
+                             "link, a link: No such file or directory");
   write_text(folder / "file", "old");
   write_file_atomic(folder / "link", "new");
   EXPECT_TRUE(fs::is_symlink(folder / "link"));

@@ -144,7 +144,7 @@ std::vector<ordered_json> TaskPredictor::records(const TaskOptions& options,
   dataset->write_predictions(outputs(*dataset), written);
   std::vector<ordered_json> found;
   for (std::string line; std::getline(written, line);) {
-    ordered_json record = ordered_json::parse(line);
+    auto record = parse_json<ordered_json>(line, "a prediction");
     record.erase("line");
     record.erase("id");
     found.push_back(std::move(record));

@@ -131,13 +131,15 @@ Pooling parse_pooling(std::string_view name) { return parse_name(kPoolings, name
 EmbeddingOptions complete_from_folder(const EmbeddingOptions& options, const fs::path& folder) {
   EmbeddingOptions complete = options;
   const fs::path modules = folder / "modules.json", length = folder / "sentence_bert_config.json";
-  if (!options.pooling && fs::exists(modules)) {
+  std::error_code unreadable;  // which is said once the model is read
+  if (!options.pooling && fs::exists(modules, unreadable)) {
     const json list = read_json_file(modules);
     if (!list.is_array()) throw_input_error("{} is not a list of modules", modules.string());
     for (const json& module : list) read_module(folder, module, complete);
     if (options.normalize) complete.normalize = options.normalize;
   }
-  if (!options.max_length && fs::exists(length)) complete.max_length = read_max_length(length);
+  if (!options.max_length && fs::exists(length, unreadable))
+    complete.max_length = read_max_length(length);
   return complete;
 }
 
