@@ -1,8 +1,9 @@
 #include "runtime/command_line.h"
 
 #include <algorithm>
+#include <charconv>
+#include <cmath>
 #include <cstdint>
-#include <string_view>
 #include <type_traits>
 #include <utility>
 
@@ -15,50 +16,88 @@
 namespace bert {
 namespace {
 
+// The T of a T, an optional T or several of them.
+template <typename T>
+struct Element {
+  using Type = T;
+};
+template <typename T>
+struct Element<std::optional<T>> {
+  using Type = T;
+};
+template <typename T>
+struct Element<std::vector<T>> {
+  using Type = T;
+};
+
+// Says what is wrong with `text`, or writes its number as CLI11 reads it: that takes "" for 0, 010
+// for 8, and what is too large for the largest number there is.
+template <typename T>
+std::string read_number(std::string& text) {
+  T value{};
+  const char* const end = text.data() + text.size();
+  const auto [stop, error] = std::from_chars(text.data(), end, value);
+  if (error == std::errc::result_out_of_range) return text + " is out of range";
+  if (std::is_unsigned_v<T> && text.starts_with('-')) return text + " is less than 0";
+  bool right = error == std::errc() && stop == end;
+  if constexpr (std::is_floating_point_v<T>) right = right && std::isfinite(value);
+  if (!right) {
+    return fmt::format("'{}' is not {}", text,
+                       std::is_floating_point_v<T> ? "a number" : "a whole number");
+  }
+  text = fmt::format("{}", value);
+  return "";
+}
+
 // CLI11 takes "[MASK] is a [MASK]" for a list, but not with a blank before it. So whatever is in
 // brackets and no list of numbers gets a blank on its way through CLI11.
-bool is_in_brackets(std::string_view text) {
+bool is_in_brackets(const std::string& text) {
   const std::size_t first = text.find_first_not_of(' ');
-  return first != std::string_view::npos && text[first] == '[' && text.back() == ']';
+  return first != std::string::npos && text[first] == '[' && text.back() == ']';
 }
-
-bool takes_numbers(const CLI::App& app, const std::string& word) {
-  const CLI::Option* const option = word.starts_with("-") ? app.get_option_no_throw(word) : nullptr;
-  if (option == nullptr || option->get_items_expected_max() == 0) return false;
-  const std::string type = option->get_type_name();
-  return type.starts_with("INT") || type.starts_with("UINT") || type.starts_with("FLOAT");
-}
-
-// In reverse, as CLI11 wants them.
-std::vector<std::string> marked_words(const CLI::App& app, int argc, char** argv) {
-  std::vector<std::string> words;
-  bool options_ended = false;
-  for (int i = 1; i < argc; ++i) {
-    std::string word = argv[i];
-    const std::size_t equals = word.find('=');
-    if (options_ended || !word.starts_with("--")) {
-      const bool numbers = !options_ended && takes_numbers(app, argv[i - 1]);
-      if (is_in_brackets(word) && !numbers) word.insert(0, 1, ' ');
-    } else if (equals != std::string::npos && !takes_numbers(app, word.substr(0, equals)) &&
-               is_in_brackets(std::string_view(word).substr(equals + 1))) {
-      word.insert(equals + 1, 1, ' ');
-    }
-    options_ended = options_ended || word == "--";
-    words.push_back(std::move(word));
-  }
-  std::reverse(words.begin(), words.end());
-  return words;
-}
-
 std::string without_blank(std::string text) {
   if (is_in_brackets(text)) text.erase(0, 1);
   return text;
 }
 
-// CLI11 takes -1 for the largest number there is.
-std::string refuse_negative(const std::string& given) {
-  const std::size_t first = given.find_first_not_of(' ');
-  return first != std::string::npos && given[first] == '-' ? given + " is less than 0" : "";
+bool takes_numbers(const CLI::Option& option) {
+  const std::string type = option.get_type_name();
+  return type.starts_with("INT") || type.starts_with("UINT") || type.starts_with("FLOAT");
+}
+
+// The words in reverse, as CLI11 wants them. InputError for an option where the value of another
+// is expected: CLI11 would take it.
+std::vector<std::string> prepared_words(const CLI::App& app, int argc, char** argv) {
+  std::vector<std::string> words;
+  const CLI::Option* waiting = nullptr;  // for its value
+  const auto add = [&](std::string word) {
+    if (is_in_brackets(word) && (waiting == nullptr || !takes_numbers(*waiting))) {
+      word.insert(0, 1, ' ');
+    }
+    words.push_back(std::move(word));
+    waiting = nullptr;
+  };
+  bool options_ended = false;
+  for (int i = 1; i < argc; ++i) {
+    const std::string word = argv[i], name = word.substr(0, word.find('='));
+    const CLI::Option* const option =
+        !options_ended && word.starts_with("--") ? app.get_option_no_throw(name) : nullptr;
+    if (option != nullptr && waiting != nullptr) {
+      throw_input_error("{}: expected a value, not {} (see {} --help)", waiting->get_name(), word,
+                        app.get_name());
+    }
+    if (option == nullptr || option->get_items_expected_max() == 0) {
+      add(word);
+    } else {
+      add(name);
+      waiting = option;
+      // Two words, or CLI11 would look for an empty value in the next one.
+      if (name != word) add(word.substr(name.size() + 1));
+    }
+    options_ended = options_ended || word == "--";
+  }
+  std::reverse(words.begin(), words.end());
+  return words;
 }
 
 [[noreturn]] void refuse_option(const CLI::App& app, std::string option, const OptionHint& hint) {
@@ -81,7 +120,10 @@ std::string refuse_negative(const std::string& given) {
 }  // namespace
 
 // --- Option -------------------------------------------------------------------------------------
-Option Option::required() { return option_->required(); }
+Option Option::required() {
+  return option_->required()->check(
+      [](const std::string& given) { return given.empty() ? "the value is empty" : ""; });
+}
 Option Option::one_of(const std::vector<std::string>& names) {
   return option_->check(CLI::IsMember(names));
 }
@@ -117,8 +159,12 @@ Option CommandLine::add(const std::string& name, T& value, const std::string& me
     CLI::Option* const option = app_->add_option(name, value, meaning);
     // A text or list that is empty, and what is not there, is no default.
     if (std::is_arithmetic_v<T> || value != T{}) option->capture_default_str();
-    if (option->get_type_name() == "TEXT") option->transform(without_blank);
-    if (option->get_type_name() == "UINT") option->check(refuse_negative);
+    using Value = typename Element<T>::Type;
+    if constexpr (std::is_arithmetic_v<Value>) {
+      option->transform(CLI::Validator(read_number<Value>, ""));
+    } else {
+      option->transform(without_blank);
+    }
     return option;
   }
 }
@@ -160,7 +206,7 @@ Option CommandLine::option(const std::string& name) const { return app_->get_opt
 std::optional<int> CommandLine::parse(int argc, char** argv, const OptionHint& hint) {
   app_->set_version_flag("--version", version_string());
   try {
-    app_->parse(marked_words(*app_, argc, argv));
+    app_->parse(prepared_words(*app_, argc, argv));
     return std::nullopt;
   } catch (const CLI::ParseError& error) {
     if (error.get_exit_code() == 0) return app_->exit(error);

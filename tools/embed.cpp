@@ -15,6 +15,7 @@
 #include "runtime/communicator.h"
 #include "runtime/file.h"
 #include "runtime/program.h"
+#include "tools/output_file.h"
 #include "tools/text_options.h"
 #include "train/inference/npy_file.h"
 #include "train/inference/text_embedder.h"
@@ -140,6 +141,7 @@ std::unique_ptr<Output> make_output(const Arguments& arguments, const bert::Text
 
 // --- The work -----------------------------------------------------------------------------------
 int run(const Arguments& arguments) {
+  bert::refuse_to_replace(arguments.output, arguments.texts.files);
   bert::EmbeddingOptions options = arguments.options;
   if (arguments.pooling != "auto") options.pooling = bert::parse_pooling(arguments.pooling);
   options = bert::complete_from_folder(options, arguments.checkpoint);
@@ -209,7 +211,8 @@ int main(int argc, char** argv) {
         .excludes("--normalize");
     line.add("--max-length", arguments.options.max_length,
              "tokens of a text, [CLS] and [SEP] included; longer texts are cut, and counted. "
-             "Default: what the folder says, else what the model takes");
+             "Default: what the folder says, else what the model takes")
+        .range(1, 1 << 20);
     bert::add_backend_options(line, arguments.runtime);
     line.add("TEXT", arguments.given, "texts, instead of lines of --input or of standard input")
         .excludes("--input");

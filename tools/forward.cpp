@@ -18,6 +18,7 @@
 #include "runtime/json.h"
 #include "runtime/plural.h"
 #include "runtime/program.h"
+#include "tools/output_file.h"
 #include "train/checkpoint/checkpoint.h"
 #include "train/step/backend_options.h"
 #include "train/step/device_batch.h"
@@ -251,6 +252,7 @@ void compute(bert::BertModel& model, bert::Backend& backend, const Batch& batch,
 }
 
 int run(const Arguments& arguments) {
+  bert::refuse_to_replace(arguments.output, {arguments.input});
   const fs::path checkpoint = arguments.checkpoint;
   const bert::ModelDescription description = bert::describe_model(checkpoint);
   bert::verify_model_files(checkpoint);

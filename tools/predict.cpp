@@ -19,6 +19,7 @@
 #include "runtime/file.h"
 #include "runtime/json.h"
 #include "runtime/program.h"
+#include "tools/output_file.h"
 #include "tools/text_options.h"
 #include "train/inference/task_predictor.h"
 #include "train/step/backend_options.h"
@@ -96,6 +97,7 @@ void print_metrics(const std::vector<bert::Metric>& metrics, const Arguments& ar
 
 int predict_file(TaskPredictor& predictor, const bert::Tokenizer& tokenizer,
                  const Arguments& arguments) {
+  bert::refuse_to_replace(arguments.output, {arguments.input});
   const bert::Throughput throughput;
   const std::unique_ptr<bert::TaskDataset> dataset = predictor.task().read(
       arguments.input, tokenizer,
@@ -242,9 +244,10 @@ void add_task_options(bert::CommandLine& line, TaskArguments& task) {
   add("--label", task.label, "the column of the label, for --evaluate");
   add("--token-column", task.token_column, "of CoNLL files: words; from 1, or from the last: -1");
   add("--tag-column", task.tag_column, "of CoNLL files: tags, for --evaluate");
-  add("--max-length", task.max_length, "tokens of a sequence");
-  add("--doc-stride", task.doc_stride, "tokens from one window of a context to the next");
-  add("--max-answer-length", task.max_answer_length, "tokens of an answer");
+  add("--max-length", task.max_length, "tokens of a sequence").range(1, 1 << 20);
+  add("--doc-stride", task.doc_stride, "tokens from one window of a context to the next")
+      .range(1, 1 << 20);
+  add("--max-answer-length", task.max_answer_length, "tokens of an answer").range(1, 1 << 20);
   add("--null-threshold", task.null_threshold,
       "no answer where its score is above the best answer's by more than this; makes \"no answer\" "
       "an answer");

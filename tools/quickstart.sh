@@ -72,6 +72,7 @@ if [[ -z "$vocab_size" ]]; then
   vocab_size="${vocab_size:-4000}"
 fi
 [[ "$vocab_size" =~ ^[1-9][0-9]*$ ]] || die "--vocab-size $vocab_size is not a number"
+mkdir -p "$folder" 2>/dev/null || die "--folder $folder: the folder cannot be made"
 
 began=$SECONDS
 heading() { printf '\n== %s  (%d:%02d)\n' "$1" $(((SECONDS - began) / 60)) $(((SECONDS - began) % 60)); }
@@ -119,11 +120,14 @@ if [[ ! -e build/CMakeCache.txt && ! -e /dev/nvidiactl ]]; then options=(-DBERT_
 configure_build build "${options[@]}" >"$build_log" 2>&1 || build_failed
 # Of ninja's lines, "[12/266] Building ...", one for each tenth of the way.
 show_tenths() {
-  awk -F'[][/]' '$2 ~ /^[0-9]+$/ && $3 ~ /^[0-9]+$/ && int(10 * $2 / $3) > tenths {
-    tenths = int(10 * $2 / $3)
-    print $2 " of " $3 " files compiled"
-    fflush()
-  }'
+  local line tenths=0
+  while IFS= read -r line; do # awk may read its pipe in blocks
+    if [[ "$line" =~ ^\[([0-9]+)/([0-9]+)\] ]] &&
+      ((10 * BASH_REMATCH[1] / BASH_REMATCH[2] > tenths)); then
+      tenths=$((10 * BASH_REMATCH[1] / BASH_REMATCH[2]))
+      echo "${BASH_REMATCH[1]} of ${BASH_REMATCH[2]} files compiled"
+    fi
+  done
 }
 if [[ -t 1 ]]; then
   build_programs # ninja shows its progress in one line
@@ -139,7 +143,6 @@ rm -f "$build_log"
 bin=build/bin
 "$bin/train" --version | head -n 1
 
-mkdir -p "$folder"
 if ((${#files[@]} == 0)); then
   text_folder="$folder/bible"
   mkdir -p "$text_folder"

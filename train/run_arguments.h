@@ -51,18 +51,21 @@ inline std::optional<int> parse_run_arguments(CommandLine& line, int argc, char*
   });
 }
 
-// Once there is a job whose ranks can be told: InputError where a configuration is missing.
-// `example`: a command's that has one.
+// Once there is a job whose ranks can be told: finds the configuration among the overrides, where
+// it may stand. InputError where there is none. `example`: a command's that has one.
 inline void require_config(RunArguments& arguments, const std::string& example) {
-  // An override can stand where the configuration would, when there is none.
-  if (!arguments.config.empty() && !is_override(arguments.config)) return;
-  if (!arguments.print_config) {
-    throw_input_error("config: which configuration? For example {}{}{}", example,
-                      arguments.config.empty() ? "" : " ", arguments.config);
-  }
-  if (arguments.config.empty()) return;
-  arguments.overrides.insert(arguments.overrides.begin(), arguments.config);
+  std::vector<std::string>& words = arguments.overrides;
+  if (!arguments.config.empty()) words.insert(words.begin(), arguments.config);
   arguments.config.clear();
+  const auto config = std::find_if(words.begin(), words.end(),
+                                   [](const std::string& word) { return !is_override(word); });
+  if (config != words.end()) {
+    arguments.config = *config;
+    words.erase(config);
+  } else if (!arguments.print_config) {
+    throw_input_error("config: which configuration? For example {}{}{}", example,
+                      words.empty() ? "" : " ", fmt::join(words, " "));
+  }
 }
 
 }  // namespace bert

@@ -78,6 +78,10 @@ fs::path RunOpening::choose_checkpoint() {
       if (newest) chosen = newest->string();
     } else if (resume_) {
       chosen = *resume_;
+      if (!fs::is_directory(chosen)) {
+        throw_input_error("--resume: {} is no folder; expected auto, or a checkpoint's folder",
+                          chosen);
+      }
       refuse_run_folder(chosen);
       verify_checkpoint(chosen);
       // Going on in a folder that holds another run would cut back what that one has written.

@@ -139,7 +139,7 @@ TEST_F(CorpusPrograms, BadInputIsOneErrorLine) {
   expect_refused(prepare(text() + " --min-document-words -1"), "--min-document-words: -1 is less");
   expect_refused(run(fmt::format("{} --tokenizer {} {} --output ''", BERT_PREPARE_CORPUS,
                                  (folder_ / "vocab.txt").string(), text())),
-                 "--output: the name of the folder is empty");
+                 "--output: the value is empty");
   expect_refused(run(fmt::format("{} --tokenizer /nowhere --output {} {}", BERT_PREPARE_CORPUS,
                                  (folder_ / "corpus").string(), text())),
                  "/nowhere");

@@ -182,6 +182,9 @@ TEST_F(Inference, LongTextsAreCutAndCounted) {
   const auto shorter = vectors("--max-length 3 --input " + file);
   expect_near(shorter[0], vectors("--input " + write_lines("one", {"w5"}))[0], 1e-5);
   expect_refused(embed("--max-length 41 --input " + file), "3 to 40");
+  // The text would be gone.
+  fs::create_symlink(file, folder_ / "link");
+  expect_refused(embed("--input " + file + " --output " + path("link")), "is an input");
 }
 
 TEST_F(Inference, LinesComeInSeveralForms) {

@@ -333,10 +333,12 @@ TEST_F(TrainingBadInput, ResumeWithSomethingElse) {
 
 TEST_F(TrainingBadInput, ResumeFromWhatIsNoCheckpoint) {
   make_run();
-  expect_refused_and_kept(with(kShort, {"--resume", "/nowhere"}), "/nowhere does not exist");
+  expect_refused_and_kept(with(kShort, {"--resume", "/nowhere"}),
+                          "--resume: /nowhere is no folder");
   expect_refused_and_kept(with(kShort, {"--resume", run_dir().string()}),
                           "is the folder of a run; its models are in");
-  expect_refused_and_kept(with(kShort, {"--resume", folder_.path().string()}), "not a checkpoint");
+  expect_refused_and_kept(with(kShort, {"--resume", folder_.path().string()}),
+                          "is a folder of runs (run)");
 }
 
 // Going on there would cut back what the other run has written.
