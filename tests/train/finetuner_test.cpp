@@ -254,7 +254,7 @@ TEST_F(FinetunerTest, GoesOnFromACheckpointOfItsOwnOrInAnotherFolder) {
   EXPECT_NE(newest_bytes(folder_ / "coarse"), end);
 
   expect_refused(run(command("classification", folder_ / "other", {"--resume nowhere"})),
-                 "nowhere does not exist");
+                 "--resume: nowhere is no folder");
   expect_refused(
       run(command("classification", folder_ / "new", {"--resume " + newest_first[1].string()})),
       "not one of its checkpoints");
